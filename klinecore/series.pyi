@@ -1,9 +1,23 @@
+from enum import IntEnum
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.kline import Kline
+
+class MergeStatus(IntEnum):
+    """What one row did to its series."""
+
+    APPENDED = 0    # a new closed kline, newer than all others (also: the forming one closed)
+    INSERTED = 1    # a closed kline in the past: filled a hole or extended the window backwards
+    REVISED = 2     # replaced a different closed row of lower rank
+    FORMING = 3     # new or newer forming kline
+    DUPLICATE = 4   # nothing new
+    STALE = 5       # an older update of a row already further on
+    TOO_OLD = 6     # before the window
+    BAD_TIME = 7    # open and close time do not belong to the interval
+    UNREPRESENTABLE = 8  # a number that cannot be kept exactly; nothing was stored
 
 @final
 class Series:
@@ -58,6 +72,9 @@ class Series:
     @property
     def closed_count(self) -> int:
         """Klines ever closed here, also those that left the window since."""
+    @property
+    def last_event_ms(self) -> int:
+        """Newest event time merged, ms UTC; 0 before the first stream frame."""
     @property
     def counters(self) -> dict[str, int]:
         """duplicates, stale, revisions, mismatches, inserted, too_old, last_event_ms."""

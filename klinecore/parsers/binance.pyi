@@ -1,10 +1,9 @@
-from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from klinecore.kline import Kline
 
-type Buffer = bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 class FrameKind(IntEnum):
     """What one WebSocket message is."""

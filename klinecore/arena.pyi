@@ -1,0 +1,23 @@
+from typing import final
+
+@final
+class Arena:
+    """A zeroed block laid out for ``symbol_count * interval_count`` series; fixed for its life."""
+
+    size: int
+    path: str | None
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        slots: int,
+        symbol_count: int,
+        interval_count: int,
+        ticker_stride: int,
+        series_stride: int,
+        path: str | None = None,
+    ) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def verify(self) -> bool:
+        """True while the header is whole: magic, version, byte order, size and checksum agree."""

@@ -1,0 +1,23 @@
+"""JSON bytes of rows and tickers, written by the core straight from memory."""
+
+from libc.stdint cimport uint32_t
+
+from klinecore.series cimport SeriesMemory
+from klinecore.ticker cimport TickerRecord
+
+cdef class Scratch:
+    cdef char* _data
+    cdef Py_ssize_t _size
+
+    cdef char* reserve(self, Py_ssize_t size) except NULL
+
+cdef bytes encode_klines(
+    Scratch scratch, const SeriesMemory* series, bytes symbol, bytes interval,
+    uint32_t first, uint32_t last, bint forming
+)
+cdef bytes encode_kline_tuples(
+    Scratch scratch, const SeriesMemory* series, uint32_t first, uint32_t last, bint forming
+)
+cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol)
+cdef char* write_ticker(char* p, const TickerRecord* record, bytes symbol) noexcept
+cdef Py_ssize_t ticker_size(bytes symbol) noexcept

@@ -1,0 +1,202 @@
+"""JSON bytes of rows and tickers, written by the core straight from memory.
+
+A body is written from its last byte to its first: a number's digits come out of a division last
+one first, so nothing has to be measured or moved, and one copy makes the Python ``bytes``.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from klinecore.kline cimport (
+    CLOSE, HIGH, LOW, NUMBER_COLUMNS, OPEN, QUOTE_VOLUME, TAKER_BUY_BASE, TAKER_BUY_QUOTE, TRADES,
+    VOLUME,
+)
+from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_number, write_uint
+from klinecore.series cimport FORMAT_MASK, SeriesMemory, series_close_time
+from klinecore.ticker cimport TickerRecord, text_place
+
+cdef enum:
+    ROW_SIZE_MAX = 8 * NUMBER_TEXT_MAX + 4 * 20 + 96
+    SCRATCH_KEPT_MAX = 4 << 20      # bytes; a larger body gives its memory back
+
+
+cdef class Scratch:
+    """A reusable piece of memory to write a body in; grows to what was asked, up to a limit."""
+
+    def __dealloc__(self):
+        free(self._data)
+
+    cdef char* reserve(self, Py_ssize_t size) except NULL:
+        if size > self._size or self._size > SCRATCH_KEPT_MAX:
+            free(self._data)
+            self._size = 0
+            self._data = <char*>malloc(size)
+            if self._data == NULL:
+                raise MemoryError(f"no {size} bytes to write a body in")
+            self._size = size
+        return self._data
+
+
+cdef inline char* _number(char* p, const SeriesMemory* series, uint32_t slot, int column) noexcept nogil:
+    cdef const uint8_t* formats = <const uint8_t*>&series.formats.keys[
+        series.tags[slot] & FORMAT_MASK
+    ]
+    cdef int16_t residual = 0
+    if column >= VOLUME:
+        residual = series.residuals[(column - VOLUME) * series.slots + slot]
+    return write_number(p, series.values[column * series.slots + slot], residual, formats[column])
+
+
+cdef char* _object(char* p, const SeriesMemory* series, uint32_t slot, bint closed) noexcept nogil:
+    """``{"t":..,"o":"..",..,"x":true}``"""
+    if closed:
+        p = write_bytes(p, b'","x":true}', 11)
+    else:
+        p = write_bytes(p, b'","x":false}', 12)
+    p = _number(p, series, slot, TAKER_BUY_QUOTE)
+    p = write_bytes(p, b'","Q":"', 7)
+    p = _number(p, series, slot, TAKER_BUY_BASE)
+    p = write_bytes(p, b',"V":"', 6)
+    p = write_uint(p, <uint64_t>series.values[TRADES * series.slots + slot])
+    p = write_bytes(p, b'","n":', 6)
+    p = _number(p, series, slot, QUOTE_VOLUME)
+    p = write_bytes(p, b',"q":"', 6)
+    p = write_int(p, series_close_time(series, series.open_time_ms[slot]))
+    p = write_bytes(p, b'","T":', 6)
+    p = _number(p, series, slot, VOLUME)
+    p = write_bytes(p, b'","v":"', 7)
+    p = _number(p, series, slot, CLOSE)
+    p = write_bytes(p, b'","c":"', 7)
+    p = _number(p, series, slot, LOW)
+    p = write_bytes(p, b'","l":"', 7)
+    p = _number(p, series, slot, HIGH)
+    p = write_bytes(p, b'","h":"', 7)
+    p = _number(p, series, slot, OPEN)
+    p = write_bytes(p, b',"o":"', 6)
+    p = write_int(p, series.open_time_ms[slot])
+    return write_bytes(p, b'{"t":', 5)
+
+
+cdef char* _tuple(char* p, const SeriesMemory* series, uint32_t slot) noexcept nogil:
+    """``[t,"o","h","l","c","v",T,"q",n,"V","Q","0"]``, as Binance's REST has it."""
+    cdef int column
+    p = write_bytes(p, b'","0"]', 6)
+    p = _number(p, series, slot, TAKER_BUY_QUOTE)
+    p = write_bytes(p, b'","', 3)
+    p = _number(p, series, slot, TAKER_BUY_BASE)
+    p = write_bytes(p, b',"', 2)
+    p = write_uint(p, <uint64_t>series.values[TRADES * series.slots + slot])
+    p = write_bytes(p, b'",', 2)
+    p = _number(p, series, slot, QUOTE_VOLUME)
+    p = write_bytes(p, b',"', 2)
+    p = write_int(p, series_close_time(series, series.open_time_ms[slot]))
+    p = write_bytes(p, b'",', 2)
+    for column in range(VOLUME, OPEN, -1):
+        p = _number(p, series, slot, column)
+        p = write_bytes(p, b'","', 3)
+    p = _number(p, series, slot, OPEN)
+    p = write_bytes(p, b',"', 2)
+    p = write_int(p, series.open_time_ms[slot])
+    return write_bytes(p, b'[', 1)
+
+
+cdef bytes encode_klines(
+    Scratch scratch, const SeriesMemory* series, bytes symbol, bytes interval,
+    uint32_t first, uint32_t last, bint forming
+):
+    """The seed's answer: slots ``first <= slot < last``, then the forming row if asked and there.
+
+    ``symbol`` is already escaped for JSON.
+    """
+    cdef bint live = forming and series.header.has_forming
+    cdef uint32_t count = last - first + live
+    cdef Py_ssize_t size = ROW_SIZE_MAX * <Py_ssize_t>(count + 1) + PyBytes_GET_SIZE(symbol) + 32
+    cdef char* data = scratch.reserve(size)
+    cdef char* end = data + size
+    cdef char* p = end
+    cdef uint32_t slot = last
+    with nogil:
+        p = write_bytes(p, b'}', 1)
+        p = write_uint(p, count)
+        p = write_bytes(p, b'],"count":', 10)
+        if live:
+            p = _object(p, series, series.header.start + series.header.count, False)
+            if last > first:
+                p = write_bytes(p, b',', 1)
+        while slot > first:
+            slot -= 1
+            p = _object(p, series, slot, True)
+            if slot > first:
+                p = write_bytes(p, b',', 1)
+        p = write_bytes(p, b'","klines":[', 12)
+    p = write_bytes(p, PyBytes_AS_STRING(interval), PyBytes_GET_SIZE(interval))
+    p = write_bytes(p, b'","interval":"', 14)
+    p = write_bytes(p, PyBytes_AS_STRING(symbol), PyBytes_GET_SIZE(symbol))
+    p = write_bytes(p, b'{"symbol":"', 11)
+    return PyBytes_FromStringAndSize(p, end - p)
+
+
+cdef bytes encode_kline_tuples(
+    Scratch scratch, const SeriesMemory* series, uint32_t first, uint32_t last, bint forming
+):
+    """Binance's REST answer of the same rows."""
+    cdef bint live = forming and series.header.has_forming
+    cdef Py_ssize_t size = ROW_SIZE_MAX * <Py_ssize_t>(last - first + 2)
+    cdef char* data = scratch.reserve(size)
+    cdef char* end = data + size
+    cdef char* p = end
+    cdef uint32_t slot = last
+    with nogil:
+        p = write_bytes(p, b']', 1)
+        if live:
+            p = _tuple(p, series, series.header.start + series.header.count)
+            if last > first:
+                p = write_bytes(p, b',', 1)
+        while slot > first:
+            slot -= 1
+            p = _tuple(p, series, slot)
+            if slot > first:
+                p = write_bytes(p, b',', 1)
+        p = write_bytes(p, b'[', 1)
+    return PyBytes_FromStringAndSize(p, end - p)
+
+
+cdef Py_ssize_t ticker_size(bytes symbol) noexcept:
+    """Bytes one ticker can take."""
+    return 400 + 2 * PyBytes_GET_SIZE(symbol)
+
+
+cdef inline char* _text(char* p, const TickerRecord* record, char letter) noexcept:
+    cdef int place = text_place(letter)
+    return write_bytes(p, record.texts[place].text, record.texts[place].size)
+
+
+cdef char* write_ticker(char* p, const TickerRecord* record, bytes symbol) noexcept:
+    """``{"s":..,"c":..,"v":..,"q":..,"P":..,"h":..,"l":..,"t":..}``"""
+    p = write_bytes(p, b'}', 1)
+    p = write_int(p, record.event_time_ms)
+    p = write_bytes(p, b'","t":', 6)
+    p = _text(p, record, c'l')
+    p = write_bytes(p, b'","l":"', 7)
+    p = _text(p, record, c'h')
+    p = write_bytes(p, b'","h":"', 7)
+    p = _text(p, record, c'P')
+    p = write_bytes(p, b'","P":"', 7)
+    p = _text(p, record, c'q')
+    p = write_bytes(p, b'","q":"', 7)
+    p = _text(p, record, c'v')
+    p = write_bytes(p, b'","v":"', 7)
+    p = _text(p, record, c'c')
+    p = write_bytes(p, b'","c":"', 7)
+    p = write_bytes(p, PyBytes_AS_STRING(symbol), PyBytes_GET_SIZE(symbol))
+    return write_bytes(p, b'{"s":"', 6)
+
+
+cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol):
+    """One ticker in the seed's shape; ``symbol`` is already escaped for JSON."""
+    cdef Py_ssize_t size = ticker_size(symbol)
+    cdef char* data = scratch.reserve(size)
+    cdef char* end = data + size
+    cdef char* p = write_ticker(end, record, symbol)
+    return PyBytes_FromStringAndSize(p, end - p)

@@ -1,0 +1,619 @@
+"""Every series and ticker of one market, in one block of memory, fed by exchange bytes."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memset
+
+from klinecore.arena cimport Arena
+from klinecore.encode cimport (
+    Scratch, encode_kline_tuples, encode_klines, encode_ticker, ticker_size, write_ticker,
+)
+from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow, Slice
+from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read, write_bytes
+from klinecore.parsers.binance cimport (
+    BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER, SYMBOL_SIZE_MAX,
+    TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, next_kline,
+    next_rest_ticker, open_array, parse_message, slice_integer,
+)
+from klinecore.parsers.binance cimport TICKER as TICKER_FRAME
+from klinecore.series cimport (
+    APPENDED, BAD_TIME, DUPLICATE, INSERTED, MergeStatus, Series, SeriesMemory, series_find,
+    series_merge, series_open, series_size, series_slots,
+)
+from klinecore.series cimport FORMING as FORMING_ROW
+from klinecore.series cimport REVISED as REVISED_ROW
+from klinecore.series cimport UNREPRESENTABLE as UNREPRESENTABLE_ROW
+from klinecore.ticker cimport (
+    TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, integer_place, text_place,
+    ticker_has, ticker_merge,
+)
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+import json
+from typing import NamedTuple
+
+from klinecore.errors import ParseError, UnknownSeriesError
+from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
+
+cdef enum:
+    CAPACITY_MAX = 100000
+    EVENT_ROOM_MIN = 8192       # undrained events beside one per series and ticker
+
+
+class Event(NamedTuple):
+    """One thing that happened since the last ``drain``."""
+
+    kind: object
+    symbol: str
+    interval: str
+    open_time_ms: int
+
+
+class RowCounts(NamedTuple):
+    """What a REST answer did to its series."""
+
+    rows: int
+    changed: int
+    refused: int
+    first_open_ms: int
+    last_open_ms: int
+
+
+def _names(values, what):
+    names = tuple(values)
+    if not names:
+        raise ValueError(f"a market needs at least one {what}")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{what} given twice: {', '.join(twice[:5])}")
+    return names
+
+
+cdef uint64_t _hash(const char* name, uint32_t size) noexcept nogil:
+    cdef uint64_t value = 0xCBF29CE484222325ULL
+    cdef uint32_t i
+    for i in range(size):
+        value = (value ^ <uint8_t>name[i]) * 0x100000001B3ULL
+    return value ^ value >> 32
+
+
+@cython.final
+cdef class Market:
+    """Every series and ticker of one market, in one block of memory, fed by exchange bytes.
+
+    One thread writes. Reading in the same thread needs no care.
+
+    Parameters
+    ----------
+    symbols : iterable of str
+        Exchange symbols; upper-cased. At most 64 bytes of UTF-8 each.
+    intervals : iterable of str
+        Names of ``klinecore.INTERVALS``.
+    capacity : int, 1..100000
+        Closed klines kept per series.
+    path : str, optional
+        Put the memory in that file (in ``/dev/shm``: shared) instead of private memory.
+
+    Raises
+    ------
+    ValueError: no or duplicate symbols or intervals, unknown interval, capacity out of range.
+    """
+
+    def __cinit__(self, symbols, intervals, capacity=500, *, path=None):
+        self.symbols = _names((symbol.strip().upper() for symbol in symbols), "symbol")
+        self.intervals = _names(map(check_interval, intervals), "interval")
+        if not 1 <= capacity <= CAPACITY_MAX:
+            raise ValueError(f"capacity must be 1..{CAPACITY_MAX} klines, not {capacity}")
+        self.capacity = capacity
+        self._interval_count = len(self.intervals)
+        self._scratch = Scratch()
+        self._map_names()
+        self._map_memory(path)
+        self._event_limit = EVENT_ROOM_MIN + 2 * len(self.symbols) * (self._interval_count + 1)
+        self._events = <EventRecord*>_allocate(self._event_limit, sizeof(EventRecord))
+        self._forming_pending = <uint8_t*>_allocate(len(self.symbols) * self._interval_count, 1)
+        self._ticker_pending = <uint8_t*>_allocate(len(self.symbols), 1)
+
+    def __dealloc__(self):
+        free(self._memory)
+        free(self._tickers)
+        free(self._buckets)
+        free(self._name_data)
+        free(self._name_size)
+        free(self._events)
+        free(self._forming_pending)
+        free(self._ticker_pending)
+
+    def _map_names(self):
+        """Fill the tables that lead from a name in a message to an index."""
+        cdef uint32_t bucket, index
+        cdef bytes name
+        self._interval_index = {name: i for i, name in enumerate(self.intervals)}
+        self._symbol_index = {name: i for i, name in enumerate(self.symbols)}
+        for index in range(16):
+            self._interval_of[index] = self._interval_index.get(INTERVALS[index], -1)
+        self._names = [symbol.encode() for symbol in self.symbols]
+        quoted = [json.dumps(symbol, ensure_ascii=False) for symbol in self.symbols]
+        self._json_names = [text[1:len(text) - 1].encode() for text in quoted]
+        self._bucket_mask = 16
+        while self._bucket_mask < 2 * len(self.symbols):
+            self._bucket_mask *= 2
+        self._buckets = <uint32_t*>_allocate(self._bucket_mask, sizeof(uint32_t))
+        self._bucket_mask -= 1
+        self._name_data = <char**>_allocate(len(self.symbols), sizeof(char*))
+        self._name_size = <uint32_t*>_allocate(len(self.symbols), sizeof(uint32_t))
+        for index in range(<uint32_t>len(self.symbols)):
+            name = self._names[index]
+            if not 0 < len(name) <= SYMBOL_SIZE_MAX:
+                raise ValueError(
+                    f"a symbol has 1..{SYMBOL_SIZE_MAX} bytes of UTF-8, not {len(name)}: "
+                    f"{self.symbols[index]!r}"
+                )
+            self._name_data[index] = PyBytes_AS_STRING(name)
+            self._name_size[index] = <uint32_t>PyBytes_GET_SIZE(name)
+            bucket = <uint32_t>_hash(self._name_data[index], self._name_size[index])
+            while self._buckets[bucket & self._bucket_mask]:
+                bucket += 1
+            self._buckets[bucket & self._bucket_mask] = index + 1
+
+    def _map_memory(self, path):
+        """Reserve the arena and point every series and ticker at its place in it."""
+        cdef uint32_t slots = series_slots(self.capacity)
+        cdef Py_ssize_t symbol_index, interval_index, index
+        cdef Series series
+        self._arena = Arena(
+            capacity=self.capacity, slots=slots, symbol_count=len(self.symbols),
+            interval_count=self._interval_count, ticker_stride=sizeof(TickerRecord),
+            series_stride=series_size(slots), path=path,
+        )
+        self._memory = <SeriesMemory*>_allocate(
+            len(self.symbols) * self._interval_count, sizeof(SeriesMemory)
+        )
+        self._tickers = <TickerRecord**>_allocate(len(self.symbols), sizeof(TickerRecord*))
+        self._series = {}
+        for symbol_index, symbol in enumerate(self.symbols):
+            self._tickers[symbol_index] = <TickerRecord*>self._arena.ticker_at(symbol_index)
+            for interval_index, interval in enumerate(self.intervals):
+                index = symbol_index * self._interval_count + interval_index
+                series_open(
+                    &self._memory[index], self._arena.series_at(index), self._arena.formats, slots,
+                    self.capacity, INTERVAL_MS[interval]
+                )
+                series = Series.__new__(Series)
+                series.memory = self._memory[index]
+                series._arena = self._arena
+                series.symbol = symbol
+                series.interval = interval
+                self._series[symbol, interval] = series
+
+    # --- writing -------------------------------------------------------------------------------
+
+    cdef int _find_symbol(self, const char* name, uint32_t size) noexcept:
+        cdef uint32_t bucket = <uint32_t>_hash(name, size)
+        cdef uint32_t index
+        while True:
+            index = self._buckets[bucket & self._bucket_mask]
+            if not index:
+                return -1
+            index -= 1
+            if self._name_size[index] == size and memcmp(self._name_data[index], name, size) == 0:
+                return <int>index
+            bucket += 1
+
+    cdef void _emit(self, uint32_t kind, uint32_t index, int64_t open_time_ms) noexcept:
+        cdef EventRecord* event
+        if kind == EventKind.TICKER:
+            if self._ticker_pending[index]:
+                return
+            self._ticker_pending[index] = 1
+        elif kind == EventKind.FORMING:
+            if self._forming_pending[index]:
+                return
+            self._forming_pending[index] = 1
+        elif self._event_count + len(self.symbols) * (self._interval_count + 1) >= self._event_limit:
+            # Nobody drains. The room left is for one ticker and one forming event each.
+            self._events_lost += 1
+            return
+        event = &self._events[self._event_count]
+        event.kind = kind
+        event.index = index
+        event.open_time_ms = open_time_ms
+        self._event_count += 1
+        self.has_events = True
+
+    cdef MergeStatus merge_row(self, uint32_t series_index, const KlineRow* row, bint notify) noexcept:
+        """Merge a row into a series, count what was refused, and remember what to tell."""
+        cdef MergeStatus status = series_merge(&self._memory[series_index], row)
+        if status == BAD_TIME:
+            self._bad_time += 1
+        elif status == UNREPRESENTABLE_ROW:
+            self._unrepresentable += 1
+        elif notify:
+            if status == APPENDED:
+                self._emit(EventKind.CLOSED, series_index, row.open_time_ms)
+            elif status == INSERTED:
+                self._emit(EventKind.FILLED, series_index, row.open_time_ms)
+            elif status == REVISED_ROW:
+                self._emit(EventKind.REVISED, series_index, row.open_time_ms)
+            elif status == FORMING_ROW:
+                self._emit(EventKind.FORMING, series_index, row.open_time_ms)
+        return status
+
+    cdef void _apply_kline(self, Frame* frame) noexcept:
+        cdef int interval = self._interval_of[frame.interval] if frame.interval >= 0 else -1
+        cdef int symbol
+        if interval < 0:
+            self._unknown_interval += 1
+            return
+        symbol = self._find_symbol(frame.symbol.data, frame.symbol.size)
+        if symbol < 0:
+            self._unknown_symbol += 1
+            return
+        self.merge_row(symbol * self._interval_count + interval, &frame.row, True)
+
+    cdef bint _apply_ticker(self, Frame* frame) noexcept:
+        """Store one ticker message; False if it is not for us or too long."""
+        cdef TickerStatus status
+        cdef int64_t update_id = 0
+        cdef int symbol = self._find_symbol(frame.symbol.data, frame.symbol.size)
+        if symbol < 0:
+            self._unknown_symbol += 1
+            return False
+        if frame.kind == BOOK_TICKER:
+            update_id = slice_integer(&frame.fields[letter_index(c'u')])
+        status = ticker_merge(
+            self._tickers[symbol], frame.fields, frame.seen,
+            slice_integer(&frame.fields[letter_index(c'E')]) if not update_id else 0,
+            update_id, frame.kind == MINI_TICKER
+        )
+        if status == TICKER_STORED:
+            self._emit(EventKind.TICKER, symbol, 0)
+        elif status == TICKER_STALE:
+            self._ticker_stale += 1
+        else:
+            self._unrepresentable += 1
+        return status == TICKER_STORED
+
+    cdef int apply_bytes(self, const char* data, Py_ssize_t size) noexcept:
+        """``apply`` for C callers: reads the bytes where they are, keeps nothing of them."""
+        cdef Frame frame
+        cdef FrameKind kind = parse_message(data, size, &frame)
+        self._frames[<int>kind] += 1
+        if kind == KLINE:
+            self._apply_kline(&frame)
+        elif kind == TICKER_FRAME or kind == MINI_TICKER or kind == BOOK_TICKER:
+            self._apply_ticker(&frame)
+        elif kind == TICKER_ARRAY:
+            while next_item(&frame) == 1:
+                self._apply_ticker(&frame)
+        return kind
+
+    def apply(self, frame) -> FrameKind:
+        """Read one WebSocket message and store what it says. Never raises on bad bytes."""
+        cdef const unsigned char[::1] data = frame
+        if data.shape[0] == 0:
+            self._frames[0] += 1
+            return FrameKind.MALFORMED
+        return FrameKind(self.apply_bytes(<const char*>&data[0], data.shape[0]))
+
+    def apply_klines(self, symbol, interval, body, *, int64_t closed_before_ms, bint notify=True):
+        """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
+        closed; a later one is forming. ``notify=False`` emits no events (history).
+
+        Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
+        UnknownSeriesError: this market does not hold the series.
+        """
+        cdef const unsigned char[::1] data = body
+        cdef int index = self._series_of(symbol, interval)
+        cdef const char* end = NULL
+        cdef const char* start = NULL
+        cdef const char* p
+        cdef KlineRow row
+        cdef MergeStatus merged
+        cdef int64_t first = 0
+        cdef int status, rows = 0, changed = 0, refused = 0
+        if data.shape[0]:
+            end = <const char*>&data[0] + data.shape[0]
+            start = open_array(<const char*>&data[0], end)
+        if start == NULL:
+            raise ParseError(f"expected a JSON array of klines, received {bytes(data[:60])!r}")
+        p = start
+        while True:         # check the whole body before the first row is stored
+            status = next_kline(&p, end, &row)
+            if status == 0:
+                break
+            if status == -1:
+                raise ParseError(f"element {rows} of the klines answer is no kline tuple")
+            rows += 1
+        p = start
+        while True:
+            status = next_kline(&p, end, &row)
+            if status == 0:
+                break
+            first = first or row.open_time_ms
+            if status < 0:
+                self._unrepresentable += 1
+                refused += 1
+                continue
+            row.closed = row.close_time_ms < closed_before_ms
+            merged = self.merge_row(index, &row, notify)
+            if merged == BAD_TIME or merged == UNREPRESENTABLE_ROW:
+                refused += 1
+            elif merged < DUPLICATE:
+                changed += 1
+        return RowCounts(rows, changed, refused, first, row.open_time_ms if rows else 0)
+
+    def apply_tickers(self, body):
+        """Merge a REST ``ticker/24hr`` answer, FULL form, object or array; returns tickers stored.
+
+        Raises ParseError: no such answer; tickers before the fault are not stored either.
+        """
+        cdef const unsigned char[::1] data = body
+        cdef bytes array
+        cdef const char* start
+        cdef const char* end
+        cdef const char* p
+        cdef Frame frame
+        cdef int status, seen = 0, stored = 0
+        array = bytes(data).strip()
+        if array.startswith(b"{"):
+            array = b"[" + array + b"]"
+        end = PyBytes_AS_STRING(array) + PyBytes_GET_SIZE(array)
+        start = open_array(PyBytes_AS_STRING(array), end)
+        if start == NULL:
+            raise ParseError(f"expected ticker/24hr as JSON, received {array[:60]!r}")
+        p = start
+        while True:
+            status = next_rest_ticker(&p, end, &frame)
+            if status == 0:
+                break
+            if status < 0:
+                raise ParseError(f"element {seen} of the answer is no FULL 24 h ticker")
+            seen += 1
+        p = start
+        while next_rest_ticker(&p, end, &frame) == 1:
+            stored += self._apply_ticker(&frame)
+        return stored
+
+    def push(self, symbol, interval, row) -> MergeStatus:
+        """Merge one row of text. Raises ValueError: text that is no plain decimal number."""
+        cdef int index = self._series_of(symbol, interval)
+        cdef KlineRow parsed
+        cdef Number number
+        cdef const char* after
+        cdef bytes text
+        cdef int column, status = NUMBER_OK
+        memset(&parsed, 0, sizeof(KlineRow))
+        texts = (row.open, row.high, row.low, row.close, row.volume, row.quote_volume,
+                 row.taker_buy_base, row.taker_buy_quote)
+        for column in range(NUMBER_COLUMNS):
+            text = texts[column].encode()
+            after = number_read(
+                PyBytes_AS_STRING(text), PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text),
+                column >= VOLUME, &number, &status
+            )
+            if status == NUMBER_UNREPRESENTABLE:
+                self._unrepresentable += 1
+                return MergeStatus.UNREPRESENTABLE
+            if after != PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text):
+                raise ValueError(f"expected a plain decimal like '12.340', received {texts[column]!r}")
+            parsed.value[column] = number.value
+            parsed.residual[column] = number.residual
+            parsed.format[column] = number.format
+        parsed.open_time_ms = row.open_time_ms
+        parsed.close_time_ms = row.close_time_ms
+        parsed.trades = row.trades
+        parsed.closed = row.closed
+        parsed.source = SOURCE_PUSH
+        return MergeStatus(self.merge_row(index, &parsed, True))
+
+    # --- events and counters -------------------------------------------------------------------
+
+    @property
+    def size(self):
+        """Bytes of the arena."""
+        return self._arena.size
+
+    @property
+    def pending(self):
+        """True when ``drain`` would return something."""
+        return self.has_events
+
+    def drain(self):
+        """Take all events since the last call, in order; tickers and forming rows conflated."""
+        cdef EventRecord* event
+        cdef SeriesMemory* memory
+        cdef uint32_t i
+        cdef int64_t open_time_ms
+        cdef list events = []
+        for i in range(self._event_count):
+            event = &self._events[i]
+            if event.kind == EventKind.TICKER:
+                self._ticker_pending[event.index] = 0
+                events.append(Event(EventKind.TICKER, self.symbols[event.index], "", 0))
+                continue
+            open_time_ms = event.open_time_ms
+            if event.kind == EventKind.FORMING:
+                self._forming_pending[event.index] = 0
+                memory = &self._memory[event.index]
+                if not memory.header.has_forming:
+                    continue        # it closed meanwhile, and that is told
+                open_time_ms = memory.open_time_ms[memory.header.start + memory.header.count]
+            events.append(Event(
+                EventKind(event.kind), self.symbols[event.index // self._interval_count],
+                self.intervals[event.index % self._interval_count], open_time_ms
+            ))
+        self._event_count = 0
+        self.has_events = False
+        return events
+
+    def counters(self):
+        """Frames by kind (``frames_kline``, ...) and everything that was refused, by reason."""
+        counts = {
+            f"frames_{FrameKind(kind).name.lower()}": self._frames[<int>kind]
+            for kind in range(FRAME_KINDS)
+        }
+        counts.update(
+            unknown_symbol=self._unknown_symbol,
+            unknown_interval=self._unknown_interval,
+            bad_time=self._bad_time,
+            unrepresentable=self._unrepresentable,
+            ticker_stale=self._ticker_stale,
+            events_lost=self._events_lost,
+        )
+        return counts
+
+    # --- reading -------------------------------------------------------------------------------
+
+    cdef int _series_of(self, symbol, interval) except -1:
+        symbol_index = self._symbol_index.get(symbol)
+        if symbol_index is None:
+            symbol_index = self._symbol_index.get(symbol.upper())
+        if symbol_index is None:
+            raise UnknownSeriesError("symbol", symbol, self.symbols)
+        interval_index = self._interval_index.get(interval)
+        if interval_index is None:
+            raise UnknownSeriesError("interval", interval, self.intervals)
+        return <int>symbol_index * self._interval_count + <int>interval_index
+
+    def __getitem__(self, key):
+        symbol, interval = key
+        series = self._series.get(key)
+        if series is None:
+            self._series_of(symbol, interval)
+            series = self._series[symbol.upper(), interval]
+        return series
+
+    def __contains__(self, key):
+        try:
+            symbol, interval = key
+            return (symbol.upper(), interval) in self._series
+        except (TypeError, ValueError, AttributeError):
+            return False
+
+    def __iter__(self):
+        return iter(self._series.values())
+
+    def __len__(self):
+        return len(self._series)
+
+    def __repr__(self):
+        return (f"<Market of {len(self.symbols)} symbols, {', '.join(self.intervals)}, "
+                f"{self.capacity} klines each>")
+
+    cdef tuple _slots(self, const SeriesMemory* series, limit, start_ms, end_ms):
+        """Slots ``first, last`` of the rows asked for: from ``start_ms`` on the oldest ``limit``
+        ones, without it the newest."""
+        cdef uint32_t first = series.header.start
+        cdef uint32_t last = first + series.header.count
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        if start_ms is not None:
+            first = series_find(series, min(max(start_ms, 0), 1 << 62))
+        if end_ms is not None:
+            last = max(first, series_find(series, min(max(end_ms + 1, 0), 1 << 62)))
+        if last - first > limit:
+            if start_ms is None:
+                first = last - <uint32_t>limit
+            else:
+                last = first + <uint32_t>limit
+        return first, last
+
+    def klines_json(self, symbol, interval, limit, *, bint forming=False, start_ms=None, end_ms=None):
+        """``{"symbol","interval","klines":[{t,o,h,l,c,v,T,q,n,V,Q,x}],"count"}``, newest rows,
+        ascending. With ``start_ms`` the oldest ``limit`` rows from there."""
+        cdef int index = self._series_of(symbol, interval)
+        cdef SeriesMemory* series = &self._memory[index]
+        first, last = self._slots(series, limit, start_ms, end_ms)
+        return encode_klines(
+            self._scratch, series, self._json_names[index // self._interval_count],
+            interval.encode(), first, last, forming and self._live(series, last, end_ms)
+        )
+
+    def klines_array_json(
+        self, symbol, interval, limit, *, bint forming=False, start_ms=None, end_ms=None
+    ):
+        """The same rows as Binance's REST array of 12-tuples."""
+        cdef SeriesMemory* series = &self._memory[self._series_of(symbol, interval)]
+        first, last = self._slots(series, limit, start_ms, end_ms)
+        return encode_kline_tuples(
+            self._scratch, series, first, last, forming and self._live(series, last, end_ms)
+        )
+
+    def ticker(self, symbol):
+        """Newest ticker in the exchange's letters (``s c v q P h l E`` and what else was sent).
+
+        None before the first. Raises UnknownSeriesError.
+        """
+        cdef TickerRecord* record = self._tickers[self._symbol(symbol)]
+        cdef int place
+        if not record.seen:
+            return None
+        fields = {"s": self.symbols[self._symbol(symbol)], "E": record.event_time_ms}
+        for letter in "pPwxcQbBaAohlvq":
+            if ticker_has(record, <char>ord(letter)):
+                place = text_place(<char>ord(letter))
+                fields[letter] = record.texts[place].text[:record.texts[place].size].decode("ascii")
+        for letter in "OCFLn":
+            if ticker_has(record, <char>ord(letter)):
+                fields[letter] = record.integers[integer_place(<char>ord(letter))]
+        return fields
+
+    def ticker_json(self, symbol):
+        """``{"s","c","v","q","P","h","l","t"}``; None before the first ticker."""
+        cdef Py_ssize_t index = self._symbol(symbol)
+        cdef TickerRecord* record = self._tickers[index]
+        if not ticker_has(record, c'c'):
+            return None
+        return encode_ticker(self._scratch, record, self._json_names[index])
+
+    def tickers_json(self):
+        """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""
+        cdef Py_ssize_t index, size = 2
+        cdef bytes name
+        cdef char* data
+        cdef char* end
+        cdef char* p
+        cdef bint first = True
+        for name in self._json_names:
+            size += ticker_size(name) + PyBytes_GET_SIZE(name) + 8
+        data = self._scratch.reserve(size)
+        end = data + size
+        p = write_bytes(end, b"}", 1)
+        for index in range(len(self.symbols) - 1, -1, -1):
+            if not ticker_has(self._tickers[index], c'c'):
+                continue
+            if not first:
+                p = write_bytes(p, b",", 1)
+            first = False
+            name = self._json_names[index]
+            p = write_ticker(p, self._tickers[index], name)
+            p = write_bytes(p, b'":', 2)
+            p = write_bytes(p, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            p = write_bytes(p, b'"', 1)
+        p = write_bytes(p, b"{", 1)
+        return PyBytes_FromStringAndSize(p, end - p)
+
+    cdef Py_ssize_t _symbol(self, symbol) except -1:
+        index = self._symbol_index.get(symbol)
+        if index is None:
+            index = self._symbol_index.get(symbol.upper())
+        if index is None:
+            raise UnknownSeriesError("symbol", symbol, self.symbols)
+        return index
+
+    cdef bint _live(self, const SeriesMemory* series, last, end_ms):
+        """True if the forming row belongs behind slot ``last``."""
+        cdef uint32_t end = series.header.start + series.header.count
+        if not series.header.has_forming or last != end:
+            return False
+        return end_ms is None or series.open_time_ms[end] <= end_ms
+
+
+cdef void* _allocate(size_t count, size_t size) except NULL:
+    """Zeroed memory for the life of a market."""
+    cdef void* memory = calloc(count if count else 1, size)
+    if memory == NULL:
+        raise MemoryError(f"no {count * size} bytes for a table of the market")
+    return memory

@@ -1,0 +1,56 @@
+"""C face of the Binance parser: bytes in, one ``Frame`` out; no Python object, no allocation."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from klinecore.kline cimport KlineRow, Slice
+
+cpdef enum FrameKind:
+    MALFORMED = 0
+    UNREPRESENTABLE = 1
+    KLINE = 2
+    TICKER = 3
+    MINI_TICKER = 4
+    BOOK_TICKER = 5
+    TICKER_ARRAY = 6
+    SHUTDOWN = 7
+    REPLY = 8
+    ERROR_REPLY = 9
+    OTHER = 10
+
+cdef enum:
+    FRAME_KINDS = 11
+    LETTERS = 52            # fields of a message are single letters: a-z, then A-Z
+    SYMBOL_SIZE_MAX = 64    # bytes of UTF-8
+    DEPTH_MAX = 32          # nesting of values we do not read
+
+cdef enum SliceKind:
+    SLICE_STRING = 1
+    SLICE_ESCAPED = 2       # a string that holds backslashes
+    SLICE_INTEGER = 3
+    SLICE_NUMBER = 4
+    SLICE_LITERAL = 5
+    SLICE_CONTAINER = 6
+
+cdef struct Frame:
+    FrameKind kind
+    int interval                # index into klinecore.interval.INTERVALS; -1 where unknown
+    Slice symbol
+    KlineRow row                # KLINE
+    uint64_t seen               # which letters of ``fields`` the message had
+    Slice fields[52]            # LETTERS
+    const char* items           # TICKER_ARRAY: next item, and the end of the message
+    const char* end
+    uint32_t names              # longer keys seen at the top
+    char symbol_text[64]        # SYMBOL_SIZE_MAX; where an escaped symbol is unescaped to
+
+cdef FrameKind parse_message(const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
+cdef int next_item(Frame* frame) noexcept nogil
+cdef int64_t slice_integer(const Slice* text) noexcept nogil
+cdef int letter_index(char letter) noexcept nogil
+cdef int interval_index(const char* text, Py_ssize_t size) noexcept nogil
+
+# REST: a cursor over the elements of an array; each returns 1 item read, 0 end, -1 malformed,
+# -2 a number that cannot be kept exactly (the cursor stands behind the item all the same).
+cdef const char* open_array(const char* p, const char* end) noexcept nogil
+cdef int next_kline(const char** cursor, const char* end, KlineRow* row) noexcept nogil
+cdef int next_rest_ticker(const char** cursor, const char* end, Frame* frame) noexcept nogil

@@ -1,0 +1,119 @@
+"""The newest ticker of a symbol: every field as the text the exchange sent.
+
+Three messages bring fields: 24hrTicker all of them, 24hrMiniTicker prices and volumes, bookTicker
+bid and ask. The newest event time wins; a bookTicker, which on spot has none, goes by its update
+id. A mini ticker has no change in percent, so it is computed anew from its open and close.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy
+
+from klinecore.kline cimport Slice
+from klinecore.number cimport NUMBER_OK, Number, number_read
+
+cdef const char* TEXT_LETTERS = b"pPwxcQbBaAohlvq"
+cdef const char* INTEGER_LETTERS = b"OCFLn"
+
+
+cdef int _place(const char* letters, char letter) noexcept nogil:
+    cdef int place = 0
+    while letters[place]:
+        if letters[place] == letter:
+            return place
+        place += 1
+    return -1
+
+
+cdef int text_place(char letter) noexcept nogil:
+    """Index into ``TickerRecord.texts``; -1 for letters that are no text."""
+    return _place(TEXT_LETTERS, letter)
+
+
+cdef int integer_place(char letter) noexcept nogil:
+    """Index into ``TickerRecord.integers``; -1 for letters that are no integer."""
+    return _place(INTEGER_LETTERS, letter)
+
+
+cdef inline int _bit(char letter) noexcept nogil:
+    return letter - c'a' if letter >= c'a' else 26 + letter - c'A'
+
+
+cdef bint ticker_has(const TickerRecord* record, char letter) noexcept nogil:
+    return record.seen >> _bit(letter) & 1
+
+
+cdef int64_t _integer(const Slice* text) noexcept nogil:
+    cdef int64_t value = 0
+    cdef uint64_t i = 0
+    cdef bint negative = text.size > 0 and text.data[0] == c'-'
+    for i in range(negative, text.size):
+        value = value * 10 + (text.data[i] - c'0')
+    return -value if negative else value
+
+
+cdef void _derive_change(TickerRecord* record) noexcept nogil:
+    """p and P from open and close; in percent with three decimals, as the exchange prints it."""
+    cdef TickerText* opened = &record.texts[text_place(c'o')]
+    cdef TickerText* closed = &record.texts[text_place(c'c')]
+    cdef TickerText* text
+    cdef Number first, last
+    cdef int status = NUMBER_OK
+    cdef int decimals
+    if number_read(opened.text, opened.text + opened.size, True, &first, &status) == NULL:
+        return
+    if number_read(closed.text, closed.text + closed.size, True, &last, &status) == NULL:
+        return
+    if first.value <= 0:
+        return
+    text = &record.texts[text_place(c'P')]
+    text.size = <unsigned char>snprintf(
+        text.text, 31, b"%.3f", (last.value - first.value) / first.value * 100.0
+    )
+    decimals = (last.format & 15) + (last.format >> 4)
+    text = &record.texts[text_place(c'p')]
+    text.size = <unsigned char>snprintf(text.text, 31, b"%.*f", decimals, last.value - first.value)
+    record.seen |= 1ULL << _bit(c'P') | 1ULL << _bit(c'p')
+
+
+cdef TickerStatus ticker_merge(
+    TickerRecord* record, const Slice* fields, uint64_t seen, int64_t event_time_ms,
+    int64_t book_update_id, bint mini
+) noexcept nogil:
+    """Store a checked ticker's fields; ``book_update_id`` is 0 for all but bookTicker."""
+    cdef const char* letter = TEXT_LETTERS
+    cdef const Slice* field
+    cdef int place
+    if book_update_id:
+        if book_update_id < record.book_update_id:
+            return TICKER_STALE
+    elif event_time_ms < record.event_time_ms:
+        return TICKER_STALE
+    while letter[0]:
+        if seen >> _bit(letter[0]) & 1 and fields[_bit(letter[0])].size > TICKER_TEXT_MAX:
+            return TICKER_REFUSED
+        letter += 1
+    record.sequence += 1
+    letter = TEXT_LETTERS
+    while letter[0]:
+        if seen >> _bit(letter[0]) & 1:
+            field = &fields[_bit(letter[0])]
+            place = text_place(letter[0])
+            record.texts[place].size = <unsigned char>field.size
+            memcpy(record.texts[place].text, field.data, field.size)
+            record.seen |= 1ULL << _bit(letter[0])
+        letter += 1
+    if book_update_id:
+        record.book_update_id = book_update_id
+    else:
+        record.event_time_ms = event_time_ms
+        letter = INTEGER_LETTERS
+        while letter[0]:
+            if seen >> _bit(letter[0]) & 1:
+                record.integers[integer_place(letter[0])] = _integer(&fields[_bit(letter[0])])
+                record.seen |= 1ULL << _bit(letter[0])
+            letter += 1
+        if mini:
+            _derive_change(record)
+    record.sequence += 1
+    return TICKER_STORED
