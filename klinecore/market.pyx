@@ -12,7 +12,7 @@ from klinecore.encode cimport (
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow, Slice
 from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read, write_bytes
 from klinecore.parsers.binance cimport (
-    BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER, SYMBOL_SIZE_MAX,
+    BOOK_TICKER, FRAME_KINDS, KLINE, MALFORMED, MINI_TICKER, SYMBOL_SIZE_MAX,
     TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, next_kline,
     next_rest_ticker, open_array, parse_message, slice_integer,
 )
@@ -129,8 +129,8 @@ cdef class Market:
         """Fill the tables that lead from a name in a message to an index."""
         cdef uint32_t bucket, index
         cdef bytes name
-        self._interval_index = {name: i for i, name in enumerate(self.intervals)}
-        self._symbol_index = {name: i for i, name in enumerate(self.symbols)}
+        self._interval_index = {interval: i for i, interval in enumerate(self.intervals)}
+        self._symbol_index = {symbol: i for i, symbol in enumerate(self.symbols)}
         for index in range(16):
             self._interval_of[index] = self._interval_index.get(INTERVALS[index], -1)
         self._names = [symbol.encode() for symbol in self.symbols]
@@ -294,8 +294,8 @@ cdef class Market:
         cdef const unsigned char[::1] data = frame
         if data.shape[0] == 0:
             self._frames[0] += 1
-            return FrameKind.MALFORMED
-        return FrameKind(self.apply_bytes(<const char*>&data[0], data.shape[0]))
+            return MALFORMED
+        return <FrameKind>self.apply_bytes(<const char*>&data[0], data.shape[0])
 
     def apply_klines(self, symbol, interval, body, *, int64_t closed_before_ms, bint notify=True):
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
@@ -395,7 +395,7 @@ cdef class Market:
             )
             if status == NUMBER_UNREPRESENTABLE:
                 self._unrepresentable += 1
-                return MergeStatus.UNREPRESENTABLE
+                return UNREPRESENTABLE_ROW
             if after != PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text):
                 raise ValueError(f"expected a plain decimal like '12.340', received {texts[column]!r}")
             parsed.value[column] = number.value
@@ -406,7 +406,7 @@ cdef class Market:
         parsed.trades = row.trades
         parsed.closed = row.closed
         parsed.source = SOURCE_PUSH
-        return MergeStatus(self.merge_row(index, &parsed, True))
+        return self.merge_row(index, &parsed, True)
 
     # --- events and counters -------------------------------------------------------------------
 
@@ -450,10 +450,12 @@ cdef class Market:
 
     def counters(self):
         """Frames by kind (``frames_kline``, ...) and everything that was refused, by reason."""
-        counts = {
-            f"frames_{FrameKind(kind).name.lower()}": self._frames[<int>kind]
-            for kind in range(FRAME_KINDS)
-        }
+        cdef FrameKind kind
+        cdef int index
+        counts = {}
+        for index in range(FRAME_KINDS):
+            kind = <FrameKind>index
+            counts[f"frames_{(<object>kind).name.lower()}"] = self._frames[index]
         counts.update(
             unknown_symbol=self._unknown_symbol,
             unknown_interval=self._unknown_interval,

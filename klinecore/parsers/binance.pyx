@@ -990,16 +990,16 @@ def parse_frame(frame):
     if kind == KLINE:
         interval = INTERVALS[parsed.interval] if parsed.interval >= 0 else None
         return ParsedFrame(
-            FrameKind.KLINE, _symbol(&parsed), interval, parsed.row.event_time_ms,
+            kind, _symbol(&parsed), interval, parsed.row.event_time_ms,
             _kline(&parsed.row), None
         )
     if kind == TICKER or kind == MINI_TICKER or kind == BOOK_TICKER:
         fields = _fields(&parsed)
         return ParsedFrame(
-            FrameKind(kind), _symbol(&parsed), None, fields.get("E"), None,
+            kind, _symbol(&parsed), None, fields.get("E"), None,
             {**fields, "s": _symbol(&parsed)}
         )
-    return ParsedFrame(FrameKind(kind), None, None, None, None, None)
+    return ParsedFrame(kind, None, None, None, None, None)
 
 
 def parse_klines(body):
