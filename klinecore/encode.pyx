@@ -5,8 +5,9 @@ one first, so nothing has to be measured or moved, and one copy makes the Python
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from klinecore.kline cimport (
     CLOSE, HIGH, LOW, NUMBER_COLUMNS, OPEN, QUOTE_VOLUME, TAKER_BUY_BASE, TAKER_BUY_QUOTE, TRADES,
@@ -38,66 +39,90 @@ cdef class Scratch:
         return self._data
 
 
-cdef inline char* _number(char* p, const SeriesMemory* series, uint32_t slot, int column) noexcept nogil:
-    cdef const uint8_t* formats = <const uint8_t*>&series.formats.keys[
-        series.tags[slot] & FORMAT_MASK
-    ]
+cdef struct Row:
+    # One stored row, looked up once for its eight numbers.
+    const double* values
+    const int16_t* residuals
+    uint32_t slots
+    uint8_t[8] formats
+    int64_t open_time_ms
+    int64_t close_time_ms
+
+
+cdef inline void _load(Row* row, const SeriesMemory* series, uint32_t slot) noexcept nogil:
+    row.values = series.values + slot
+    row.residuals = series.residuals + slot
+    row.slots = series.slots
+    memcpy(row.formats, &series.formats.keys[series.tags[slot] & FORMAT_MASK], 8)
+    row.open_time_ms = series.open_time_ms[slot]
+    row.close_time_ms = series_close_time(series, row.open_time_ms)
+
+
+cdef inline char* _number(char* p, const Row* row, int column) noexcept nogil:
     cdef int16_t residual = 0
     if column >= VOLUME:
-        residual = series.residuals[(column - VOLUME) * series.slots + slot]
-    return write_number(p, series.values[column * series.slots + slot], residual, formats[column])
+        residual = row.residuals[(column - VOLUME) * row.slots]
+    return write_number(p, row.values[column * row.slots], residual, row.formats[column])
+
+
+cdef inline char* _trades(char* p, const Row* row) noexcept nogil:
+    return write_uint(p, <uint64_t>row.values[TRADES * row.slots])
 
 
 cdef char* _object(char* p, const SeriesMemory* series, uint32_t slot, bint closed) noexcept nogil:
     """``{"t":..,"o":"..",..,"x":true}``"""
+    cdef Row row
+    _load(&row, series, slot)
     if closed:
         p = write_bytes(p, b'","x":true}', 11)
     else:
         p = write_bytes(p, b'","x":false}', 12)
-    p = _number(p, series, slot, TAKER_BUY_QUOTE)
+    p = _number(p, &row, TAKER_BUY_QUOTE)
     p = write_bytes(p, b'","Q":"', 7)
-    p = _number(p, series, slot, TAKER_BUY_BASE)
+    p = _number(p, &row, TAKER_BUY_BASE)
     p = write_bytes(p, b',"V":"', 6)
-    p = write_uint(p, <uint64_t>series.values[TRADES * series.slots + slot])
+    p = _trades(p, &row)
     p = write_bytes(p, b'","n":', 6)
-    p = _number(p, series, slot, QUOTE_VOLUME)
+    p = _number(p, &row, QUOTE_VOLUME)
     p = write_bytes(p, b',"q":"', 6)
-    p = write_int(p, series_close_time(series, series.open_time_ms[slot]))
+    p = write_int(p, row.close_time_ms)
     p = write_bytes(p, b'","T":', 6)
-    p = _number(p, series, slot, VOLUME)
+    p = _number(p, &row, VOLUME)
     p = write_bytes(p, b'","v":"', 7)
-    p = _number(p, series, slot, CLOSE)
+    p = _number(p, &row, CLOSE)
     p = write_bytes(p, b'","c":"', 7)
-    p = _number(p, series, slot, LOW)
+    p = _number(p, &row, LOW)
     p = write_bytes(p, b'","l":"', 7)
-    p = _number(p, series, slot, HIGH)
+    p = _number(p, &row, HIGH)
     p = write_bytes(p, b'","h":"', 7)
-    p = _number(p, series, slot, OPEN)
+    p = _number(p, &row, OPEN)
     p = write_bytes(p, b',"o":"', 6)
-    p = write_int(p, series.open_time_ms[slot])
+    p = write_int(p, row.open_time_ms)
     return write_bytes(p, b'{"t":', 5)
 
 
 cdef char* _tuple(char* p, const SeriesMemory* series, uint32_t slot) noexcept nogil:
     """``[t,"o","h","l","c","v",T,"q",n,"V","Q","0"]``, as Binance's REST has it."""
+    cdef Row row
     cdef int column
+    _load(&row, series, slot)
     p = write_bytes(p, b'","0"]', 6)
-    p = _number(p, series, slot, TAKER_BUY_QUOTE)
+    p = _number(p, &row, TAKER_BUY_QUOTE)
     p = write_bytes(p, b'","', 3)
-    p = _number(p, series, slot, TAKER_BUY_BASE)
+    p = _number(p, &row, TAKER_BUY_BASE)
     p = write_bytes(p, b',"', 2)
-    p = write_uint(p, <uint64_t>series.values[TRADES * series.slots + slot])
+    p = _trades(p, &row)
     p = write_bytes(p, b'",', 2)
-    p = _number(p, series, slot, QUOTE_VOLUME)
+    p = _number(p, &row, QUOTE_VOLUME)
     p = write_bytes(p, b',"', 2)
-    p = write_int(p, series_close_time(series, series.open_time_ms[slot]))
+    p = write_int(p, row.close_time_ms)
     p = write_bytes(p, b'",', 2)
     for column in range(VOLUME, OPEN, -1):
-        p = _number(p, series, slot, column)
+        p = _number(p, &row, column)
         p = write_bytes(p, b'","', 3)
-    p = _number(p, series, slot, OPEN)
+    p = _number(p, &row, OPEN)
     p = write_bytes(p, b',"', 2)
-    p = write_int(p, series.open_time_ms[slot])
+    p = write_int(p, row.open_time_ms)
     return write_bytes(p, b'[', 1)
 
 

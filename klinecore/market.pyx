@@ -12,7 +12,7 @@ from klinecore.encode cimport (
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow, Slice
 from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read, write_bytes
 from klinecore.parsers.binance cimport (
-    BOOK_TICKER, FRAME_KINDS, KLINE, MALFORMED, MINI_TICKER, SYMBOL_SIZE_MAX,
+    BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER, SYMBOL_SIZE_MAX,
     TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, next_kline,
     next_rest_ticker, open_array, parse_message, slice_integer,
 )
@@ -29,6 +29,7 @@ from klinecore.ticker cimport (
     ticker_has, ticker_merge,
 )
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 import json
 from typing import NamedTuple
@@ -39,6 +40,18 @@ from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
 cdef enum:
     CAPACITY_MAX = 100000
     EVENT_ROOM_MIN = 8192       # undrained events beside one per series and ticker
+
+
+def _members(count):
+    cdef FrameKind kind
+    members = []
+    for value in range(count):
+        kind = <FrameKind><int>value
+        members.append(kind)
+    return tuple(members)
+
+
+cdef tuple FRAME_KIND = _members(FRAME_KINDS)
 
 
 class Event(NamedTuple):
@@ -291,11 +304,12 @@ cdef class Market:
 
     def apply(self, frame) -> FrameKind:
         """Read one WebSocket message and store what it says. Never raises on bad bytes."""
-        cdef const unsigned char[::1] data = frame
-        if data.shape[0] == 0:
-            self._frames[0] += 1
-            return MALFORMED
-        return <FrameKind>self.apply_bytes(<const char*>&data[0], data.shape[0])
+        cdef Py_buffer data
+        cdef int kind
+        PyObject_GetBuffer(frame, &data, PyBUF_SIMPLE)
+        kind = self.apply_bytes(<const char*>data.buf, data.len)
+        PyBuffer_Release(&data)
+        return FRAME_KIND[kind]
 
     def apply_klines(self, symbol, interval, body, *, int64_t closed_before_ms, bint notify=True):
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
@@ -450,12 +464,10 @@ cdef class Market:
 
     def counters(self):
         """Frames by kind (``frames_kline``, ...) and everything that was refused, by reason."""
-        cdef FrameKind kind
         cdef int index
         counts = {}
         for index in range(FRAME_KINDS):
-            kind = <FrameKind>index
-            counts[f"frames_{(<object>kind).name.lower()}"] = self._frames[index]
+            counts[f"frames_{FRAME_KIND[index].name.lower()}"] = self._frames[index]
         counts.update(
             unknown_symbol=self._unknown_symbol,
             unknown_interval=self._unknown_interval,

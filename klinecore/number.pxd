@@ -13,7 +13,7 @@ A decimal that does not fit is refused (``NUMBER_UNREPRESENTABLE``), never round
 """
 
 from libc.math cimport ldexp
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from *:
@@ -208,19 +208,40 @@ cdef inline char* write_bytes(char* p, const char* text, Py_ssize_t size) noexce
     return p
 
 
+cdef inline char* write_pair(char* p, uint32_t value) noexcept nogil:
+    memcpy(p - 2, digit_pairs + 2 * value, 2)
+    return p - 2
+
+
+cdef inline char* write_eight(char* p, uint32_t value) noexcept nogil:
+    """Eight digits with leading zeros; short divisions that do not wait for one another."""
+    cdef uint32_t high = value / 10000
+    cdef uint32_t low = value - high * 10000
+    cdef uint32_t part = low / 100
+    memcpy(p - 2, digit_pairs + 2 * (low - part * 100), 2)
+    memcpy(p - 4, digit_pairs + 2 * part, 2)
+    part = high / 100
+    memcpy(p - 6, digit_pairs + 2 * (high - part * 100), 2)
+    memcpy(p - 8, digit_pairs + 2 * part, 2)
+    return p - 8
+
+
 cdef inline char* write_uint(char* p, uint64_t value) noexcept nogil:
-    cdef uint64_t rest
-    while value >= 100:
-        rest = value / 100
-        p -= 2
-        memcpy(p, digit_pairs + 2 * (value - rest * 100), 2)
-        value = rest
-    if value >= 10:
-        p -= 2
-        memcpy(p, digit_pairs + 2 * value, 2)
-    else:
-        p -= 1
-        p[0] = <char>(c'0' + value)
+    cdef uint64_t above
+    cdef uint32_t low, rest
+    while value >= 100000000:
+        above = value / 100000000
+        p = write_eight(p, <uint32_t>(value - above * 100000000))
+        value = above
+    low = <uint32_t>value
+    while low >= 100:
+        rest = low / 100
+        p = write_pair(p, low - rest * 100)
+        low = rest
+    if low >= 10:
+        return write_pair(p, low)
+    p -= 1
+    p[0] = <char>(c'0' + low)
     return p
 
 
@@ -264,10 +285,14 @@ cdef inline char* write_number(char* p, double value, int16_t residual, uint8_t 
                 wide = wide / 10
             return write_uint(p, <uint64_t>wide)
         mantissa = <uint64_t>wide
+    if left >= 8:
+        rest = mantissa / 100000000
+        p = write_eight(p, <uint32_t>(mantissa - rest * 100000000))
+        mantissa = rest
+        left -= 8
     while left >= 2:
         rest = mantissa / 100
-        p -= 2
-        memcpy(p, digit_pairs + 2 * (mantissa - rest * 100), 2)
+        p = write_pair(p, <uint32_t>(mantissa - rest * 100))
         mantissa = rest
         left -= 2
     if left:
