@@ -1,4 +1,4 @@
-"""Builds the compiled core: every ``.pyx`` found is one extension. Metadata lives in pyproject.toml."""
+"""Builds the compiled core: every ``.pyx`` is one extension. Metadata is in pyproject.toml."""
 
 import os
 import sys

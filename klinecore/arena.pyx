@@ -1,4 +1,4 @@
-"""The one block of memory in which everything committed lives: private, or a file others can map."""
+"""The one block of memory everything committed lives in: private, or a file others can map."""
 
 import os
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from klinecore.series cimport SeriesMemory
+from klinecore.merge cimport SeriesMemory
 from klinecore.ticker cimport TickerRecord
 
 cdef class Scratch:

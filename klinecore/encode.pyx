@@ -10,11 +10,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from klinecore.kline cimport (
-    CLOSE, HIGH, LOW, NUMBER_COLUMNS, OPEN, QUOTE_VOLUME, TAKER_BUY_BASE, TAKER_BUY_QUOTE, TRADES,
+    CLOSE, HIGH, LOW, OPEN, QUOTE_VOLUME, TAKER_BUY_BASE, TAKER_BUY_QUOTE, TRADES,
     VOLUME,
 )
 from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_number, write_uint
-from klinecore.series cimport FORMAT_MASK, SeriesMemory, series_close_time
+from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time
 from klinecore.ticker cimport TickerRecord, text_place
 
 cdef enum:

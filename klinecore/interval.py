@@ -79,7 +79,9 @@ def next_open_ms(interval: str, open_ms: int) -> int:
     """Opening time of the kline after the one that opened at ``open_ms``."""
     if interval == "1M":
         moment = datetime.fromtimestamp(open_ms // 1000, UTC)
-        year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
+        year, month = (
+            (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
+        )
         return int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1000
     return open_ms + INTERVAL_MS[check_interval(interval)]
 

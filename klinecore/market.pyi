@@ -1,28 +1,22 @@
 from collections.abc import Iterable, Iterator
-from enum import IntEnum
 from typing import NamedTuple, final
 
+from klinecore.events import EventKind
 from klinecore.kline import Kline
+from klinecore.merge import MergeStatus
 from klinecore.parsers.binance import Buffer, FrameKind
-from klinecore.series import MergeStatus, Series
-
-class EventKind(IntEnum):
-    TICKER = 0      # a ticker changed (conflated until drained)
-    FORMING = 1     # a forming kline changed (conflated until drained)
-    CLOSED = 2      # a kline closed; one event per (series, open time)
-    REVISED = 3     # a closed kline was corrected
-    FILLED = 4      # a closed kline in the past filled its place
+from klinecore.series import Series
 
 class Event(NamedTuple):
     kind: EventKind
     symbol: str
-    interval: str       # "" for TICKER
-    open_time_ms: int   # 0 for TICKER
+    interval: str  # "" for TICKER
+    open_time_ms: int  # 0 for TICKER
 
 class RowCounts(NamedTuple):
-    rows: int       # rows read
-    changed: int    # rows that appended, filled, revised or became the forming one
-    refused: int    # rows that could not be stored (BAD_TIME, UNREPRESENTABLE)
+    rows: int  # rows read
+    changed: int  # rows that appended, filled, revised or became the forming one
+    refused: int  # rows that could not be stored (BAD_TIME, UNREPRESENTABLE)
     first_open_ms: int  # open time of the first row read; 0 without rows
     last_open_ms: int
 
@@ -63,7 +57,13 @@ class Market:
     def apply(self, frame: Buffer) -> FrameKind:
         """Read one WebSocket message and store what it says. Never raises on bad bytes."""
     def apply_klines(
-        self, symbol: str, interval: str, body: Buffer, *, closed_before_ms: int, notify: bool = True
+        self,
+        symbol: str,
+        interval: str,
+        body: Buffer,
+        *,
+        closed_before_ms: int,
+        notify: bool = True,
     ) -> RowCounts:
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
         closed; a later one is forming. ``notify=False`` emits no events (history).
@@ -88,14 +88,26 @@ class Market:
         None before the first. Raises UnknownSeriesError.
         """
     def klines_json(
-        self, symbol: str, interval: str, limit: int, *, forming: bool = False,
-        start_ms: int | None = None, end_ms: int | None = None,
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        *,
+        forming: bool = False,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
     ) -> bytes:
         """``{"symbol","interval","klines":[{t,o,h,l,c,v,T,q,n,V,Q,x}],"count"}``, newest rows,
         ascending. With ``start_ms`` the oldest ``limit`` rows from there."""
     def klines_array_json(
-        self, symbol: str, interval: str, limit: int, *, forming: bool = False,
-        start_ms: int | None = None, end_ms: int | None = None,
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        *,
+        forming: bool = False,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
     ) -> bytes:
         """The same rows as Binance's REST array of 12-tuples."""
     def ticker_json(self, symbol: str) -> bytes | None:

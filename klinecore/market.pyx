@@ -1,29 +1,32 @@
 """Every series and ticker of one market, in one block of memory, fed by exchange bytes."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from klinecore.arena cimport Arena
 from klinecore.encode cimport (
     Scratch, encode_kline_tuples, encode_klines, encode_ticker, ticker_size, write_ticker,
 )
-from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow, Slice
+from klinecore.events cimport EventKind, EventQueue, EventRecord
+from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow
+from klinecore.names cimport SymbolTable
 from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read, write_bytes
 from klinecore.parsers.binance cimport (
-    BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER, SYMBOL_SIZE_MAX,
-    TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, next_kline,
-    next_rest_ticker, open_array, parse_message, slice_integer,
+    BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER,
+    TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, parse_message, slice_integer,
 )
 from klinecore.parsers.binance cimport TICKER as TICKER_FRAME
-from klinecore.series cimport (
-    APPENDED, BAD_TIME, DUPLICATE, INSERTED, MergeStatus, Series, SeriesMemory, series_find,
+from klinecore.parsers.rest cimport next_kline, next_rest_ticker, open_array
+from klinecore.merge cimport (
+    APPENDED, BAD_TIME, DUPLICATE, INSERTED, MergeStatus, SeriesMemory, series_find,
     series_merge, series_open, series_size, series_slots,
 )
-from klinecore.series cimport FORMING as FORMING_ROW
-from klinecore.series cimport REVISED as REVISED_ROW
-from klinecore.series cimport UNREPRESENTABLE as UNREPRESENTABLE_ROW
+from klinecore.merge cimport FORMING as FORMING_ROW
+from klinecore.merge cimport REVISED as REVISED_ROW
+from klinecore.merge cimport UNREPRESENTABLE as UNREPRESENTABLE_ROW
+from klinecore.series cimport Series
 from klinecore.ticker cimport (
     TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, integer_place, text_place,
     ticker_has, ticker_merge,
@@ -34,24 +37,18 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 import json
 from typing import NamedTuple
 
+from klinecore import events as _events
 from klinecore.errors import ParseError, UnknownSeriesError
+from klinecore.parsers import binance as _binance
 from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
 
 cdef enum:
     CAPACITY_MAX = 100000
-    EVENT_ROOM_MIN = 8192       # undrained events beside one per series and ticker
 
 
-def _members(count):
-    cdef FrameKind kind
-    members = []
-    for value in range(count):
-        kind = <FrameKind><int>value
-        members.append(kind)
-    return tuple(members)
-
-
-cdef tuple FRAME_KIND = _members(FRAME_KINDS)
+# Members by value: the compiled enums become Python objects through a slow call.
+cdef tuple FRAME_KIND = tuple(_binance.FrameKind)
+cdef tuple EVENT_KIND = tuple(_events.EventKind)
 
 
 class Event(NamedTuple):
@@ -81,14 +78,6 @@ def _names(values, what):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"{what} given twice: {', '.join(twice[:5])}")
     return names
-
-
-cdef uint64_t _hash(const char* name, uint32_t size) noexcept nogil:
-    cdef uint64_t value = 0xCBF29CE484222325ULL
-    cdef uint32_t i
-    for i in range(size):
-        value = (value ^ <uint8_t>name[i]) * 0x100000001B3ULL
-    return value ^ value >> 32
 
 
 @cython.final
@@ -123,52 +112,22 @@ cdef class Market:
         self._scratch = Scratch()
         self._map_names()
         self._map_memory(path)
-        self._event_limit = EVENT_ROOM_MIN + 2 * len(self.symbols) * (self._interval_count + 1)
-        self._events = <EventRecord*>_allocate(self._event_limit, sizeof(EventRecord))
-        self._forming_pending = <uint8_t*>_allocate(len(self.symbols) * self._interval_count, 1)
-        self._ticker_pending = <uint8_t*>_allocate(len(self.symbols), 1)
+        self._events = EventQueue(len(self.symbols) * self._interval_count, len(self.symbols))
 
     def __dealloc__(self):
         free(self._memory)
         free(self._tickers)
-        free(self._buckets)
-        free(self._name_data)
-        free(self._name_size)
-        free(self._events)
-        free(self._forming_pending)
-        free(self._ticker_pending)
 
     def _map_names(self):
         """Fill the tables that lead from a name in a message to an index."""
-        cdef uint32_t bucket, index
-        cdef bytes name
+        cdef int index
         self._interval_index = {interval: i for i, interval in enumerate(self.intervals)}
         self._symbol_index = {symbol: i for i, symbol in enumerate(self.symbols)}
         for index in range(16):
             self._interval_of[index] = self._interval_index.get(INTERVALS[index], -1)
-        self._names = [symbol.encode() for symbol in self.symbols]
+        self._table = SymbolTable(self.symbols)
         quoted = [json.dumps(symbol, ensure_ascii=False) for symbol in self.symbols]
         self._json_names = [text[1:len(text) - 1].encode() for text in quoted]
-        self._bucket_mask = 16
-        while self._bucket_mask < 2 * len(self.symbols):
-            self._bucket_mask *= 2
-        self._buckets = <uint32_t*>_allocate(self._bucket_mask, sizeof(uint32_t))
-        self._bucket_mask -= 1
-        self._name_data = <char**>_allocate(len(self.symbols), sizeof(char*))
-        self._name_size = <uint32_t*>_allocate(len(self.symbols), sizeof(uint32_t))
-        for index in range(<uint32_t>len(self.symbols)):
-            name = self._names[index]
-            if not 0 < len(name) <= SYMBOL_SIZE_MAX:
-                raise ValueError(
-                    f"a symbol has 1..{SYMBOL_SIZE_MAX} bytes of UTF-8, not {len(name)}: "
-                    f"{self.symbols[index]!r}"
-                )
-            self._name_data[index] = PyBytes_AS_STRING(name)
-            self._name_size[index] = <uint32_t>PyBytes_GET_SIZE(name)
-            bucket = <uint32_t>_hash(self._name_data[index], self._name_size[index])
-            while self._buckets[bucket & self._bucket_mask]:
-                bucket += 1
-            self._buckets[bucket & self._bucket_mask] = index + 1
 
     def _map_memory(self, path):
         """Reserve the arena and point every series and ticker at its place in it."""
@@ -202,40 +161,13 @@ cdef class Market:
 
     # --- writing -------------------------------------------------------------------------------
 
-    cdef int _find_symbol(self, const char* name, uint32_t size) noexcept:
-        cdef uint32_t bucket = <uint32_t>_hash(name, size)
-        cdef uint32_t index
-        while True:
-            index = self._buckets[bucket & self._bucket_mask]
-            if not index:
-                return -1
-            index -= 1
-            if self._name_size[index] == size and memcmp(self._name_data[index], name, size) == 0:
-                return <int>index
-            bucket += 1
-
     cdef void _emit(self, uint32_t kind, uint32_t index, int64_t open_time_ms) noexcept:
-        cdef EventRecord* event
-        if kind == EventKind.TICKER:
-            if self._ticker_pending[index]:
-                return
-            self._ticker_pending[index] = 1
-        elif kind == EventKind.FORMING:
-            if self._forming_pending[index]:
-                return
-            self._forming_pending[index] = 1
-        elif self._event_count + len(self.symbols) * (self._interval_count + 1) >= self._event_limit:
-            # Nobody drains. The room left is for one ticker and one forming event each.
-            self._events_lost += 1
-            return
-        event = &self._events[self._event_count]
-        event.kind = kind
-        event.index = index
-        event.open_time_ms = open_time_ms
-        self._event_count += 1
+        self._events.emit(kind, index, open_time_ms)
         self.has_events = True
 
-    cdef MergeStatus merge_row(self, uint32_t series_index, const KlineRow* row, bint notify) noexcept:
+    cdef MergeStatus merge_row(
+        self, uint32_t series_index, const KlineRow* row, bint notify
+    ) noexcept:
         """Merge a row into a series, count what was refused, and remember what to tell."""
         cdef MergeStatus status = series_merge(&self._memory[series_index], row)
         if status == BAD_TIME:
@@ -259,7 +191,7 @@ cdef class Market:
         if interval < 0:
             self._unknown_interval += 1
             return
-        symbol = self._find_symbol(frame.symbol.data, frame.symbol.size)
+        symbol = self._table.find(frame.symbol.data, frame.symbol.size)
         if symbol < 0:
             self._unknown_symbol += 1
             return
@@ -269,7 +201,7 @@ cdef class Market:
         """Store one ticker message; False if it is not for us or too long."""
         cdef TickerStatus status
         cdef int64_t update_id = 0
-        cdef int symbol = self._find_symbol(frame.symbol.data, frame.symbol.size)
+        cdef int symbol = self._table.find(frame.symbol.data, frame.symbol.size)
         if symbol < 0:
             self._unknown_symbol += 1
             return False
@@ -411,7 +343,9 @@ cdef class Market:
                 self._unrepresentable += 1
                 return UNREPRESENTABLE_ROW
             if after != PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text):
-                raise ValueError(f"expected a plain decimal like '12.340', received {texts[column]!r}")
+                raise ValueError(
+                    f"expected a plain decimal like '12.340', received {texts[column]!r}"
+                )
             parsed.value[column] = number.value
             parsed.residual[column] = number.residual
             parsed.format[column] = number.format
@@ -436,29 +370,27 @@ cdef class Market:
 
     def drain(self):
         """Take all events since the last call, in order; tickers and forming rows conflated."""
-        cdef EventRecord* event
+        cdef EventRecord* record
         cdef SeriesMemory* memory
         cdef uint32_t i
         cdef int64_t open_time_ms
         cdef list events = []
-        for i in range(self._event_count):
-            event = &self._events[i]
-            if event.kind == EventKind.TICKER:
-                self._ticker_pending[event.index] = 0
-                events.append(Event(EventKind.TICKER, self.symbols[event.index], "", 0))
+        for i in range(self._events.count):
+            record = &self._events.records[i]
+            if record.kind == EventKind.TICKER:
+                events.append(Event(EVENT_KIND[0], self.symbols[record.index], "", 0))
                 continue
-            open_time_ms = event.open_time_ms
-            if event.kind == EventKind.FORMING:
-                self._forming_pending[event.index] = 0
-                memory = &self._memory[event.index]
+            open_time_ms = record.open_time_ms
+            if record.kind == EventKind.FORMING:
+                memory = &self._memory[record.index]
                 if not memory.header.has_forming:
                     continue        # it closed meanwhile, and that is told
                 open_time_ms = memory.open_time_ms[memory.header.start + memory.header.count]
             events.append(Event(
-                EventKind(event.kind), self.symbols[event.index // self._interval_count],
-                self.intervals[event.index % self._interval_count], open_time_ms
+                EVENT_KIND[record.kind], self.symbols[record.index // self._interval_count],
+                self.intervals[record.index % self._interval_count], open_time_ms
             ))
-        self._event_count = 0
+        self._events.clear()
         self.has_events = False
         return events
 
@@ -474,7 +406,7 @@ cdef class Market:
             bad_time=self._bad_time,
             unrepresentable=self._unrepresentable,
             ticker_stale=self._ticker_stale,
-            events_lost=self._events_lost,
+            events_lost=self._events.lost,
         )
         return counts
 
@@ -534,7 +466,9 @@ cdef class Market:
                 last = first + <uint32_t>limit
         return first, last
 
-    def klines_json(self, symbol, interval, limit, *, bint forming=False, start_ms=None, end_ms=None):
+    def klines_json(
+        self, symbol, interval, limit, *, bint forming=False, start_ms=None, end_ms=None
+    ):
         """``{"symbol","interval","klines":[{t,o,h,l,c,v,T,q,n,V,Q,x}],"count"}``, newest rows,
         ascending. With ``start_ms`` the oldest ``limit`` rows from there."""
         cdef int index = self._series_of(symbol, interval)

@@ -104,7 +104,9 @@ cdef inline u128 scaled_integer(double value, int scale) noexcept nogil:
     return (product + (<u128>1 << (-exponent - 1))) >> -exponent
 
 
-cdef inline int number_wide(u128 mantissa, int decimals, bint keep_residual, Number* out) noexcept nogil:
+cdef inline int number_wide(
+    u128 mantissa, int decimals, bint keep_residual, Number* out
+) noexcept nogil:
     """The slow road of ``number_make``: big mantissas, many decimals, prices with residuals."""
     cdef int zeros = 0
     cdef i128 residual = 0
@@ -139,7 +141,9 @@ cdef inline int number_wide(u128 mantissa, int decimals, bint keep_residual, Num
     return NUMBER_OK
 
 
-cdef inline int number_make(uint64_t mantissa, int decimals, bint keep_residual, Number* out) noexcept nogil:
+cdef inline int number_make(
+    uint64_t mantissa, int decimals, bint keep_residual, Number* out
+) noexcept nogil:
     """Number of a mantissa and its printed decimals; ``keep_residual`` for volume columns."""
     if likely(mantissa < (1ULL << 52) and decimals <= SCALE_MAX):
         # Both operands are exact, so one division is correctly rounded, and the way back is
@@ -254,7 +258,9 @@ cdef inline char* write_int(char* p, int64_t value) noexcept nogil:
     return p
 
 
-cdef inline char* write_number(char* p, double value, int16_t residual, uint8_t format) noexcept nogil:
+cdef inline char* write_number(
+    char* p, double value, int16_t residual, uint8_t format
+) noexcept nogil:
     """Print a stored number; at most ``NUMBER_TEXT_MAX`` bytes."""
     cdef int scale = format & 15
     cdef int zeros = format >> 4

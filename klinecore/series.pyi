@@ -1,23 +1,9 @@
-from enum import IntEnum
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.kline import Kline
-
-class MergeStatus(IntEnum):
-    """What one row did to its series."""
-
-    APPENDED = 0    # a new closed kline, newer than all others (also: the forming one closed)
-    INSERTED = 1    # a closed kline in the past: filled a hole or extended the window backwards
-    REVISED = 2     # replaced a different closed row of lower rank
-    FORMING = 3     # new or newer forming kline
-    DUPLICATE = 4   # nothing new
-    STALE = 5       # an older update of a row already further on
-    TOO_OLD = 6     # before the window
-    BAD_TIME = 7    # open and close time do not belong to the interval
-    UNREPRESENTABLE = 8  # a number that cannot be kept exactly; nothing was stored
 
 @final
 class Series:
@@ -83,7 +69,7 @@ class Series:
     def columns(self) -> NDArray[np.float64]:
         """All nine columns (``klinecore.COLUMNS``) as one read-only view, shape ``(9, n)``."""
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Copies of ``open_time_ms`` (int64) and the nine columns (float64), shape ``(n,)`` each."""
+        """Copies of ``open_time_ms`` (int64) and the nine columns (float64), shape ``(n,)``."""
     def klines(self, limit: int | None = None, *, forming: bool = False) -> list[Kline]:
         """The newest ``limit`` closed rows (default all), oldest first, as the exchange's text."""
     def gaps(self) -> list[tuple[int, int]]:

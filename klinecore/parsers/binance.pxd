@@ -21,15 +21,6 @@ cdef enum:
     FRAME_KINDS = 11
     LETTERS = 52            # fields of a message are single letters: a-z, then A-Z
     SYMBOL_SIZE_MAX = 64    # bytes of UTF-8
-    DEPTH_MAX = 32          # nesting of values we do not read
-
-cdef enum SliceKind:
-    SLICE_STRING = 1
-    SLICE_ESCAPED = 2       # a string that holds backslashes
-    SLICE_INTEGER = 3
-    SLICE_NUMBER = 4
-    SLICE_LITERAL = 5
-    SLICE_CONTAINER = 6
 
 cdef struct Frame:
     FrameKind kind
@@ -47,10 +38,11 @@ cdef FrameKind parse_message(const char* data, Py_ssize_t size, Frame* frame) no
 cdef int next_item(Frame* frame) noexcept nogil
 cdef int64_t slice_integer(const Slice* text) noexcept nogil
 cdef int letter_index(char letter) noexcept nogil
+cdef FrameKind check_ticker(const Frame* frame, FrameKind kind) noexcept nogil
+cdef bint take_symbol(Frame* frame) noexcept nogil
+cdef void reset(Frame* frame) noexcept nogil
+cdef const char* read_decimal(
+    const char* p, const char* end, KlineRow* row, int column, int* status
+) noexcept nogil
+cdef object kline_of(const KlineRow* row)
 cdef int interval_index(const char* text, Py_ssize_t size) noexcept nogil
-
-# REST: a cursor over the elements of an array; each returns 1 item read, 0 end, -1 malformed,
-# -2 a number that cannot be kept exactly (the cursor stands behind the item all the same).
-cdef const char* open_array(const char* p, const char* end) noexcept nogil
-cdef int next_kline(const char** cursor, const char* end, KlineRow* row) noexcept nogil
-cdef int next_rest_ticker(const char** cursor, const char* end, Frame* frame) noexcept nogil

@@ -1,0 +1,1 @@
+"""JSON bytes of rows and tickers; used through ``Market``."""

@@ -1,0 +1,10 @@
+from enum import IntEnum
+
+class EventKind(IntEnum):
+    """What an event tells."""
+
+    TICKER = 0  # a ticker changed (conflated until drained)
+    FORMING = 1  # a forming kline changed (conflated until drained)
+    CLOSED = 2  # a kline closed; one event per (series, open time)
+    REVISED = 3  # a closed kline was corrected
+    FILLED = 4  # a closed kline in the past filled its place

@@ -1,0 +1,1 @@
+"""The newest ticker of a symbol; used through ``Market``."""
