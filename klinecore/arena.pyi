@@ -1,5 +1,7 @@
 from typing import final
 
+__all__ = ["Arena"]
+
 @final
 class Arena:
     """A zeroed block laid out for ``symbol_count * interval_count`` series; fixed for its life."""
@@ -7,8 +9,8 @@ class Arena:
     size: int
     path: str | None
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         capacity: int,
         slots: int,
@@ -17,7 +19,7 @@ class Arena:
         ticker_stride: int,
         series_stride: int,
         path: str | None = None,
-    ) -> None: ...
+    ) -> Arena: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def verify(self) -> bool:
         """True while the header is whole: magic, version, byte order, size and checksum agree."""

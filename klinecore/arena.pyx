@@ -1,5 +1,6 @@
 """The one block of memory everything committed lives in: private, or a file others can map."""
 
+cimport cython
 import os
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -7,6 +8,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
 from posix.mman cimport mmap, munmap
+
+__all__ = ["Arena"]
 
 
 cdef int format_index(FormatTable* table, uint64_t key) noexcept nogil:
@@ -40,6 +43,7 @@ cdef uint64_t _fnv1a(const unsigned char* data, size_t size) noexcept:
     return value
 
 
+@cython.final
 cdef class Arena:
     """A zeroed block laid out for ``symbol_count * interval_count`` series; fixed for its life.
 

@@ -4,6 +4,7 @@ A body is written from its last byte to its first: a number's digits come out of
 one first, so nothing has to be measured or moved, and one copy makes the Python ``bytes``.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -17,11 +18,14 @@ from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_num
 from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time
 from klinecore.ticker cimport TickerRecord, text_place
 
+__all__ = ["Scratch"]
+
 cdef enum:
     ROW_SIZE_MAX = 8 * NUMBER_TEXT_MAX + 4 * 20 + 96
     SCRATCH_KEPT_MAX = 4 << 20      # bytes; a larger body gives its memory back
 
 
+@cython.final
 cdef class Scratch:
     """A reusable piece of memory to write a body in; grows to what was asked, up to a limit."""
 

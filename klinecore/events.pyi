@@ -1,4 +1,7 @@
 from enum import IntEnum
+from typing import final
+
+__all__ = ["EventKind", "EventQueue"]
 
 class EventKind(IntEnum):
     """What an event tells."""
@@ -8,3 +11,9 @@ class EventKind(IntEnum):
     CLOSED = 2  # a kline closed; one event per (series, open time)
     REVISED = 3  # a closed kline was corrected
     FILLED = 4  # a closed kline in the past filled its place
+
+@final
+class EventQueue:
+    """For ``series_count`` series and ``symbol_count`` tickers; when full, ``lost`` counts."""
+
+    def __new__(cls, series_count: int, symbol_count: int) -> EventQueue: ...

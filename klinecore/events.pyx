@@ -4,13 +4,17 @@ A ticker or a forming row that changes ten times between two looks is one event;
 revision and late close is one of its own.
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
+
+__all__ = ["EventKind", "EventQueue"]
 
 cdef enum:
     DISTINCT_MIN = 8192         # closes, revisions and late closes a queue can hold at least
 
 
+@cython.final
 cdef class EventQueue:
     """For ``series_count`` series and ``symbol_count`` tickers; when full, ``lost`` counts."""
 

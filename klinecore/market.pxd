@@ -15,7 +15,7 @@ cdef class Market:
     cdef readonly tuple symbols
     cdef readonly tuple intervals
     cdef readonly int capacity
-    cdef readonly bint has_events           # True when drain() would return something
+    cdef bint has_events                    # True when drain() would return something
     cdef Arena _arena
     cdef Scratch _scratch
     cdef dict _series                       # (symbol, interval) -> Series

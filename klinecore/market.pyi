@@ -4,8 +4,10 @@ from typing import NamedTuple, final
 from klinecore.events import EventKind
 from klinecore.kline import Kline
 from klinecore.merge import MergeStatus
-from klinecore.parsers.binance import Buffer, FrameKind
+from klinecore.parsers.binance import FrameKind, _Buffer
 from klinecore.series import Series
+
+__all__ = ["Event", "Market", "RowCounts"]
 
 class Event(NamedTuple):
     kind: EventKind
@@ -24,14 +26,14 @@ class RowCounts(NamedTuple):
 class Market:
     """Every series and ticker of one market, in one block of memory, fed by exchange bytes."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         symbols: Iterable[str],
         intervals: Iterable[str],
         capacity: int = 500,
         *,
         path: str | None = None,
-    ) -> None:
+    ) -> Market:
         """Reserve memory for ``len(symbols) * len(intervals)`` series of ``capacity`` closed rows.
 
         ``path`` puts the memory in that file (in ``/dev/shm``: shared) instead of private memory.
@@ -50,17 +52,17 @@ class Market:
     @property
     def pending(self) -> bool:
         """True when ``drain`` would return something."""
-    def __getitem__(self, key: tuple[str, str]) -> Series:
+    def __getitem__(self, key: tuple[str, str], /) -> Series:
         """Case of the symbol is folded. Raises UnknownSeriesError."""
-    def __contains__(self, key: object) -> bool: ...
+    def __contains__(self, key: object, /) -> bool: ...
     def __iter__(self) -> Iterator[Series]: ...
-    def apply(self, frame: Buffer) -> FrameKind:
+    def apply(self, frame: _Buffer) -> FrameKind:
         """Read one WebSocket message and store what it says. Never raises on bad bytes."""
     def apply_klines(
         self,
         symbol: str,
         interval: str,
-        body: Buffer,
+        body: _Buffer,
         *,
         closed_before_ms: int,
         notify: bool = True,
@@ -70,7 +72,7 @@ class Market:
 
         Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
         """
-    def apply_tickers(self, body: Buffer) -> int:
+    def apply_tickers(self, body: _Buffer) -> int:
         """Merge a REST ``ticker/24hr`` answer, FULL form, object or array; returns tickers stored.
 
         Raises ParseError.

@@ -26,7 +26,7 @@ from klinecore.merge cimport (
 from klinecore.merge cimport FORMING as FORMING_ROW
 from klinecore.merge cimport REVISED as REVISED_ROW
 from klinecore.merge cimport UNREPRESENTABLE as UNREPRESENTABLE_ROW
-from klinecore.series cimport Series
+from klinecore.series cimport new_series
 from klinecore.ticker cimport (
     TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, integer_place, text_place,
     ticker_has, ticker_merge,
@@ -41,6 +41,8 @@ from klinecore import events as _events
 from klinecore.errors import ParseError, UnknownSeriesError
 from klinecore.parsers import binance as _binance
 from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
+
+__all__ = ["Event", "Market", "RowCounts"]
 
 cdef enum:
     CAPACITY_MAX = 100000
@@ -133,7 +135,6 @@ cdef class Market:
         """Reserve the arena and point every series and ticker at its place in it."""
         cdef uint32_t slots = series_slots(self.capacity)
         cdef Py_ssize_t symbol_index, interval_index, index
-        cdef Series series
         self._arena = Arena(
             capacity=self.capacity, slots=slots, symbol_count=len(self.symbols),
             interval_count=self._interval_count, ticker_stride=sizeof(TickerRecord),
@@ -152,12 +153,9 @@ cdef class Market:
                     &self._memory[index], self._arena.series_at(index), self._arena.formats, slots,
                     self.capacity, INTERVAL_MS[interval]
                 )
-                series = Series.__new__(Series)
-                series.memory = self._memory[index]
-                series._arena = self._arena
-                series.symbol = symbol
-                series.interval = interval
-                self._series[symbol, interval] = series
+                self._series[symbol, interval] = new_series(
+                    self._arena, self._memory[index], symbol, interval
+                )
 
     # --- writing -------------------------------------------------------------------------------
 

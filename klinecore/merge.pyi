@@ -1,5 +1,7 @@
 from enum import IntEnum
 
+__all__ = ["MergeStatus"]
+
 class MergeStatus(IntEnum):
     """What one row did to its series."""
 

@@ -20,6 +20,8 @@ from klinecore.kline cimport (
     COLUMN_COUNT, NUMBER_COLUMNS, RESIDUAL_COLUMNS, TRADES, VOLUME, KlineRow,
 )
 
+__all__ = ["MergeStatus"]
+
 cdef enum:
     DAY_MS = 86400000
 

@@ -1,9 +1,12 @@
 """From the symbol in a message to the symbol's index, without a Python object."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
+
+__all__ = ["SymbolTable"]
 
 cdef enum:
     SYMBOL_SIZE_MAX = 64        # bytes of UTF-8
@@ -18,6 +21,7 @@ cdef uint32_t _hash(const char* name, uint32_t size) noexcept nogil:
     return <uint32_t>(value ^ value >> 32)
 
 
+@cython.final
 cdef class SymbolTable:
     """Open addressing over the UTF-8 bytes of a fixed tuple of distinct symbols."""
 

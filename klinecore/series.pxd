@@ -18,3 +18,5 @@ cdef class Series:
     cdef _column(self, int index)
     cdef _row(self, uint32_t slot, bint closed)
     cdef int64_t _last_before(self, int64_t first_ms, uint32_t slot)
+
+cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval)

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from klinecore.kline import Kline
 
+__all__ = ["Series"]
+
 @final
 class Series:
     """The last ``capacity`` closed klines of one symbol and interval, and the forming one.

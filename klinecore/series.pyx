@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 
+from klinecore.arena cimport Arena
 from klinecore.kline cimport COLUMN_COUNT, NUMBER_COLUMNS, TRADES, VOLUME
 from klinecore.merge cimport (
     FORMAT_MASK, SeriesHeader, SeriesMemory, series_close_time, series_find,
@@ -14,6 +15,25 @@ import numpy as np
 from klinecore.kline import COLUMNS
 from klinecore.kline import Kline
 
+__all__ = ["Series"]
+
+
+cdef bint _making = False
+
+
+cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval):
+    """The one way to a ``Series``."""
+    global _making
+    cdef Series series
+    _making = True
+    series = Series.__new__(Series)
+    _making = False
+    series.memory = memory
+    series._arena = arena
+    series.symbol = symbol
+    series.interval = interval
+    return series
+
 
 @cython.final
 cdef class Series:
@@ -24,8 +44,10 @@ cdef class Series:
     must stay (``numpy.array(view)``) or take a ``snapshot``.
     """
 
-    def __init__(self):
-        raise TypeError("a Series belongs to a market: market[symbol, interval]")
+    def __cinit__(self):
+        # A series without its market's memory would read through a null pointer.
+        if not _making:
+            raise TypeError("a Series belongs to a market: market[symbol, interval]")
 
     cdef _map(self):
         """Make the NumPy arrays over whole columns; views are slices of them."""

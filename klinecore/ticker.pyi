@@ -1,1 +1,3 @@
 """The newest ticker of a symbol; used through ``Market``."""
+
+__all__: list[str] = []

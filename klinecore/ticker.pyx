@@ -12,6 +12,8 @@ from libc.string cimport memcpy
 from klinecore.kline cimport Slice
 from klinecore.number cimport NUMBER_OK, Number, number_read
 
+__all__ = []
+
 cdef const char* TEXT_LETTERS = b"pPwxcQbBaAohlvq"
 cdef const char* INTEGER_LETTERS = b"OCFLn"
 

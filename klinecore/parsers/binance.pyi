@@ -3,7 +3,9 @@ from typing import NamedTuple, TypeAlias
 
 from klinecore.kline import Kline
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+__all__ = ["FrameKind", "ParsedFrame", "parse_frame"]
+
+_Buffer: TypeAlias = bytes | bytearray | memoryview
 
 class FrameKind(IntEnum):
     """What one WebSocket message is."""
@@ -30,5 +32,5 @@ class ParsedFrame(NamedTuple):
     kline: Kline | None  # KLINE
     ticker: dict[str, str | int] | None  # TICKER, MINI_TICKER, BOOK_TICKER: exchange's letters
 
-def parse_frame(frame: Buffer) -> ParsedFrame:
+def parse_frame(frame: _Buffer) -> ParsedFrame:
     """Parse one combined or raw stream message; never raises on bad bytes, see ``kind``."""

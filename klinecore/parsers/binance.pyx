@@ -25,6 +25,8 @@ from typing import NamedTuple
 from klinecore.interval import INTERVALS
 from klinecore.kline import Kline
 
+__all__ = ["FrameKind", "ParsedFrame", "parse_frame"]
+
 cdef enum:
     NAME_STREAM = 1
     NAME_DATA = 2

@@ -15,6 +15,8 @@ from klinecore.parsers.binance cimport (
 
 from klinecore.errors import ParseError
 
+__all__ = ["parse_klines"]
+
 
 cdef const char* open_array(const char* p, const char* end) noexcept nogil:
     """Step into an array that is the whole of a body; NULL if the bytes are no such thing."""
