@@ -1,0 +1,1 @@
+"""klineserver: the process around klinecore - feeds, HTTP, streams, traders, stores."""

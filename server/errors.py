@@ -1,0 +1,44 @@
+"""The server's errors: one class per reaction.
+
+::
+
+    Exception
+    └── ServerError
+        ├── SettingsError     the operator's input is wrong: say what was expected, do not start
+        └── FeedError         the exchange did not do its part: wait, then try again
+            ├── RestError         an answer that is no success; carries status and Retry-After
+            └── BudgetExhausted   our own weight budget forbids the request for now
+"""
+
+from __future__ import annotations
+
+__all__ = ["BudgetExhausted", "FeedError", "RestError", "ServerError", "SettingsError"]
+
+
+class ServerError(Exception):
+    """Base of every error the server raises on purpose."""
+
+
+class SettingsError(ServerError):
+    """A setting is unknown or out of bounds; the message names it and what is allowed."""
+
+
+class FeedError(ServerError):
+    """The exchange did not do its part. Wait, then try again."""
+
+
+class RestError(FeedError):
+    """An answer that is no success: ``status`` (0: none came) and ``retry_after_s`` if it was sent."""
+
+    def __init__(self, what: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(what)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExhausted(FeedError):  # noqa: N818 - it names a state, not a fault
+    """Our own weight budget forbids the request; it frees up in ``wait_s`` seconds."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"no request weight left for {wait_s:.1f} s")
+        self.wait_s = wait_s

@@ -1,0 +1,56 @@
+"""One log format: text for people, JSON lines for machines; secrets never get here.
+
+A record's ``extra={"fields": {...}}`` carries facts beside the message: ``log.warning("gap found",
+extra={"fields": {"symbol": symbol}})``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+
+__all__ = ["configure"]
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, logger, msg, fields, and of an exception its type."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class _TextFormatter(logging.Formatter):
+    """``12:00:00.123 INFO  feeds.binance  message  key=value``"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
+        fields = "".join(f"  {key}={value}" for key, value in getattr(record, "fields", {}).items())
+        name = record.name.removeprefix("server.")
+        text = f"{moment} {record.levelname:<7} {name}  {record.getMessage()}{fields}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def configure(level: str = "info", log_format: str = "text") -> None:
+    """Send all logging to stderr in ``text`` or ``json``; replaces what was configured before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # A connection that comes or goes is ours to tell, in our words.
+    logging.getLogger("picows").setLevel(logging.WARNING)

@@ -1,0 +1,254 @@
+"""Every setting of the server, with its bounds: read once at start from flags, environment, TOML.
+
+Environment names are ``KLINE_<FIELD>``, and bare ``API_KEY``, ``SYMBOLS`` and ``PORT``. An unknown
+``KLINE_`` name is an error: a misspelt limit must not run unlimited.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from klinecore.interval import INTERVALS
+from server.errors import SettingsError
+
+__all__ = ["LOOPBACK_HOSTS", "Secret", "Settings"]
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+#: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
+_BARE_NAMES = {"API_KEY": "api_key", "SYMBOLS": "symbols", "PORT": "port"}
+
+#: Inclusive bounds of numeric settings.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "port": (0, 65535),
+    "stream_port": (0, 65535),
+    "capacity": (1, 100_000),
+    "rest_weight_share": (0.01, 1.0),
+    "rest_concurrency": (1, 32),
+    "rest_timeout_s": (0.1, 120.0),
+    "rest_body_max": (1 << 16, 1 << 28),
+    "connect_interval_s": (0.0, 60.0),
+    "connect_timeout_s": (0.1, 60.0),
+    "ack_timeout_s": (0.1, 60.0),
+    "ping_timeout_s": (0.1, 3600.0),
+    "backoff_min_s": (0.0, 60.0),
+    "backoff_max_s": (0.01, 3600.0),
+    "healthy_after_s": (0.1, 3600.0),
+    "rotate_after_s": (1.0, 86_400.0),
+    "grace_s": (0.0, 60.0),
+    "sweep_interval_s": (0.05, 3600.0),
+    "streams_per_connection_spot": (1, 1024),
+    "streams_per_connection_um": (1, 1024),
+    "subscribe_rate_per_s": (0.1, 10.0),
+    "frame_size_max": (1 << 12, 1 << 26),
+    "stale_after_s": (0.1, 86_400.0),
+    "subscriber_queue_max": (1, 1 << 20),
+    "subscriber_stall_s": (0.1, 3600.0),
+    "ws_clients_max": (0, 10_000),
+    "ws_message_max": (64, 1 << 20),
+    "ws_subscriptions_max": (1, 4096),
+    "ws_messages_per_s": (0.1, 1000.0),
+    "body_cache_bytes": (0, 1 << 32),
+    "request_body_max": (0, 1 << 26),
+}
+
+
+class Secret(str):
+    """Text that does not show itself: its ``repr`` is masked."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator can set; the defaults run a spot server on this machine only."""
+
+    # what to keep
+    symbols: str = "top:50:USDT"  # comma list, or top:N:QUOTE by 24 h quote volume, or all:QUOTE
+    intervals: tuple[str, ...] = ("1m", "5m", "15m", "1h")
+    capacity: int = 500  # closed klines per series
+    market: str = "spot"  # spot, um (USD-M futures) or both
+    arena: str | None = None  # file for the live market's memory, in /dev/shm: shared
+    data_dir: str = ""  # SQLite file and snapshots; empty: the platform's place
+
+    # where to listen
+    host: str = "127.0.0.1"
+    port: int = 8080
+    stream_port: int = 8081
+    api_key: str | None = None
+    cors_origins: tuple[str, ...] = ()
+
+    # the exchange
+    spot_rest: str = "https://api.binance.com"
+    spot_ws: str = "wss://stream.binance.com:9443"
+    um_rest: str = "https://fapi.binance.com"
+    um_ws: str = "wss://fstream.binance.com"
+    rest_weight_share: float = 0.5  # of the exchange's weight limit we allow ourselves
+    rest_concurrency: int = 4  # connections
+    rest_timeout_s: float = 10.0
+    rest_body_max: int = 64 << 20  # bytes; exchangeInfo is the largest
+    connect_interval_s: float = 1.0  # between two connects, over all connections
+    connect_timeout_s: float = 10.0
+    ack_timeout_s: float = 5.0  # answer to a SUBSCRIBE
+    ping_timeout_s: float = 30.0  # neither ping nor data: the connection is dead
+    backoff_min_s: float = 0.5
+    backoff_max_s: float = 30.0
+    healthy_after_s: float = 60.0  # connected this long, the back-off starts anew
+    rotate_after_s: float = 82_800.0  # 23 h, before the exchange cuts at 24 h
+    grace_s: float = 2.0  # after a close before REST may call it closed
+    sweep_interval_s: float = 5.0  # between two looks for holes
+    streams_per_connection_spot: int = 1024
+    streams_per_connection_um: int = 200
+    subscribe_rate_per_s: float = 4.0
+    frame_size_max: int = 4 << 20  # bytes
+    stale_after_s: float = 30.0  # older data is called stale
+
+    # limits towards clients
+    subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013
+    subscriber_stall_s: float = 10.0  # a send may block this long
+    ws_clients_max: int = 200
+    ws_message_max: int = 4096  # bytes a client may send at once
+    ws_subscriptions_max: int = 1024
+    ws_messages_per_s: float = 5.0
+    body_cache_bytes: int = 16 << 20
+    request_body_max: int = 65_536
+
+    # logs
+    log_level: str = "info"
+    log_format: str = "text"  # or json
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: a value out of bounds; the message names the setting."""
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be {low:g}..{high:g}, not {value:g}")
+        _check_choice("market", self.market, ("spot", "um", "both"))
+        _check_choice("log_format", self.log_format, ("text", "json"))
+        _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
+        if not self.intervals:
+            raise ValueError("intervals must name at least one interval")
+        for interval in self.intervals:
+            _check_choice("intervals", interval, INTERVALS)
+        if self.market != "spot" and "1s" in self.intervals:
+            raise ValueError("intervals: 1s exists on the spot market only")
+        for name in ("spot_rest", "um_rest"):
+            _check_url(name, getattr(self, name), ("http://", "https://"))
+        for name in ("spot_ws", "um_ws"):
+            _check_url(name, getattr(self, name), ("ws://", "wss://"))
+        _check_symbols(self.symbols)
+        if self.host not in LOOPBACK_HOSTS and not self.api_key:
+            raise ValueError(
+                f"host is {self.host!r}, which others can reach: set API_KEY, or bind to 127.0.0.1"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        toml_path: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Settings:
+        """Read a TOML file, then the environment, then ``overrides`` (flags); the last one wins.
+
+        ``overrides`` that are None are not set. Raises SettingsError.
+        """
+        values: dict[str, Any] = {}
+        if toml_path is not None:
+            values.update(_read_toml(Path(toml_path)))
+        values.update(_read_environment(os.environ if environ is None else environ))
+        values.update({k: v for k, v in (overrides or {}).items() if v is not None})
+        for name in values:
+            if name not in cls.__struct_fields__:
+                raise SettingsError(f"unknown setting {name!r}{_suggest(name)}")
+        if values.get("api_key") == "":
+            values["api_key"] = None
+        try:
+            settings = msgspec.convert(values, cls, strict=False)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise SettingsError(str(error)) from None
+        if settings.api_key is not None:
+            settings = msgspec.structs.replace(settings, api_key=Secret(settings.api_key))
+        return settings
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process."""
+        result = {}
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            result["API_KEY" if name == "api_key" else f"KLINE_{name.upper()}"] = text
+        return result
+
+    @property
+    def markets(self) -> tuple[str, ...]:
+        """The markets to serve, by name."""
+        return ("spot", "um") if self.market == "both" else (self.market,)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return {name.lower(): value for name, value in tomllib.loads(path.read_text()).items()}
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {path} is no TOML: {error}") from None
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if variable in _BARE_NAMES:
+            values.setdefault(_BARE_NAMES[variable], text)
+        elif variable.startswith("KLINE_"):
+            name = variable.removeprefix("KLINE_").lower()
+            if name not in Settings.__struct_fields__:
+                raise SettingsError(f"unknown environment variable {variable}{_suggest(name)}")
+            values[name] = text
+    for name in ("intervals", "cors_origins"):
+        if isinstance(values.get(name), str):
+            values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
+    return values
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.__struct_fields__, n=3)
+    return (
+        f"; did you mean {' or '.join(f'KLINE_{match.upper()}' for match in close)}?"
+        if close
+        else ""
+    )
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _check_url(name: str, value: str, schemes: tuple[str, ...]) -> None:
+    if not value.startswith(schemes) or value.rstrip("/").endswith(":"):
+        raise ValueError(f"{name} must be a URL that begins with {schemes[0]}, not {value!r}")
+
+
+def _check_symbols(text: str) -> None:
+    kind, _, rest = text.partition(":")
+    if kind == "top":
+        count, _, quote = rest.partition(":")
+        if not (count.isdecimal() and 1 <= int(count) <= 5000 and quote.isalnum()):
+            raise ValueError(f"symbols must look like top:50:USDT (1..5000), not {text!r}")
+    elif kind == "all":
+        if not rest.isalnum():
+            raise ValueError(f"symbols must look like all:USDT, not {text!r}")
+    elif not any(part.strip() for part in text.split(",")):
+        raise ValueError("symbols must name at least one symbol")
