@@ -6,7 +6,7 @@
     └── ServerError
         ├── SettingsError     the operator's input is wrong: say what was expected, do not start
         └── FeedError         the exchange did not do its part: wait, then try again
-            ├── RestError         an answer that is no success; carries status and Retry-After
+            ├── RestError         an answer that is no success; carries its status
             └── BudgetExhausted   our own weight budget forbids the request for now
 """
 
@@ -28,12 +28,11 @@ class FeedError(ServerError):
 
 
 class RestError(FeedError):
-    """An answer that is no success: ``status`` (0: none came) and ``retry_after_s`` if it was sent."""
+    """An answer that is no success: its ``status``, 0 if none came."""
 
-    def __init__(self, what: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
+    def __init__(self, what: str, *, status: int = 0) -> None:
         super().__init__(what)
         self.status = status
-        self.retry_after_s = retry_after_s
 
 
 class BudgetExhausted(FeedError):  # noqa: N818 - it names a state, not a fault

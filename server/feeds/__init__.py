@@ -1,0 +1,1 @@
+"""From the exchange into the market: connections, backfill, budgets."""

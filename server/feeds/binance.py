@@ -1,0 +1,244 @@
+"""What is Binance's own: paths, weights, limits, stream names, the universe of symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from server.clock import Clock
+from server.errors import FeedError, RestError
+from server.feeds.budget import WeightBudget
+from server.feeds.rest import Rest, RestResponse
+from server.settings import Settings
+
+__all__ = [
+    "VENUES",
+    "Api",
+    "Universe",
+    "Venue",
+    "kline_weight",
+    "plan_limits",
+    "resolve_symbols",
+    "split_streams",
+    "stream_names",
+]
+
+T = TypeVar("T")
+
+
+class Venue(NamedTuple):
+    """One of the exchange's markets."""
+
+    name: str
+    api: str  # prefix of REST paths
+    socket_path: str  # bare path; streams are subscribed by message
+    weight_limit: int  # a minute, until exchangeInfo says otherwise
+    exchange_info_weight: int
+    all_tickers_weight: int
+    #: Rows a klines request may ask for at most at each weight, cheapest first.
+    kline_weights: tuple[tuple[int, int], ...]
+    ping_timeout_factor: float  # the server pings this many times slower than on spot
+
+
+VENUES = {
+    "spot": Venue("spot", "/api/v3", "/ws", 6000, 20, 80, ((1000, 2),), 1.0),
+    # The bare /ws of USD-M acknowledges subscriptions and delivers nothing: klines live in /market.
+    "um": Venue(
+        "um",
+        "/fapi/v1",
+        "/market/ws",
+        2400,
+        1,
+        40,
+        ((99, 1), (499, 2), (1000, 5), (1500, 10)),
+        9.0,
+    ),
+}
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str = ""
+    quoteAsset: str = ""  # noqa: N815 - the exchange's name
+
+
+class _RateLimit(msgspec.Struct):
+    rateLimitType: str = ""  # noqa: N815
+    interval: str = ""
+    intervalNum: int = 1  # noqa: N815
+    limit: int = 0
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_Symbol]
+    rateLimits: list[_RateLimit] = []  # noqa: N815
+
+
+class _Volume(msgspec.Struct):
+    symbol: str
+    quoteVolume: str = "0"  # noqa: N815
+
+
+class _ServerTime(msgspec.Struct):
+    serverTime: int  # noqa: N815
+
+
+class Universe(NamedTuple):
+    """Which symbols to keep: those found, and configured ones the exchange does not trade."""
+
+    symbols: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class Api:
+    """Binance's REST requests under one weight budget."""
+
+    def __init__(self, venue: Venue, rest: Rest, budget: WeightBudget, clock: Clock) -> None:
+        self.venue = venue
+        self.budget = budget
+        self._rest = rest
+        self._clock = clock
+        self.requests = 0
+        self.failures = 0
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._rest.close()
+
+    async def get(self, path: str, weight: int, **query: str | int) -> RestResponse:
+        """One request under the budget. Raises RestError: no answer, or one that is not 200."""
+        await self.budget.acquire(weight)
+        self.requests += 1
+        response = None
+        try:
+            response = await self._rest.get(self.venue.api + path, query)
+        finally:
+            self.budget.settle(weight, response)
+            if response is None or response.status != 200:
+                self.failures += 1
+        if response.status != 200:
+            raise RestError(
+                f"{path} answered {response.status}: {response.body[:200]!r}",
+                status=response.status,
+            )
+        return response
+
+    async def sync_time(self) -> int:
+        """Offset of the exchange's clock to ours, ms, measured at the middle of a round trip."""
+        sent_ms = self._clock.time_ms()
+        response = await self.get("/time", 1)
+        received_ms = self._clock.time_ms()
+        server_ms = _decode(response.body, _ServerTime, "time").serverTime
+        self.budget.offset_ms = server_ms - (sent_ms + received_ms) // 2
+        return self.budget.offset_ms
+
+    async def klines(
+        self,
+        symbol: str,
+        interval: str,
+        limit: int,
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> bytes:
+        """Body of one klines request; see ``plan_limits`` for limits that are cheap."""
+        query: dict[str, str | int] = {"symbol": symbol, "interval": interval, "limit": limit}
+        if start_ms is not None:
+            query["startTime"] = start_ms
+        if end_ms is not None:
+            query["endTime"] = end_ms
+        response = await self.get("/klines", kline_weight(self.venue, limit), **query)
+        return response.body
+
+    async def exchange_info(self) -> _ExchangeInfo:
+        response = await self.get("/exchangeInfo", self.venue.exchange_info_weight)
+        info = _decode(response.body, _ExchangeInfo, "exchangeInfo")
+        for limit in info.rateLimits:
+            if limit.rateLimitType == "REQUEST_WEIGHT" and limit.interval == "MINUTE":
+                self.budget.limit = limit.limit // max(limit.intervalNum, 1)
+        return info
+
+    async def tickers(self) -> bytes:
+        """Body of the 24 h tickers of all symbols."""
+        response = await self.get("/ticker/24hr", self.venue.all_tickers_weight)
+        return response.body
+
+
+def _decode(body: bytes, kind: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise RestError(f"{what}: the answer is not what was expected: {error}") from None
+
+
+def kline_weight(venue: Venue, limit: int) -> int:
+    """Weight of a klines request that asks for ``limit`` rows."""
+    for rows, weight in venue.kline_weights:
+        if limit <= rows:
+            return weight
+    raise ValueError(f"{venue.name} gives at most {venue.kline_weights[-1][0]} rows a request")
+
+
+@cache
+def plan_limits(venue: Venue, rows: int) -> tuple[int, ...]:
+    """Limits of the requests that together fetch ``rows`` rows for the least weight."""
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for count in range(1, rows + 1):
+        options = []
+        for size, weight in venue.kline_weights:
+            take = min(size, count)
+            rest_weight, rest = best[count - take]
+            options.append((rest_weight + weight, len(rest), (take, *rest)))
+        weight, _, limits = min(options)
+        best.append((weight, limits))
+    return tuple(sorted(best[rows][1], reverse=True))
+
+
+def stream_names(symbols: Iterable[str], intervals: Iterable[str]) -> list[str]:
+    """Every stream of these series, symbol by symbol: its ticker, then its klines."""
+    kinds = ["ticker", *(f"kline_{interval}" for interval in intervals)]
+    return [f"{symbol.lower()}@{kind}" for symbol in symbols for kind in kinds]
+
+
+def split_streams(streams: Sequence[str], limit: int) -> list[tuple[str, ...]]:
+    """Divide streams among as few connections as ``limit`` allows, evenly."""
+    connections = -(-len(streams) // limit)
+    size = -(-len(streams) // connections) if connections else 0
+    return [tuple(streams[i : i + size]) for i in range(0, len(streams), size or 1)]
+
+
+async def resolve_symbols(settings: Settings, api: Api) -> Universe:
+    """Pick the symbols to keep from what the exchange trades.
+
+    Raises FeedError: the exchange did not answer, or nothing that was asked for is traded.
+    """
+    info = await api.exchange_info()
+    trading = {symbol.symbol: symbol for symbol in info.symbols if symbol.status == "TRADING"}
+    kind, _, rest = settings.symbols.partition(":")
+    if kind == "all":
+        found = tuple(name for name, s in trading.items() if s.quoteAsset == rest.upper())
+        unknown: tuple[str, ...] = ()
+    elif kind == "top":
+        count, _, quote = rest.partition(":")
+        rows = _decode(await api.tickers(), list[_Volume], "ticker/24hr")
+        of_quote = [
+            (-float(row.quoteVolume), row.symbol)
+            for row in rows
+            if row.symbol in trading and trading[row.symbol].quoteAsset == quote.upper()
+        ]
+        found = tuple(name for _, name in sorted(of_quote)[: int(count)])
+        unknown = ()
+    else:
+        asked = dict.fromkeys(
+            name.strip().upper() for name in settings.symbols.split(",") if name.strip()
+        )
+        found = tuple(name for name in asked if name in trading)
+        unknown = tuple(name for name in asked if name not in trading)
+    if not found:
+        raise FeedError(
+            f"{api.venue.name} trades none of what SYMBOLS={settings.symbols!r} asks for"
+        )
+    return Universe(found, unknown)
