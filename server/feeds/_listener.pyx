@@ -50,7 +50,6 @@ cdef class FeedListener(WSListener):
         self._on_closed()
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
-        cdef bytes message
         if frame.msg_type == WSMsgType.TEXT and frame.fin:
             self._take(frame.payload_ptr, frame.payload_size)
         elif frame.msg_type == WSMsgType.PING:
