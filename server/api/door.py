@@ -1,0 +1,128 @@
+"""What is checked of every request before anybody looks at its path: size, names, origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from server.api.problems import ApiError
+from server.api.types import Headers, Receive, Scope
+from server.settings import LOOPBACK_HOSTS, Settings
+
+__all__ = ["URL_LENGTH_MAX", "Door"]
+
+#: Characters of path and query together.
+URL_LENGTH_MAX = 8192
+
+_HOST = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
+#: Headers that mean something here. Given twice, two readers may each believe another one.
+_SINGLE = (b"host", b"origin", b"content-length", b"if-none-match")
+
+_PREFLIGHT: Headers = [
+    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+    (b"access-control-allow-headers", b"x-api-key, authorization, x-mbx-apikey, if-none-match"),
+    (b"access-control-max-age", b"600"),
+]
+_EXPOSED = (b"access-control-expose-headers", b"etag, retry-after, x-data-state, x-data-age-ms")
+_VARY = (b"vary", b"origin")
+
+
+class Door:
+    """Limits and names that hold for every route and socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._body_max = settings.request_body_max
+        self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+        # Without a key, a page of any site could read us through a name of its own that it
+        # points at 127.0.0.1 (DNS rebinding): only loopback's names are answered then.
+        self._own_names_only = settings.host in LOOPBACK_HOSTS and not settings.api_key
+
+    @property
+    def cross_origin(self) -> bool:
+        """True if pages of other sites may read answers."""
+        return bool(self._origins)
+
+    def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a request whose URL is too long or whose headers contradict each other.
+
+        Raises ApiError: 400 or 414.
+        """
+        if len(scope["raw_path"]) + len(scope["query_string"]) > URL_LENGTH_MAX:
+            raise ApiError(414, "url_too_long", f"At most {URL_LENGTH_MAX} characters are read.")
+        listed = scope["headers"]
+        if len(listed) != len(headers):
+            _refuse_duplicates(listed)
+        host = _HOST.fullmatch(headers.get(b"host", b""))
+        if host is None:
+            if scope["http_version"] == "1" and not headers.get(b"host"):
+                return  # HTTP/1.0 has no Host
+            raise ApiError(400, "bad_host", "The Host header is missing or is no host name.")
+        if self._own_names_only:
+            name = host[1].decode().lower().strip("[]")
+            if name not in LOOPBACK_HOSTS and not _LOOPBACK.fullmatch(name):
+                raise ApiError(
+                    400,
+                    "bad_host",
+                    "Without an API key only loopback names are answered, such as localhost. "
+                    "Behind a proxy, set API_KEY.",
+                )
+
+    async def check_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> None:
+        """Read and forget the body of a request that needs none. Raises ApiError: 413."""
+        length = headers.get(b"content-length", b"0")
+        if length == b"0" and b"transfer-encoding" not in headers:
+            return
+        size = int(length) if length.isdigit() else 0
+        more = True
+        while more and size <= self._body_max:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            more = message.get("more_body", False)
+            if b"transfer-encoding" in headers:
+                size += len(message.get("body", b""))
+        if size > self._body_max:
+            raise ApiError(
+                413,
+                "body_too_large",
+                f"At most {self._body_max} bytes of body are read.",
+                headers=[(b"connection", b"close")],
+            )
+
+    def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a socket opened by a page of another site; programs send no Origin.
+
+        Raises ApiError: 403. CORS does not cover WebSockets, so nothing else would refuse it.
+        """
+        origin = headers.get(b"origin")
+        if origin is None or self._allows(origin):
+            return
+        if origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower():
+            raise ApiError(
+                403,
+                "origin_not_allowed",
+                "Pages of this origin may not connect; KLINE_CORS_ORIGINS lists those that may.",
+            )
+
+    def cors(self, headers: Mapping[bytes, bytes]) -> Headers:
+        """Headers of every answer once other sites' pages may read some."""
+        origin = headers.get(b"origin")
+        if origin is None or not self._allows(origin):
+            return [_VARY]
+        return [(b"access-control-allow-origin", origin), _EXPOSED, _VARY]
+
+    def preflight(self, headers: Mapping[bytes, bytes]) -> Headers:
+        """What a page of another site may send; nothing if it may not."""
+        origin = headers.get(b"origin")
+        return _PREFLIGHT if origin is not None and self._allows(origin) else []
+
+    def _allows(self, origin: bytes) -> bool:
+        return origin in self._origins or b"*" in self._origins
+
+
+def _refuse_duplicates(listed: Sequence[tuple[bytes, bytes]]) -> None:
+    names = [name for name, _ in listed]
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            raise ApiError(400, "duplicate_header", f"Header {name.decode()} is given twice.")

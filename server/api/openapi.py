@@ -1,0 +1,120 @@
+"""The OpenAPI 3.1 description, made from the route table and the message types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from server.api.router import Access, Route
+from server.api.types import Problem
+
+__all__ = ["describe"]
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_PROBLEM = "application/problem+json"
+_PATH_HELP = {
+    "symbol": "Symbol in any case; percent-encoded UTF-8 where it is not ASCII.",
+    "interval": "Interval, case-sensitive: 1m is a minute, 1M a month.",
+}
+_KEYS = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "BinanceKey": {"type": "apiKey", "in": "header", "name": "X-MBX-APIKEY"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+}
+
+
+def describe(table: Iterable[Route]) -> bytes:
+    """JSON of the whole description; the same table gives the same bytes."""
+    routes = tuple(table)
+    types = [route.answer for route in routes if _is_type(route.answer)]
+    schemas, components = msgspec.json.schema_components(
+        [*types, Problem], ref_template="#/components/schemas/{name}"
+    )
+    problem = schemas[-1]
+    by_type = dict(zip(map(str, types), schemas, strict=False))
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "klineserver",
+            "version": _version(),
+            "description": "The newest klines of every symbol, exactly as the exchange sent them.",
+        },
+        "paths": {route.path: {"get": _operation(route, by_type, problem)} for route in routes},
+        "components": {"schemas": components, "securitySchemes": _KEYS},
+    }
+    return msgspec.json.encode(document)
+
+
+def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    names = _PARAMETER.findall(route.path)
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_HELP[name],
+            "schema": {"type": "string"},
+        }
+        for name in names
+    ]
+    parameters += [
+        {
+            "name": parameter.name,
+            "in": "query",
+            "description": parameter.description,
+            "schema": dict(parameter.schema),
+        }
+        for parameter in route.parameters
+    ]
+    return {
+        "operationId": _operation_id(route.path),
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": _responses(route, by_type, problem),
+        # An empty requirement beside the keys: a server without a key asks for none.
+        "security": [] if route.access is Access.OPEN else [{}, *({name: []} for name in _KEYS)],
+    }
+
+
+def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if route.answer is None:
+        responses["101"] = {"description": "Switching Protocols"}
+    elif isinstance(route.answer, str):
+        responses["200"] = {"description": "OK", "content": {route.answer: {}}}
+    else:
+        content = {"application/json": {"schema": by_type[str(route.answer)]}}
+        responses["200"] = {"description": "OK", "content": content}
+        for status in route.answer_statuses:
+            responses[str(status)] = {"description": _phrase(status), "content": content}
+    for status in route.errors:
+        responses[str(status)] = {"description": _phrase(status)}
+        if status != HTTPStatus.NOT_MODIFIED:
+            responses[str(status)]["content"] = {_PROBLEM: {"schema": problem}}
+    responses["default"] = {"description": "Error", "content": {_PROBLEM: {"schema": problem}}}
+    return responses
+
+
+def _operation_id(path: str) -> str:
+    words = re.findall(r"\w+", _PARAMETER.sub("", path).replace(".json", ""))
+    return "get_" + ("_".join(words) or "front")
+
+
+def _is_type(answer: object) -> bool:
+    return answer is not None and not isinstance(answer, str)
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase
+
+
+def _version() -> str:
+    try:
+        return version("klinecore")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0"

@@ -1,0 +1,162 @@
+"""The route table: which path means what, who may ask, and which parameters it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from server.api.problems import ApiError
+from server.api.types import Response
+
+__all__ = ["Access", "Handler", "Parameter", "Request", "Route", "Router", "parse_query"]
+
+#: Query parameters one request may carry.
+PARAMETERS_MAX = 16
+
+_NO_PARAMETERS: dict[str, str] = {}
+
+
+class Access(Enum):
+    """Who may use a route."""
+
+    OPEN = "open"  # anybody: carries no market data
+    READ = "read"  # a key, if the server has one
+
+
+class Parameter(NamedTuple):
+    """One query parameter, for the check of its name and for the API description."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+class Request:
+    """What a handler sees of one request."""
+
+    __slots__ = ("headers", "path", "query", "segments")
+
+    def __init__(
+        self,
+        path: str,
+        segments: tuple[str, ...],
+        query: Mapping[str, str],
+        headers: Mapping[bytes, bytes],
+    ) -> None:
+        self.path = path
+        self.segments = segments  # values of the path's parameters, decoded
+        self.query = query
+        self.headers = headers
+
+
+Handler: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """One path. ``{name}`` stands for one segment of it."""
+
+    path: str
+    handler: Handler
+    summary: str
+    access: Access
+    answer: Any  # a message type; or the media type of what is none; None for a WebSocket
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()  # statuses with a problem document, and 304
+    answer_statuses: tuple[int, ...] = ()  # statuses beside 200 with the answer's own type
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the query parameters."""
+        return frozenset(parameter.name for parameter in self.parameters)
+
+
+class _Entry(NamedTuple):
+    route: Route
+    pattern: tuple[str | None, ...]  # None where any segment fits
+    names: frozenset[str]
+
+
+class Router:
+    """Finds the route of a path by its first segment: a dictionary look-up, no pattern matching."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._entries: dict[str, list[_Entry]] = {}
+        for route in self.routes:
+            pattern = tuple(
+                None if part.startswith("{") else part for part in route.path[1:].split("/")
+            )
+            first = pattern[0]
+            if first is None:
+                raise ValueError(f"route {route.path}: the first segment must be fixed")
+            self._entries.setdefault(first, []).append(_Entry(route, pattern, route.names))
+
+    def find(self, path: str) -> tuple[Route, frozenset[str], tuple[str, ...]] | None:
+        """The route of a raw path, its query names and its path parameters, decoded.
+
+        Raises ApiError: a parameter is not UTF-8, or empty.
+        """
+        parts = path[1:].split("/")
+        for route, pattern, names in self._entries.get(parts[0], ()):
+            if len(pattern) != len(parts):
+                continue
+            values = []
+            for expected, part in zip(pattern, parts, strict=True):
+                if expected is None:
+                    values.append(part)
+                elif expected != part:
+                    break
+            else:
+                return route, names, tuple(map(_decode, values))
+        return None
+
+
+def parse_query(raw: bytes, names: frozenset[str]) -> Mapping[str, str]:
+    """Query parameters by name, decoded.
+
+    Raises ApiError: a name that is not in ``names``, given twice, or text that is not UTF-8.
+    """
+    if not raw:
+        return _NO_PARAMETERS
+    query: dict[str, str] = {}
+    pairs = raw.decode("latin-1").split("&")
+    if len(pairs) > PARAMETERS_MAX:
+        raise ApiError(400, "too_many_parameters", f"At most {PARAMETERS_MAX} are read.")
+    for pair in pairs:
+        if not pair:
+            continue
+        name, _, value = pair.partition("=")
+        name = _decode_query(name)
+        if name not in names:
+            raise ApiError(
+                400,
+                "unknown_parameter",
+                f"Unknown query parameter {name[:40]!r}.",
+                allowed=sorted(names),
+            )
+        if name in query:
+            raise ApiError(400, "duplicate_parameter", f"Parameter {name!r} is given twice.")
+        query[name] = _decode_query(value)
+    return query
+
+
+def _decode(segment: str) -> str:
+    if not segment:
+        raise ApiError(404, "unknown_path", "A part of the path is empty.")
+    if "%" not in segment and segment.isascii():
+        return segment
+    try:
+        return unquote_to_bytes(segment.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "bad_encoding", "The path is not percent-encoded UTF-8.") from None
+
+
+def _decode_query(text: str) -> str:
+    if "%" not in text and "+" not in text and text.isascii():
+        return text
+    try:
+        return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "bad_encoding", "The query is not percent-encoded UTF-8.") from None

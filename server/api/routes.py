@@ -1,0 +1,324 @@
+"""What each route answers; its table is the source of the API description."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from klinecore.errors import UnknownSeriesError
+from klinecore.series import Series
+from server.api.cache import BodyCache
+from server.api.openapi import describe
+from server.api.page import CONTENT_SECURITY_POLICY, front_page
+from server.api.parameters import MARKET, SERIES_FILTER, WINDOW, read_interval, read_window
+from server.api.problems import ApiError
+from server.api.router import Access, Request, Route
+from server.api.state import ServedMarket, ServerState
+from server.api.types import (
+    Headers,
+    Health,
+    HubStatus,
+    Klines,
+    MarketStatus,
+    MarketSymbols,
+    Readiness,
+    Response,
+    SeriesStatus,
+    Status,
+    Symbols,
+    Ticker,
+)
+
+__all__ = ["Routes"]
+
+#: The loop must have beaten this recently for the process to count as alive.
+HEARTBEAT_AGE_S_MAX = 5.0
+
+#: Series described in one go before other requests get a turn.
+STATUS_CHUNK = 64
+
+_FRESH = (b"cache-control", b"no-cache")  # keep it, but ask each time whether it still holds
+_NEVER = (b"cache-control", b"no-store")
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Routes:
+    """Handlers over one ``ServerState``; ``table`` says which path leads to which."""
+
+    def __init__(self, state: ServerState, cache: BodyCache) -> None:
+        self._state = state
+        self._cache = cache
+        self.table = self._make_table()
+        self._page = Response(
+            front_page(self.table),
+            content_type=b"text/html; charset=utf-8",
+            headers=[(b"content-security-policy", CONTENT_SECURITY_POLICY), _FRESH],
+        )
+        self._description = Response(describe(self.table), headers=[_FRESH])
+
+    def _make_table(self) -> tuple[Route, ...]:
+        opened, read = Access.OPEN, Access.READ
+        errors = (400, 401, 404, 429, 503)
+        return (
+            Route("/", self._front, "Where everything is", opened, "text/html"),
+            Route(
+                "/health",
+                self._health,
+                "Whether the process is alive",
+                opened,
+                Health,
+                answer_statuses=(503,),
+            ),
+            Route(
+                "/ready",
+                self._ready,
+                "Whether the data can be relied on",
+                opened,
+                Readiness,
+                answer_statuses=(503,),
+            ),
+            Route("/openapi.json", self._openapi, "This description", opened, "application/json"),
+            Route(
+                "/klines/{symbol}/{interval}",
+                self._klines,
+                "Newest klines of a series, oldest first",
+                read,
+                Klines,
+                WINDOW,
+                (304, *errors),
+            ),
+            Route(
+                "/ticker/{symbol}",
+                self._ticker,
+                "Rolling 24 hours of a symbol",
+                read,
+                Ticker,
+                (MARKET,),
+                errors,
+            ),
+            Route(
+                "/tickers",
+                self._tickers,
+                "Rolling 24 hours of every symbol",
+                read,
+                dict[str, Ticker],
+                (MARKET,),
+                errors,
+            ),
+            Route(
+                "/ws",
+                self._upgrade,
+                "WebSocket: tickers at once, other streams by SUBSCRIBE",
+                read,
+                None,
+                (MARKET,),
+                (400, 401, 403, 426, 429, 503),
+            ),
+            Route(
+                "/v1/symbols",
+                self._symbols,
+                "Symbols and intervals held, by market",
+                read,
+                Symbols,
+                (),
+                (401, 429, 503),
+            ),
+            Route(
+                "/v1/status",
+                self._status,
+                "State of the feeds and of every series",
+                read,
+                Status,
+                SERIES_FILTER,
+                errors,
+            ),
+            Route("/metrics", self._metrics, "Metrics", read, "text/plain", (), (401, 429)),
+        )
+
+    def _front(self, request: Request) -> Response:
+        return self._page
+
+    def _openapi(self, request: Request) -> Response:
+        return self._description
+
+    def _health(self, request: Request) -> Response:
+        state = self._state
+        now = state.clock.monotonic()
+        alive = now - state.heartbeat_s <= HEARTBEAT_AGE_S_MAX
+        health = Health(
+            status="healthy" if alive else "stuck",
+            time=state.clock.time_ms() // 1000,
+            uptime_s=round(now - state.started_s, 3),
+            loop_lag_ms=round(state.loop_lag_s * 1000, 3),
+        )
+        return _json(health, status=200 if alive else 503)
+
+    def _ready(self, request: Request) -> Response:
+        readiness = self._state.readiness()
+        return _json(readiness, status=200 if readiness.ready else 503)
+
+    def _klines(self, request: Request) -> Response:
+        symbol, interval = request.segments
+        query = request.query
+        served = self._state.served(query.get("market"))
+        market = served.market
+        series = _series(served, symbol, interval)
+        window = read_window(query, market.capacity)
+        limit, forming, start_ms, end_ms = window
+        version = series.sequence if forming else series.revision
+        key = (served.name, series.symbol, interval, window)
+        response = self._cache.get(key, version)
+        if response is None:
+            body = market.klines_json(
+                symbol, interval, limit, forming=forming, start_ms=start_ms, end_ms=end_ms
+            )
+            etag = b'W/"%x-%x"' % (served.epoch, version)
+            response = Response(body, headers=[(b"etag", etag), _FRESH])
+            self._cache.put(key, version, response)
+        if served.warnings:
+            return response.with_headers(served.warnings)
+        if served.incomplete and (series.symbol, interval) in served.incomplete:
+            return response.with_headers([(b"x-data-state", b"incomplete")])
+        return response
+
+    def _ticker(self, request: Request) -> Response:
+        served = self._state.served(request.query.get("market"))
+        symbol = request.segments[0]
+        try:
+            body = served.market.ticker_json(symbol)
+        except UnknownSeriesError as error:
+            raise _unknown_symbol(error) from None
+        if body is None:
+            raise ApiError(
+                404,
+                "no_ticker_yet",
+                f"The exchange has sent no ticker of {symbol.upper()[:40]!r} yet.",
+            )
+        return _fresh(body, served)
+
+    def _tickers(self, request: Request) -> Response:
+        served = self._state.served(request.query.get("market"))
+        return _fresh(served.market.tickers_json(), served)
+
+    def _upgrade(self, request: Request) -> Response:
+        raise ApiError(
+            426,
+            "upgrade_required",
+            "This address speaks WebSocket.",
+            headers=[(b"upgrade", b"websocket"), (b"connection", b"upgrade")],
+        )
+
+    def _symbols(self, request: Request) -> Response:
+        self._state.served(None)
+        return _json(
+            Symbols(
+                markets={
+                    name: MarketSymbols(
+                        symbols=list(served.market.symbols),
+                        intervals=list(served.market.intervals),
+                        capacity=served.market.capacity,
+                        unknown_symbols=served.readiness.unknown_symbols,
+                    )
+                    for name, served in self._state.markets.items()
+                }
+            )
+        )
+
+    async def _status(self, request: Request) -> Response:
+        query = request.query
+        chosen = self._state.served(query.get("market"))
+        markets = [chosen] if "market" in query else list(self._state.markets.values())
+        interval = query.get("interval")
+        if interval is not None:
+            read_interval(interval, chosen.market.intervals)
+        described = {}
+        for served in markets:
+            described[served.name] = await _describe_market(served, query.get("symbol"), interval)
+        hub = self._state.hub
+        return _json(
+            Status(
+                readiness=self._state.readiness(),
+                hub=HubStatus(
+                    subscribers=len(hub),
+                    subscriptions=hub.subscriptions,
+                    waiting=hub.waiting,
+                    published=hub.published,
+                    delivered=hub.delivered,
+                    conflated=hub.conflated,
+                    overflowed=hub.overflowed,
+                ),
+                markets=described,
+            )
+        )
+
+    def _metrics(self, request: Request) -> Response:
+        body = self._state.metrics.render()
+        return Response(body, content_type=_METRICS_TYPE, headers=[_NEVER])
+
+
+def _series(served: ServedMarket, symbol: str, interval: str) -> Series:
+    try:
+        return served.market[symbol, interval]
+    except UnknownSeriesError as error:
+        read_interval(interval, served.market.intervals)
+        raise _unknown_symbol(error) from None
+
+
+def _unknown_symbol(error: UnknownSeriesError) -> ApiError:
+    return ApiError(
+        404,
+        "unknown_symbol",
+        f"Symbol {error.name[:40]!r} is not held by this server; /v1/symbols lists all.",
+        allowed=error.known,
+    )
+
+
+async def _describe_market(
+    served: ServedMarket, symbol: str | None, interval: str | None
+) -> MarketStatus:
+    market = served.market
+    intervals = market.intervals if interval is None else (interval,)
+    symbols = market.symbols
+    if symbol is not None:
+        symbols = (_series(served, symbol, market.intervals[0]).symbol,)
+    described: list[SeriesStatus] = []
+    for name in symbols:
+        for served_interval in intervals:
+            described.append(_describe_series(served, market[name, served_interval]))
+            if len(described) % STATUS_CHUNK == 0:
+                await asyncio.sleep(0)
+    return MarketStatus(
+        feed=served.feed.status(),
+        capacity=market.capacity,
+        arena_bytes=market.size,
+        counters=market.counters(),
+        closes_lost=served.channels.closes_lost,
+        series=described,
+    )
+
+
+def _describe_series(served: ServedMarket, series: Series) -> SeriesStatus:
+    rows = len(series)
+    return SeriesStatus(
+        symbol=series.symbol,
+        interval=series.interval,
+        feed=served.feed.series_state(series.symbol, series.interval),
+        rows=rows,
+        first_open_ms=int(series.open_time_ms[0]) if rows else 0,
+        last_close_ms=series.last_close_ms,
+        last_event_ms=series.last_event_ms,
+        gaps=series.gaps(),
+        revision=series.revision,
+        closed_count=series.closed_count,
+        counters=series.counters,
+    )
+
+
+def _json(answer: msgspec.Struct, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(answer), status=status, headers=[_NEVER])
+
+
+def _fresh(body: bytes, served: ServedMarket) -> Response:
+    headers: Headers = [_FRESH, *served.warnings]
+    return Response(body, headers=headers)

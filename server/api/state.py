@@ -1,0 +1,168 @@
+"""What the API knows of the running server: its markets, how fresh they are, and why it waits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from klinecore.interval import next_open_ms
+from klinecore.market import Market
+from server.api.problems import ApiError
+from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
+from server.clock import Clock
+from server.feeds.base import FeedStatus, SeriesState
+from server.metrics import Registry
+from server.settings import Settings
+from server.signals.channels import Channels
+from server.signals.hub import Hub
+
+__all__ = ["STALE_SHARE_MAX", "FeedView", "ServedMarket", "ServerState"]
+
+#: Share of series whose next close may be overdue before the data counts as wrong. A halted symbol
+#: gets no klines for hours; it must not take hundreds of live ones out of service.
+STALE_SHARE_MAX = 0.01
+
+
+class FeedView(Protocol):
+    """What the API needs of a feed."""
+
+    def status(self) -> FeedStatus:
+        """Of the whole feed."""
+        ...
+
+    def series_state(self, symbol: str, interval: str) -> SeriesState:
+        """Of one series."""
+        ...
+
+
+class ServedMarket:
+    """One market as the API shows it. ``check`` refreshes what depends on the time."""
+
+    def __init__(
+        self, name: str, market: Market, feed: FeedView, channels: Channels, *, epoch: int
+    ) -> None:
+        """``epoch`` tells this run's revisions from another's, in ETags."""
+        self.name = name
+        self.market = market
+        self.feed = feed
+        self.channels = channels
+        self.epoch = epoch
+        #: Headers for every answer while the exchange is silent; empty in normal operation.
+        self.warnings: Headers = []
+        #: Series whose window is not whole yet; empty in normal operation.
+        self.incomplete: frozenset[tuple[str, str]] = frozenset()
+        self.reasons: list[str] = []
+        self.readiness = MarketReadiness(
+            "starting", False, None, True, 0, 0, 0, 0, [], SeriesCounts(total=0)
+        )
+
+    def check(self, clock: Clock, stale_after_s: float) -> None:
+        """Look at the feed and at every series' last close."""
+        status = self.feed.status()
+        stale_after_ms = int(stale_after_s * 1000)
+        age_ms = status.last_message_age_ms
+        self.warnings = []
+        silent = age_ms is None or age_ms > stale_after_ms
+        if silent:
+            self.warnings.append((b"x-data-state", b"stale"))
+        if silent and age_ms is not None:
+            self.warnings.append((b"x-data-age-ms", b"%d" % age_ms))
+        deadline_ms = clock.time_ms() + status.server_offset_ms - stale_after_ms
+        counts = self._count(deadline_ms)
+        self.reasons = list(status.reasons)
+        if counts.stale > STALE_SHARE_MAX * counts.total:
+            self.reasons.append(
+                f"{counts.stale} of {counts.total} series: the next close is overdue"
+            )
+        self.readiness = MarketReadiness(
+            phase=status.phase,
+            ready=not self.reasons,
+            data_age_ms=age_ms,
+            stale=silent,
+            backfill_done=status.backfill.done,
+            backfill_total=status.backfill.total,
+            streams_desired=status.streams_desired,
+            streams_delivering=status.streams_delivering,
+            unknown_symbols=list(status.unknown_symbols),
+            series=counts,
+        )
+
+    def _count(self, deadline_ms: int) -> SeriesCounts:
+        incomplete = []
+        counts = SeriesCounts()
+        for series in self.market:
+            counts.total += 1
+            symbol, interval = series.symbol, series.interval
+            if not self.feed.series_state(symbol, interval).ready:
+                incomplete.append((symbol, interval))
+            last_ms = series.last_close_ms
+            if not last_ms:
+                counts.empty += 1
+            elif next_open_ms(interval, last_ms + 1) <= deadline_ms:
+                counts.stale += 1
+        counts.complete = counts.total - len(incomplete)
+        self.incomplete = frozenset(incomplete)
+        return counts
+
+
+class ServerState:
+    """Shared by the application, which fills it, and the API, which shows it."""
+
+    def __init__(self, settings: Settings, clock: Clock, metrics: Registry, hub: Hub) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.metrics = metrics
+        self.hub = hub
+        self.started_s = clock.monotonic()
+        self.markets: dict[str, ServedMarket] = {}
+        #: What the start still waits for; with no market served yet every data route answers 503.
+        self.waiting_for: list[str] = ["the server has just started"]
+        self.draining = False
+        self.loop_lag_s = 0.0
+        self.heartbeat_s = self.started_s
+
+        #: Markets this server serves, also those that are still starting.
+        self.market_names = settings.markets
+
+    def served(self, name: str | None) -> ServedMarket:
+        """The market of that name; of the first name when none is given.
+
+        Raises ApiError: 400, no such market here; 503, not there yet.
+        """
+        name = name or self.market_names[0]
+        served = self.markets.get(name)
+        if served is not None:
+            return served
+        if name not in self.market_names:
+            raise ApiError(
+                400,
+                "invalid_market",
+                f"Market {name[:40]!r} is not served here.",
+                allowed=self.market_names,
+            )
+        raise ApiError(
+            503,
+            "starting",
+            "The server is still starting; see /ready.",
+            reasons=list(self.waiting_for),
+            headers=[(b"retry-after", b"2")],
+        )
+
+    def beat(self, lag_s: float) -> None:
+        """Once a second: note that the loop runs, and look at every market."""
+        self.loop_lag_s = lag_s
+        self.heartbeat_s = self.clock.monotonic()
+        for served in self.markets.values():
+            served.check(self.clock, self.settings.stale_after_s)
+
+    def readiness(self) -> Readiness:
+        """As of the last beat."""
+        reasons = list(self.waiting_for)
+        if self.draining:
+            reasons.append("the server is shutting down")
+        for served in self.markets.values():
+            reasons += [f"{served.name}: {reason}" for reason in served.reasons]
+        return Readiness(
+            ready=not reasons,
+            reasons=reasons,
+            markets={name: served.readiness for name, served in self.markets.items()},
+        )

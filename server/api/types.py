@@ -1,0 +1,239 @@
+"""The shapes of ASGI, and the answers of the API: what ``/openapi.json`` is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from server.feeds.base import FeedStatus, SeriesState
+
+__all__ = [
+    "Application",
+    "Headers",
+    "Health",
+    "HubStatus",
+    "KlineRow",
+    "Klines",
+    "MarketReadiness",
+    "MarketStatus",
+    "MarketSymbols",
+    "Message",
+    "Problem",
+    "Readiness",
+    "Receive",
+    "Response",
+    "Scope",
+    "Send",
+    "SeriesCounts",
+    "SeriesStatus",
+    "Status",
+    "Symbols",
+    "Ticker",
+]
+
+Scope: TypeAlias = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+
+
+class Response:
+    """One answer, ready for ASGI: made once, sent as often as it is asked for."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        content_type: bytes = JSON,
+        headers: Headers | None = None,
+    ) -> None:
+        """``headers`` come after the content's type and length."""
+        self.status = status
+        self.body = body
+        self.headers: Headers = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-content-type-options", b"nosniff"),
+            *(headers or ()),
+        ]
+
+    @classmethod
+    def bare(cls, status: int, headers: Headers) -> Response:
+        """An answer without content."""
+        response = cls.__new__(cls)
+        response.status = status
+        response.body = b""
+        response.headers = headers
+        return response
+
+    def with_headers(self, headers: Headers) -> Response:
+        """The same answer with more headers; the body is shared."""
+        response = Response.bare(self.status, [*self.headers, *headers])
+        response.body = self.body
+        return response
+
+
+class KlineRow(msgspec.Struct):
+    """One kline; numbers are the exchange's own text, times are ms UTC."""
+
+    t: int  # open time
+    o: str  # open
+    h: str  # high
+    l: str  # noqa: E741 - the exchange's letter for low
+    c: str  # close
+    v: str  # volume, base asset
+    T: int
+    q: str  # volume, quote asset
+    n: int  # trades
+    V: str
+    Q: str
+    x: bool  # closed
+
+
+class Klines(msgspec.Struct):
+    """The newest klines of a series, oldest first."""
+
+    symbol: str
+    interval: str
+    klines: list[KlineRow]
+    count: int
+
+
+class Ticker(msgspec.Struct):
+    """Rolling 24 hours of a symbol; numbers are the exchange's own text."""
+
+    s: str  # symbol
+    c: str  # last price
+    v: str  # volume, base asset
+    q: str  # volume, quote asset
+    P: str
+    h: str  # high
+    l: str  # noqa: E741 - low
+    t: int  # event time, ms UTC
+
+
+class Health(msgspec.Struct):
+    """The process and its event loop are alive; says nothing of the data, see ``/ready``."""
+
+    status: str
+    time: int  # s UTC
+    uptime_s: float
+    loop_lag_ms: float
+
+
+class SeriesCounts(msgspec.Struct):
+    """How many series are how far."""
+
+    total: int = 0
+    complete: int = 0  # backfilled, following the stream
+    stale: int = 0  # the next close is overdue
+    empty: int = 0
+
+
+class MarketReadiness(msgspec.Struct):
+    """One market: what its feed says and what its rows show."""
+
+    phase: str
+    ready: bool
+    data_age_ms: int | None  # since the last message of the exchange
+    stale: bool
+    backfill_done: int
+    backfill_total: int
+    streams_desired: int
+    streams_delivering: int
+    unknown_symbols: list[str]
+    series: SeriesCounts
+
+
+class Readiness(msgspec.Struct):
+    """Whether the data can be relied on; ``reasons`` say why not."""
+
+    ready: bool
+    reasons: list[str]
+    markets: dict[str, MarketReadiness]
+
+
+class MarketSymbols(msgspec.Struct):
+    """What one market holds."""
+
+    symbols: list[str]
+    intervals: list[str]
+    capacity: int
+    unknown_symbols: list[str]
+
+
+class Symbols(msgspec.Struct):
+    """What this server holds, by market."""
+
+    markets: dict[str, MarketSymbols]
+
+
+class SeriesStatus(msgspec.Struct):
+    """One series; times are ms UTC, 0 for never."""
+
+    symbol: str
+    interval: str
+    feed: SeriesState
+    rows: int
+    first_open_ms: int
+    last_close_ms: int
+    last_event_ms: int
+    gaps: list[tuple[int, int]]  # first and last missing open time, inclusive
+    revision: int
+    closed_count: int
+    counters: dict[str, int]
+
+
+class MarketStatus(msgspec.Struct):
+    """One market: its feed, its memory, its series."""
+
+    feed: FeedStatus
+    capacity: int
+    arena_bytes: int
+    counters: dict[str, int]
+    closes_lost: int
+    series: list[SeriesStatus]
+
+
+class HubStatus(msgspec.Struct):
+    """Subscribers of ``/ws`` and what happened to their messages."""
+
+    subscribers: int
+    subscriptions: int
+    waiting: int
+    published: int
+    delivered: int
+    conflated: int
+    overflowed: int
+
+
+class Status(msgspec.Struct):
+    """Everything at once, for the operator."""
+
+    readiness: Readiness
+    hub: HubStatus
+    markets: dict[str, MarketStatus]
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457 problem details; ``code`` is stable, texts are not."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str
+    type: str = "about:blank"
+    allowed: list[str] | None = None  # what would have been accepted, or a part of it
+    allowed_count: int | None = None  # of how many, where ``allowed`` is a part
+    reasons: list[str] | None = None
+    id: str | None = None  # of this failure in the server's log

@@ -1,0 +1,1 @@
+"""Signals: what happened in a market, carried to whoever subscribed."""

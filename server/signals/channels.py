@@ -1,0 +1,161 @@
+"""Turns the changes of a market into the messages of its streams, if anybody listens."""
+
+from __future__ import annotations
+
+import msgspec
+
+from klinecore.events import EventKind
+from klinecore.kline import Kline
+from klinecore.market import Event, Market
+from klinecore.series import Series
+from server.clock import Clock
+from server.signals.hub import Hub
+
+__all__ = ["TICKERS", "Channels"]
+
+#: Every ticker of the market, in the short form of ``/ticker``: what a silent client receives.
+TICKERS = "tickers"
+
+
+class Channels:
+    """The streams of one market and the publisher behind them.
+
+    Streams are named as on the exchange: ``btcusdt@kline_1m`` and ``btcusdt@ticker``, with its
+    frames; and ``tickers``, ``{"type":"ticker","data":{..}}`` of every symbol. A topic of the hub
+    is the market's name, a colon and the stream's, so that two markets never mix.
+    """
+
+    def __init__(self, name: str, market: Market, hub: Hub, clock: Clock) -> None:
+        """``name`` is ``"spot"`` or ``"um"``; nobody else may drain ``market`` from now on."""
+        self._market = market
+        self._hub = hub
+        self._clock = clock
+        self._prefix = name + ":"
+        self._tickers = self._prefix + TICKERS
+        self._series_topics = {
+            (series.symbol, series.interval): self.topic(
+                f"{series.symbol.lower()}@kline_{series.interval}"
+            )
+            for series in market
+        }
+        self._ticker_topics = {
+            symbol: self.topic(f"{symbol.lower()}@ticker") for symbol in market.symbols
+        }
+        topics = [*self._series_topics.values(), *self._ticker_topics.values()]
+        self._known = {TICKERS, *map(self.stream, topics)}
+        self.closes_lost = 0  # a kline left its window before its close could be published
+
+    def topic(self, stream: str) -> str:
+        """The hub's topic of a stream."""
+        return self._prefix + stream
+
+    def stream(self, topic: str) -> str:
+        """The stream's name of a topic of this market."""
+        return topic[len(self._prefix) :]
+
+    def find(self, stream: str) -> str | None:
+        """The topic of a stream in any case of its symbol; None if there is no such stream.
+
+        The interval's case counts, as on the exchange: ``1m`` is a minute, ``1M`` a month.
+        """
+        symbol, at, kind = stream.partition("@")
+        name = symbol.lower() + at + kind
+        return self._prefix + name if name in self._known else None
+
+    def publish_changes(self) -> None:
+        """Publish everything that happened since the last call. Never waits."""
+        forming: set[tuple[str, str]] = set()
+        for event in self._market.drain():
+            if event.kind is EventKind.TICKER:
+                self._publish_ticker(event.symbol)
+            elif event.kind is EventKind.FORMING:
+                forming.add((event.symbol, event.interval))
+            else:
+                self._publish_closed(event)
+        # After the closes: a forming row is always newer than every closed one.
+        for key in forming:
+            self._publish_forming(key)
+
+    def _publish_ticker(self, symbol: str) -> None:
+        if self._hub.wanted(self._tickers):
+            body = self._market.ticker_json(symbol)
+            if body is not None:
+                message = b'{"type":"ticker","data":' + body + b"}"
+                self._hub.publish(self._tickers, message, conflate_key="!" + symbol)
+        topic = self._ticker_topics[symbol]
+        if self._hub.wanted(topic):
+            ticker = self._market.ticker(symbol)
+            if ticker is not None:
+                self._hub.publish(topic, _ticker_frame(ticker), conflate_key=topic)
+
+    def _publish_forming(self, key: tuple[str, str]) -> None:
+        topic = self._series_topics[key]
+        if self._hub.wanted(topic):
+            series = self._market[key]
+            row = series.forming
+            if row is not None:  # None: it closed since, and that close was published
+                frame = _kline_frame(series, row, self._event_ms(series))
+                self._hub.publish(topic, frame, conflate_key=topic)
+
+    def _publish_closed(self, event: Event) -> None:
+        topic = self._series_topics[event.symbol, event.interval]
+        if not self._hub.wanted(topic):
+            return
+        series = self._market[event.symbol, event.interval]
+        row = _closed_row(series, event.open_time_ms)
+        if row is None:
+            self.closes_lost += 1
+            return
+        revised = event.kind is EventKind.REVISED
+        frame = _kline_frame(series, row, self._event_ms(series), revised=revised)
+        # Only the close of the newest kline outdates a waiting update of the forming one.
+        newest = event.kind is EventKind.CLOSED
+        self._hub.publish(topic, frame, conflate_key=topic if newest else None, final=newest)
+
+    def _event_ms(self, series: Series) -> int:
+        return series.last_event_ms or self._clock.time_ms()
+
+
+def _closed_row(series: Series, open_time_ms: int) -> Kline | None:
+    last = series.last
+    if last is not None and last.open_time_ms == open_time_ms:
+        return last
+    first, end = series.index_range(open_time_ms, open_time_ms)
+    if first == end:
+        return None
+    return series.klines(len(series) - first)[0]
+
+
+def _kline_frame(series: Series, row: Kline, event_ms: int, *, revised: bool = False) -> bytes:
+    """The exchange's kline frame. Trade ids are not kept: -1, as it prints when there are none.
+
+    A correction of a kline that was published closed before carries ``"revised":true``.
+    """
+    symbol = series.symbol
+    kline = {
+        "t": row.open_time_ms,
+        "T": row.close_time_ms,
+        "s": symbol,
+        "i": series.interval,
+        "f": -1,
+        "L": -1,
+        "o": row.open,
+        "c": row.close,
+        "h": row.high,
+        "l": row.low,
+        "v": row.volume,
+        "n": row.trades,
+        "x": row.closed,
+        "q": row.quote_volume,
+        "V": row.taker_buy_base,
+        "Q": row.taker_buy_quote,
+        "B": "0",
+    }
+    frame: dict[str, object] = {"e": "kline", "E": event_ms, "s": symbol, "k": kline}
+    if revised:
+        frame["revised"] = True
+    return msgspec.json.encode(frame)
+
+
+def _ticker_frame(ticker: dict[str, str | int]) -> bytes:
+    return msgspec.json.encode({"e": "24hrTicker", **ticker})
