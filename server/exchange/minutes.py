@@ -1,0 +1,153 @@
+"""A market's minutes as integer columns, and their exact aggregates: what every source gives.
+
+All values are integers: prices in units of the symbol's price decimals, volumes of its volume
+decimals, quote volumes of their sum. Sums, maxima and first/last of integers are exact, so a
+higher interval equals the trades it is made of, to the last digit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from klinecore.interval import INTERVAL_MS, close_time_ms, next_open_ms, open_time_ms
+
+__all__ = ["MINUTE_MS", "Minutes", "Row", "Source", "Symbol", "aggregate"]
+
+MINUTE_MS = 60_000
+
+Integers: TypeAlias = NDArray[np.int64]
+
+
+class Symbol(NamedTuple):
+    """One symbol: its assets, and how many decimals its numbers have."""
+
+    name: str
+    base: str
+    quote: str
+    price_decimals: int
+    volume_decimals: int
+    quote_decimals: int
+
+
+class Row(NamedTuple):
+    """One kline in integers; ids are -1 without trades."""
+
+    open_ms: int
+    close_ms: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    quote_volume: int
+    trades: int
+    taker_buy_base: int
+    taker_buy_quote: int
+    first_id: int
+    last_id: int
+    closed: bool
+
+
+class Minutes(NamedTuple):
+    """Consecutive present minutes, oldest first; each column has one int64 per minute."""
+
+    open_ms: Integers
+    open: Integers
+    high: Integers
+    low: Integers
+    close: Integers
+    volume: Integers
+    quote_volume: Integers
+    trades: Integers
+    taker_buy_base: Integers
+    taker_buy_quote: Integers
+    first_id: Integers
+    last_id: Integers
+
+    def between(self, first_ms: int, end_ms: int) -> Minutes:
+        """Minutes that opened at ``first_ms`` or later and before ``end_ms``; views."""
+        low, high = np.searchsorted(self.open_ms, [first_ms, end_ms])
+        return Minutes(*(column[low:high] for column in self))
+
+    @staticmethod
+    def concatenate(parts: list[Minutes]) -> Minutes:
+        return Minutes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+class Source(Protocol):
+    """Where a simulated market's data comes from."""
+
+    market: str  # spot or um
+
+    @property
+    def symbols(self) -> dict[str, Symbol]: ...
+
+    @property
+    def first_ms(self) -> int:
+        """Opening time of the oldest minute there is."""
+        ...
+
+    @property
+    def end_ms(self) -> int | None:
+        """Where the data ends; None if it never does."""
+        ...
+
+    def minutes(self, symbol: str, first_ms: int, now_ms: int) -> Minutes:
+        """Minutes from ``first_ms`` up to and including the one ``now_ms`` is in, so far."""
+        ...
+
+    def text(self, symbol: Symbol, column: str, value: int, open_ms: int, interval: str) -> str:
+        """How the exchange prints a value of a kline's column."""
+        ...
+
+
+def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
+    """Klines of ``interval`` from minutes, the last one forming if ``now_ms`` is inside it."""
+    if not len(minutes.open_ms):
+        return []
+    opens = _opens(interval, minutes.open_ms)
+    starts = np.flatnonzero(np.r_[True, opens[1:] != opens[:-1]])
+    ends = np.r_[starts[1:], len(opens)] - 1
+    trades = np.add.reduceat(minutes.trades, starts)
+    # Minutes without trades have no ids; the first and last id are those of minutes that do.
+    last_id = np.maximum.reduceat(minutes.last_id, starts)
+    known = np.where(minutes.first_id < 0, np.iinfo(np.int64).max, minutes.first_id)
+    first_id = np.where(trades > 0, np.minimum.reduceat(known, starts), -1)
+    columns = (
+        opens[starts],
+        minutes.open[starts],
+        np.maximum.reduceat(minutes.high, starts),
+        np.minimum.reduceat(minutes.low, starts),
+        minutes.close[ends],
+        np.add.reduceat(minutes.volume, starts),
+        np.add.reduceat(minutes.quote_volume, starts),
+        trades,
+        np.add.reduceat(minutes.taker_buy_base, starts),
+        np.add.reduceat(minutes.taker_buy_quote, starts),
+        first_id,
+        last_id,
+    )
+    rows = []
+    for open_ms, *values in zip(*(column.tolist() for column in columns), strict=True):
+        close_ms = close_time_ms(interval, open_ms)
+        rows.append(Row(open_ms, close_ms, *values, close_ms < now_ms))  # type: ignore[call-arg]
+    return rows
+
+
+def _opens(interval: str, minutes: Integers) -> Integers:
+    """Opening time of the kline each minute belongs to."""
+    length = INTERVAL_MS[interval]
+    if length:
+        anchor = open_time_ms(interval, int(minutes[0]))
+        return (minutes - anchor) // length * length + anchor
+    opens = []
+    open_ms = open_time_ms(interval, int(minutes[0]))
+    end_ms = next_open_ms(interval, open_ms)
+    for minute in minutes.tolist():
+        while minute >= end_ms:
+            open_ms, end_ms = end_ms, next_open_ms(interval, end_ms)
+        opens.append(open_ms)
+    return np.array(opens, np.int64)
