@@ -39,6 +39,9 @@ class Api:
         self._door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
         self._router = Router(Routes(state, self._cache).table)
+        #: The route table.
+        self.routes = self._router.routes
+        #: The WebSocket side.
         self.streams = StreamServer(state, self._gate, self._door)
         metrics = state.metrics
         self._requests = metrics.counter(

@@ -98,6 +98,8 @@ class Router:
 
         Raises ApiError: a parameter is not UTF-8, or empty.
         """
+        if not path.startswith("/"):  # OPTIONS * and CONNECT have no path
+            return None
         parts = path[1:].split("/")
         for route, pattern, names in self._entries.get(parts[0], ()):
             if len(pattern) != len(parts):
