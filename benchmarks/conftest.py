@@ -1,0 +1,148 @@
+"""The ``bench`` fixture: measures, compares with peers, and fails what exceeds its budget."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import timeit
+import tomllib
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+import klinecore
+
+HERE = Path(__file__).parent
+BUDGETS = tomllib.loads((HERE / "budgets.toml").read_text())
+PEER_ROUNDS = 15
+PEER_ROUND_S = 0.005
+
+# Compiled like the core itself, so that a loop around it hides nothing and adds nothing.
+SETUP = """
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+flags = ["-O3", "-g0", "-ffp-contract=off"]
+extension = Extension("_loop", ["_loop.pyx"], extra_compile_args=flags)
+directives = {"language_level": "3", "boundscheck": False, "wraparound": False}
+setup(ext_modules=cythonize([extension], include_path=[INCLUDE], compiler_directives=directives))
+"""
+
+
+class Line(NamedTuple):
+    """One line of the table at the end."""
+
+    name: str
+    measured: str
+    budget: str
+    passed: bool
+
+
+LINES = pytest.StashKey[list[Line]]()
+
+
+class Bench:
+    """One benchmark's measurements; each is held against ``budgets.toml`` as it is made."""
+
+    def __init__(self, benchmark: Any, name: str, budget: dict[str, Any]) -> None:
+        self._benchmark = benchmark
+        self._name = name
+        self._budget = budget
+        self._ns: float | None = None
+        self.lines: list[Line] = []
+
+    def __call__(self, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
+        """Measure ``function(*args)``, which handles ``items`` items; returns its result."""
+        result = self._benchmark(function, *args)
+        if not self._benchmark.disabled:
+            self._ns = self._benchmark.stats.stats.min * 1e9 / items
+            limit = self._budget.get("ns_per_item")
+            self._line(self._name, self._ns, limit, "{:,.1f} ns", "<= {:,} ns")
+        return result
+
+    def peer(self, name: str, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
+        """Measure another way to the same end beside the benchmark; returns its result."""
+        result = function(*args)
+        if self._ns is not None:
+            timer = timeit.Timer(lambda: function(*args))
+            number = 1
+            while (taken := timer.timeit(number)) < PEER_ROUND_S:
+                number = max(2 * number, int(number * PEER_ROUND_S / max(taken, 1e-9)))
+            fastest = min(timer.repeat(PEER_ROUNDS, number))
+            ns = fastest * 1e9 / number / items
+            limit = self._budget.get("ratio", {}).get(name)
+            self._line(f"  / {name}, {ns:,.1f} ns", self._ns / ns, limit, "{:,.2f} x", "<= {:g} x")
+        return result
+
+    def quantity(self, name: str, value: float) -> None:
+        """Report a number that is no time, such as bytes."""
+        limit = self._budget.get("limit", {}).get(name)
+        self._line(f"{self._name}: {name}", value, limit, "{:,.1f}", "<= {:g}")
+
+    def _line(self, name: str, value: float, limit: float | None, shown: str, bound: str) -> None:
+        passed = limit is None or value <= limit
+        budget = "" if limit is None else bound.format(limit)
+        self.lines.append(Line(name, shown.format(value), budget, passed))
+
+    def check(self) -> None:
+        """Fail with everything that was over budget, after all of it was measured."""
+        over = [
+            f"{line.name}: {line.measured}, budget {line.budget}"
+            for line in self.lines
+            if not line.passed
+        ]
+        if over:
+            pytest.fail("over budget: " + "; ".join(over), pytrace=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LINES] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = config.stash[LINES]
+    if not lines:
+        return
+    terminalreporter.section("budgets (fastest round)")
+    width = max(len(line.name) for line in lines)
+    for line in lines:
+        mark = "" if line.passed else "   OVER BUDGET"
+        terminalreporter.write_line(
+            f"{line.name:<{width}}  {line.measured:>14}   {line.budget}{mark}".rstrip()
+        )
+
+
+@pytest.fixture
+def bench(benchmark: Any, request: pytest.FixtureRequest) -> Any:
+    """Measures and gates: ``bench(function, *args, items=n)``, then ``bench.peer(...)``."""
+    module, function = request.path.stem, request.function.__name__
+    measured = Bench(benchmark, function.removeprefix("bench_"), BUDGETS[module][function])
+    yield measured
+    request.config.stash[LINES].extend(measured.lines)
+    measured.check()
+
+
+@pytest.fixture(scope="session")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """``_loop.pyx``, compiled against the klinecore that is imported."""
+    pytest.importorskip("Cython", reason="Cython compiles the loops; it is in the test extra")
+    pytest.importorskip("setuptools", reason="setuptools builds the loops")
+    folder = tmp_path_factory.mktemp("loop")
+    (folder / "_loop.pyx").write_text((HERE / "_loop.pyx").read_text())
+    include = str(Path(klinecore.__file__).parents[1])
+    (folder / "setup.py").write_text(SETUP.replace("INCLUDE", repr(include)))
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    path = folder / ("_loop" + sysconfig.get_config_var("EXT_SUFFIX"))
+    spec = spec_from_file_location("_loop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
