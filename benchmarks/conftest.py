@@ -65,6 +65,10 @@ class Bench:
             self._line(self._name, self._ns, limit, "{:,.1f} ns", "<= {:,} ns")
         return result
 
+    def once(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run what takes seconds and is not timed closely one single time; returns its result."""
+        return self._benchmark.pedantic(function, args=args, kwargs=kwargs, rounds=1)
+
     def peer(self, name: str, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
         """Measure another way to the same end beside the benchmark; returns its result."""
         result = function(*args)
