@@ -58,6 +58,9 @@ class Bench:
 
     def __call__(self, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
         """Measure ``function(*args)``, which handles ``items`` items; returns its result."""
+        # A first call may map or make what later ones reuse. Calibration would take it for the
+        # speed and time single calls, of which a clock reading is a good part.
+        function(*args)
         result = self._benchmark(function, *args)
         if not self._benchmark.disabled:
             self._ns = self._benchmark.stats.stats.min * 1e9 / items
