@@ -5,34 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 
-import msgspec
-from picows import (
-    WSUpgradeRequest,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-    ws_create_server,
-)
-
-from server.clock import Clock
-from server.exchange.book import SERVED_INTERVALS, Book
+from server.clock import Clock, ScaledClock
+from server.exchange.book import Book
+from server.exchange.door import Door, HttpAnswer
 from server.exchange.faults import Faults
 from server.exchange.minutes import MINUTE_MS, Source
+from server.exchange.publisher import SPEEDS, Publisher, Speeds
 from server.exchange.rest import RestFace
 from server.exchange.sockets import Connection, Streams, read_path
 
 __all__ = ["Exchange", "serve_forever"]
 
-_TARGET_SIZE_MAX = 8004  # longer URLs are rejected
-_CONNECTS_MAX = 300  # attempts of one address within _CONNECTS_MS
-_CONNECTS_MS = 300_000
+_TARGET_SIZE_MAX = 8004  # characters; longer URLs are rejected
+_CONNECTS_MAX = 300  # attempts of one address within _CONNECTS_S
+_CONNECTS_S = 300.0
+_ADDRESSES_MAX = 1000  # whose attempts are remembered; the oldest are forgotten
+_DOORS_MAX = 1000  # open connections that are no WebSocket; beyond it new ones are reset
 
 #: When stepping, wait while a client has more than this many bytes to take.
 _STEP_BUFFER_MAX = 1 << 20
+#: A client that takes nothing for so long while stepping is cut, real seconds.
+_STEP_STALL_S = 30.0
+_STEP_PAUSE_S = 0.0005
 
-_KLINE_MS = 2000  # between two updates of a forming kline
-_TICKER_MS = 1000
-_TICK_S = 0.25  # real seconds between two looks at the clock at most
+_TICK_S = 0.25  # seconds of the exchange between two looks at the clock
+_TICK_MIN_S = 0.01  # real seconds, however fast the clock
 
 
 class Exchange:
@@ -40,6 +39,7 @@ class Exchange:
 
     Started with ``stepping=True`` it publishes only when told to (``publish_until``), each close in
     order and no faster than its clients read: a recorded month passes as fast as they can take it.
+    ``faults`` are switches for what may go wrong; ``counters`` tell what happened.
     """
 
     def __init__(
@@ -48,29 +48,33 @@ class Exchange:
         clock: Clock,
         *,
         stepping: bool = False,
-        ping_s: float = 20.0,
-        pong_s: float = 60.0,
+        ping_s: float | None = None,
+        pong_s: float | None = None,
         life_s: float = 86_400.0,
         weight_limit: int | None = None,
     ) -> None:
+        spot = source.market == "spot"
         self.source = source
         self.clock = clock
         self.faults = Faults()
         self.book = Book(source)
         self.rest = RestFace(self.book, self.faults, weight_limit=weight_limit)
         self.streams = Streams(clock, self.faults, market=source.market)
-        self.counters = {"connects_refused": 0}
-        self._stepping = stepping
-        self._now_ms = 0  # of a stepping exchange: how far it has published
-        self._keep_alive = {"ping_s": ping_s, "pong_s": pong_s, "life_s": life_s}
-        self._connects: deque[int] = deque()
-        self._server: asyncio.Server | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._published_ms = 0
-        self._due = {"kline": 0, "ticker": 0}
-        self._late: deque[tuple[int, str, bytes]] = deque()
+        self.publisher = Publisher(self.book, self.streams, self.faults)
         self.host = ""
         self.port = 0
+        self._stepping = stepping
+        self._now_ms = 0  # of a stepping exchange: how far it has published
+        self._keep_alive = {
+            "ping_s": ping_s if ping_s is not None else 20.0 if spot else 180.0,
+            "pong_s": pong_s if pong_s is not None else 60.0 if spot else 600.0,
+            "life_s": life_s,
+        }
+        self._own_counters = {"connects_refused": 0, "doors_refused": 0}
+        self._connects: dict[str, deque[float]] = {}
+        self._doors: set[Door] = set()
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def rest_url(self) -> str:
@@ -88,19 +92,20 @@ class Exchange:
         now_ms = self._now_ms if self._stepping else self.clock.time_ms()
         return now_ms if self.source.end_ms is None else min(now_ms, self.source.end_ms)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """Everything counted, by name; REST's and the streams' too."""
+        parts = (self.rest.counters, self.streams.counters, self.publisher.counters)
+        return {
+            name: count for part in (*parts, self._own_counters) for name, count in part.items()
+        }
+
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, now_ms: int = 0) -> None:
         """Listen; ``now_ms`` is where a stepping exchange begins. Raises OSError: port in use."""
         self._now_ms = now_ms
-        self._published_ms = self.now_ms
-        self._server = await ws_create_server(
-            self._accept,
-            host,
-            port,
-            enable_auto_pong=False,
-            max_frame_size=1 << 20,
-            read_buffer_init_size=4096,
-        )
-        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+        self.publisher.published_ms = self.now_ms
+        self.host, self.port = host, port
+        await self.listen()
         self._tasks.append(asyncio.create_task(self._run_keep_alive()))
         if not self._stepping:
             self._tasks.append(asyncio.create_task(self._run()))
@@ -112,160 +117,118 @@ class Exchange:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self.streams.cut_all()
+        await self.refuse()
+
+    async def listen(self) -> None:
+        """Accept connections, after ``refuse`` on the same port again."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._open_door, self.host, self.port)
+        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+
+    async def refuse(self) -> None:
+        """Stop listening, so that connecting fails; open streams stay."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            self._server = None
+        for door in tuple(self._doors):
+            door.close()
+        await asyncio.sleep(0)
 
     # --- requests ------------------------------------------------------------------------------
 
-    def _accept(
-        self, request: WSUpgradeRequest
-    ) -> Connection | WSUpgradeResponseWithListener | None:
-        target = request.path.decode("latin-1")
-        if request.headers.get("upgrade", "").lower() != "websocket":
-            return self._answer(target)
+    def _open_door(self) -> Door:
+        door = Door(self._answer, self._upgrade, self._doors)
+        if len(self._doors) >= _DOORS_MAX:
+            self._own_counters["doors_refused"] += 1
+            asyncio.get_running_loop().call_soon(door.close)
+        return door
+
+    def _upgrade(self, target: str, address: str) -> Connection | HttpAnswer:
         if len(target) > _TARGET_SIZE_MAX:
-            return _http(414, {}, b"")
+            return HttpAnswer(414, {}, b"")
         if self.faults.refuse_connects:
-            return _http(503, {}, b"")
-        if not self._may_connect():
-            self.counters["connects_refused"] += 1
-            return _http(429, {"Retry-After": "60"}, b"")
+            return HttpAnswer(503, {}, b"")
+        if not self._may_connect(address):
+            self._own_counters["connects_refused"] += 1
+            return HttpAnswer(429, {"Retry-After": "60"}, b"")
         asked = read_path(target, self.source.market)
-        return None if asked is None else Connection(self.streams, **asked)
+        return HttpAnswer(404, {}, b"") if asked is None else Connection(self.streams, **asked)
 
-    def _may_connect(self) -> bool:
-        now_ms = self.clock.time_ms()
-        while self._connects and self._connects[0] < now_ms - _CONNECTS_MS:
-            self._connects.popleft()
-        self._connects.append(now_ms)
-        return len(self._connects) <= _CONNECTS_MAX
+    def _may_connect(self, address: str) -> bool:
+        now = self.clock.monotonic()
+        if address not in self._connects and len(self._connects) >= _ADDRESSES_MAX:
+            del self._connects[next(iter(self._connects))]
+        attempts = self._connects.setdefault(address, deque(maxlen=_CONNECTS_MAX + 1))
+        while attempts and attempts[0] < now - _CONNECTS_S:
+            attempts.popleft()
+        attempts.append(now)
+        return len(attempts) <= _CONNECTS_MAX
 
-    def _answer(self, target: str) -> WSUpgradeResponseWithListener:
-        answer = self.rest.handle(target, self.now_ms)
-        return _http(answer.status, answer.headers, answer.body)
+    def _answer(self, target: str, address: str) -> HttpAnswer:
+        answer = self.rest.handle(target, self.now_ms, address)
+        cut = self.faults.rest_cut > 0
+        self.faults.rest_cut -= cut
+        return HttpAnswer(*answer, delay_s=self.faults.rest_delay_s, cut=cut)
 
     # --- publishing ----------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        rate = self.clock.rate if isinstance(self.clock, ScaledClock) else 1.0
+        # However fast the clock, no more looks at it than the machine has time for.
+        tick_s = max(_TICK_S, _TICK_MIN_S * rate)
+        speeds = SPEEDS[self.source.market]
         while True:
-            self._publish(self.now_ms)
-            await asyncio.sleep(_TICK_S / max(1.0, getattr(self.clock, "rate", 1.0)))
+            self.publisher.publish(self.now_ms, speeds)
+            await self.clock.sleep(tick_s)
 
     async def _run_keep_alive(self) -> None:
+        tick_s = min(1.0, *self._keep_alive.values())
         while True:
-            await self.clock.sleep(1.0)
+            await self.clock.sleep(tick_s)
             self.streams.keep_alive(**self._keep_alive)
 
-    async def publish_until(self, end_ms: int) -> None:
-        """Step to ``end_ms``: every close on the way, minute by minute, as fast as clients read."""
-        while self._published_ms < end_ms:
-            following = (self._published_ms // MINUTE_MS + 1) * MINUTE_MS
-            self._now_ms = min(following, end_ms)
-            self._publish(self._now_ms)
-            while self.streams.waiting > _STEP_BUFFER_MAX:
-                await asyncio.sleep(0.0005)
-            await asyncio.sleep(0)
+    async def publish_until(
+        self, end_ms: int, *, forming_every_ms: int = 0, tickers_every_ms: int = MINUTE_MS
+    ) -> None:
+        """Step to ``end_ms``: every close on the way, in order, as fast as clients read.
 
-    def _publish(self, now_ms: int) -> None:
-        """Send what is due: the closes since the last call, in order, then forming updates."""
-        boundary = (self._published_ms // MINUTE_MS + 1) * MINUTE_MS
-        while boundary <= now_ms:
-            self._publish_closes(boundary)
-            boundary += MINUTE_MS
-        self._published_ms = now_ms
-        while self._late and self._late[0][0] <= now_ms:
-            _, stream, message = self._late.popleft()
-            self.streams.publish(stream, message, closing=True)
-        if now_ms >= self._due["kline"]:
-            self._due["kline"] = now_ms + _KLINE_MS
-            self._publish_forming(now_ms)
-        if now_ms >= self._due["ticker"]:
-            self._due["ticker"] = now_ms + _TICKER_MS
-            self._publish_tickers(now_ms)
+        Forming rows and tickers are sent at whole multiples of their periods; 0 leaves them out.
+        """
+        speeds = Speeds(forming_every_ms, tickers_every_ms, tickers_every_ms, tickers_every_ms)
+        step_ms = min((ms for ms in (forming_every_ms, tickers_every_ms) if ms), default=MINUTE_MS)
+        step_ms = min(step_ms, MINUTE_MS)
+        while self.publisher.published_ms < end_ms:
+            following = (self.publisher.published_ms // step_ms + 1) * step_ms
+            minute = (self.publisher.published_ms // MINUTE_MS + 1) * MINUTE_MS
+            self._now_ms = min(following, minute, end_ms)
+            self.publisher.publish(self._now_ms, speeds)
+            await self._drain()
 
-    def _publish_closes(self, boundary_ms: int) -> None:
-        messages = []
-        for interval in self.book.closes_at(boundary_ms):
-            for symbol in self.source.symbols:
-                stream = f"{symbol.lower()}@kline_{interval}"
-                if not self.streams.subscribers.get(stream):
-                    continue
-                open_ms = self.book.previous_open(interval, boundary_ms)
-                row = self.book.row_at(symbol, interval, open_ms, boundary_ms)
-                if row is not None:
-                    frame = self.book.kline_frame(symbol, interval, row, boundary_ms)
-                    messages.append((stream, frame))
-        if self.faults.reorder:
-            messages.reverse()
-        for stream, frame in messages:
-            if self.faults.late_close_ms:
-                self._late.append((boundary_ms + self.faults.late_close_ms, stream, frame))
-            else:
-                self.streams.publish(stream, frame, closing=True)
-
-    def _publish_forming(self, now_ms: int) -> None:
-        for symbol in self.source.symbols:
-            for interval in SERVED_INTERVALS:
-                stream = f"{symbol.lower()}@kline_{interval}"
-                if not self.streams.subscribers.get(stream):
-                    continue
-                rows = self.book.rows(symbol, interval, now_ms, limit=1)
-                if rows and not rows[0].closed:
-                    frame = self.book.kline_frame(symbol, interval, rows[0], now_ms)
-                    self.streams.publish(stream, frame)
-
-    def _publish_tickers(self, now_ms: int) -> None:
-        minis, fulls = [], []
-        subscribers = self.streams.subscribers
-        everyone = bool(subscribers.get("!miniTicker@arr") or subscribers.get("!ticker@arr"))
-        for symbol in self.source.symbols:
-            names = {
-                kind: f"{symbol.lower()}@{kind}" for kind in ("ticker", "miniTicker", "bookTicker")
-            }
-            if not everyone and not any(subscribers.get(name) for name in names.values()):
-                continue
-            values = self.book.ticker(symbol, now_ms)
-            if values is None:
-                continue
-            full = msgspec.json.encode({"e": "24hrTicker"} | values)
-            mini = msgspec.json.encode(
-                {"e": "24hrMiniTicker"} | {key: values[key] for key in "Escohlvq"}
-            )
-            minis.append(mini)
-            fulls.append(full)
-            self.streams.publish(names["ticker"], full)
-            self.streams.publish(names["miniTicker"], mini)
-            self.streams.publish(names["bookTicker"], self._book_frame(symbol, values, now_ms))
-        if minis:
-            self.streams.publish("!miniTicker@arr", b"[" + b",".join(minis) + b"]")
-            if self.source.market == "um":
-                self.streams.publish("!ticker@arr", b"[" + b",".join(fulls) + b"]")
-
-    def _book_frame(self, symbol: str, values: dict[str, str | int], now_ms: int) -> bytes:
-        last, quantity = values["c"], values["Q"]
-        frame: dict[str, str | int] = {"u": now_ms, "s": symbol}
-        for key, stand_in in (("b", last), ("B", quantity), ("a", last), ("A", quantity)):
-            frame[key] = values.get(key, stand_in)
-        if self.source.market == "um":
-            frame = {"e": "bookTicker"} | frame | {"T": now_ms, "E": now_ms}
-        return msgspec.json.encode(frame)
-
-
-def _http(status: int, headers: dict[str, str], body: bytes) -> WSUpgradeResponseWithListener:
-    headers = {"Content-Type": "application/json;charset=UTF-8"} | headers
-    if status < 400:
-        response = WSUpgradeResponse.create_ok_response(body, headers)
-    else:
-        response = WSUpgradeResponse.create_error_response(status, body, headers)
-    return WSUpgradeResponseWithListener(response, None)
+    async def _drain(self) -> None:
+        """Let clients read; wait for those that are far behind, and cut those that stopped."""
+        await asyncio.sleep(0)
+        limit_s = self.clock.monotonic() + _STEP_STALL_S
+        while self.streams.waiting > _STEP_BUFFER_MAX:
+            await asyncio.sleep(_STEP_PAUSE_S)
+            if self.clock.monotonic() > limit_s:
+                self.streams.cut_stalled(_STEP_BUFFER_MAX)
 
 
 async def serve_forever(
-    exchange: Exchange, host: str, port: int, *, parent_pid: int | None = None
+    exchange: Exchange,
+    host: str,
+    port: int,
+    *,
+    parent_pid: int | None = None,
+    on_start: Callable[[Exchange], None] | None = None,
 ) -> None:
-    """Run until cancelled, or until the process ``parent_pid`` that started this one is gone."""
+    """Run until cancelled, or until the process ``parent_pid`` that started this one is gone.
+
+    ``on_start`` is called once the port is open: the place to print its URL.
+    """
     await exchange.start(host, port)
+    if on_start is not None:
+        on_start(exchange)
     try:
         while parent_pid is None or os.getppid() == parent_pid:
             await asyncio.sleep(0.5)

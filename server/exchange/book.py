@@ -38,25 +38,33 @@ class Book:
         end_ms: int | None = None,
     ) -> list[Row]:
         """Klines as REST gives them: none or end: the newest; start: the oldest from there."""
-        newest_ms = min(now_ms, end_ms) if end_ms is not None else now_ms
-        first_ms = self._first(interval, newest_ms, limit, start_ms)
-        # Whole klines only: the first one starts where its interval does.
-        minutes = self.source.minutes(symbol, open_time_ms(interval, max(first_ms, 0)), now_ms)
-        rows = aggregate(minutes, interval, now_ms)
-        if start_ms is not None:
-            rows = [row for row in rows if row.open_ms >= start_ms]
-        if end_ms is not None:
-            rows = [row for row in rows if row.open_ms <= end_ms]
-        return rows[:limit] if start_ms is not None else rows[-limit:]
-
-    def _first(self, interval: str, newest_ms: int, limit: int, start_ms: int | None) -> int:
-        """Where minutes must begin so that ``limit`` klines can be made."""
-        if start_ms is not None:
-            return max(start_ms, self.source.first_ms)
+        last_ms = now_ms if end_ms is None else min(now_ms, end_ms)
+        first_ms = open_time_ms(interval, max(self.source.first_ms, start_ms or 0))
+        if start_ms is not None and first_ms < start_ms:
+            first_ms = next_open_ms(interval, first_ms)
         length = INTERVAL_MS[interval] or 31 * _DAY_MS
-        # Holes in a recording cost rows, so look back twice as far; a generated market has none.
-        reach = 2 if self.source.end_ms is not None else 1
-        return max(newest_ms - length * (limit + 1) * reach, self.source.first_ms)
+        span_ms = length * (limit + 1)
+        rows: list[Row] = []
+        if start_ms is not None:
+            while first_ms <= last_ms and len(rows) < limit:
+                until_ms = open_time_ms(interval, first_ms + span_ms)
+                rows += self._between(symbol, interval, first_ms, until_ms, now_ms)
+                first_ms = until_ms
+            return [row for row in rows if row.open_ms <= last_ms][:limit]
+        until_ms = next_open_ms(interval, open_time_ms(interval, last_ms))
+        # More than once only where a recording has holes.
+        while first_ms < until_ms and len(rows) < limit:
+            from_ms = max(first_ms, open_time_ms(interval, until_ms - span_ms))
+            rows[:0] = self._between(symbol, interval, from_ms, until_ms, now_ms)
+            until_ms = from_ms
+        return rows[-limit:]
+
+    def _between(
+        self, symbol: str, interval: str, first_ms: int, until_ms: int, now_ms: int
+    ) -> list[Row]:
+        """Klines that open in ``[first_ms, until_ms)``, both opening times of ``interval``."""
+        minutes = self.source.minutes(symbol, first_ms, min(until_ms, now_ms))
+        return aggregate(minutes.between(first_ms, until_ms), interval, now_ms)
 
     def row_at(self, symbol: str, interval: str, open_ms: int, now_ms: int) -> Row | None:
         """The kline of that opening time as of ``now_ms``; None if the exchange has none."""
@@ -104,13 +112,16 @@ class Book:
     def ticker(self, symbol: str, now_ms: int) -> TickerValues | None:
         """24 h ticker in the stream's letters; None without a minute in the window."""
         first_ms = (now_ms // MINUTE_MS - 1439) * MINUTE_MS
-        minutes = self.source.minutes(symbol, first_ms, now_ms)
+        minutes = self.source.minutes(symbol, first_ms - MINUTE_MS, now_ms)
+        # The minute before the window gives the price before it.
+        before = int(minutes.close[0]) if len(minutes.open_ms) else 0
+        if len(minutes.open_ms) and minutes.open_ms[0] < first_ms:
+            minutes = minutes.between(first_ms, now_ms + 1)
         if not len(minutes.open_ms):
             return None
         kind = self.source.symbols[symbol]
-        opened, last = int(minutes.open[0]), int(minutes.close[-1])
-        volume, quote = int(minutes.volume.sum()), int(minutes.quote_volume.sum())
-        values = self._prices(kind, opened, last, minutes, volume, quote)
+        values: TickerValues = {"E": now_ms, "s": symbol}
+        values |= self._prices(kind, minutes, before)
         known = minutes.first_id[minutes.first_id >= 0]
         values |= {
             "O": int(minutes.open_ms[0]),
@@ -119,59 +130,58 @@ class Book:
             "L": int(minutes.last_id.max()),
             "n": int(minutes.trades.sum()),
         }
-        head: TickerValues = {"E": now_ms, "s": symbol}
-        return head | values
-
-    def _prices(
-        self, kind: Symbol, opened: int, last: int, minutes: Minutes, volume: int, quote: int
-    ) -> TickerValues:
-        spot = self.market == "spot"
-        printed = 8 if spot else None
-
-        def price(value: int) -> str:
-            return decimal_text(value, kind.price_decimals, printed)
-
-        def amount(value: int) -> str:
-            return decimal_text(value, kind.volume_decimals, printed) if value or spot else "0"
-
-        shift = kind.price_decimals + kind.volume_decimals - kind.quote_decimals
-        average = quote * 10**shift // volume if volume else last
-        change = (last - opened) * 100_000
-        step = max(1, 10 ** (kind.volume_decimals - 1)) if kind.volume_decimals else 1
-        values: TickerValues = {
-            "p": price(last - opened),
-            "P": decimal_text(
-                (abs(change) + opened // 2) // opened * (1 if change >= 0 else -1), 3
-            ),
-            "w": price(average),
-            "c": price(last),
-            "Q": amount(step * (1 + volume % 97)),
-            "o": price(opened),
-            "h": price(int(np.max(minutes.high))),
-            "l": price(int(np.min(minutes.low))),
-            "v": amount(volume),
-            "q": decimal_text(quote, kind.quote_decimals, printed) if quote or spot else "0",
-        }
-        if spot:
-            values |= {
-                "x": price(opened),
-                "b": price(max(last - 1, 1)),
-                "B": amount(step * (3 + volume % 31)),
-                "a": price(last + 1),
-                "A": amount(step * (2 + volume % 29)),
-            }
         return values
 
-    def closes_at(self, boundary_ms: int) -> list[str]:
-        """Intervals that have a kline ending at this minute's start."""
-        return [
-            interval
-            for interval in SERVED_INTERVALS
-            if open_time_ms(interval, boundary_ms) == boundary_ms
-        ]
+    def _prices(self, kind: Symbol, minutes: Minutes, before: int) -> TickerValues:
+        """The ticker's texts in the exchange's order; ``before`` is the price before the window."""
+        spot = self.market == "spot"
+        opened, last = int(minutes.open[0]), int(minutes.close[-1])
+        volume, quote = int(minutes.volume.sum()), int(minutes.quote_volume.sum())
+        shift = kind.price_decimals + kind.volume_decimals - kind.quote_decimals
+        average = quote * 10**shift // volume if volume else last
+        change = last - opened
+        percent = (abs(change) * 100_000 + opened // 2) // opened
+        values: TickerValues = {
+            "p": self._price(kind, change),
+            "P": decimal_text(percent if change >= 0 else -percent, 3),
+            "w": self._price(kind, average),
+        }
+        if spot:
+            values["x"] = self._price(kind, before)
+        values["c"] = self._price(kind, last)
+        values["Q"] = self._amount(kind, 1 + volume % 97)
+        if spot:
+            values |= self._best(kind, last, volume)
+        return values | {
+            "o": self._price(kind, opened),
+            "h": self._price(kind, int(np.max(minutes.high))),
+            "l": self._price(kind, int(np.min(minutes.low))),
+            "v": self._amount(kind, volume),
+            "q": decimal_text(quote, kind.quote_decimals, 8 if spot else None)
+            if quote or spot
+            else "0",
+        }
 
-    def previous_open(self, interval: str, boundary_ms: int) -> int:
-        """Opening time of the kline that ends where the one at ``boundary_ms`` begins."""
-        open_ms = open_time_ms(interval, boundary_ms - 1)
-        assert next_open_ms(interval, open_ms) == boundary_ms
-        return open_ms
+    def best(self, symbol: str, now_ms: int) -> TickerValues | None:
+        """Best bid and ask ``b B a A`` as of then: a tick apart, around the last price."""
+        minutes = self.source.minutes(symbol, now_ms // MINUTE_MS * MINUTE_MS, now_ms)
+        if not len(minutes.open_ms):
+            return None
+        last, volume = int(minutes.close[-1]), int(minutes.volume[-1])
+        return self._best(self.source.symbols[symbol], last, volume)
+
+    def _best(self, kind: Symbol, last: int, volume: int) -> TickerValues:
+        return {
+            "b": self._price(kind, max(last - 1, 1)),
+            "B": self._amount(kind, 3 + volume % 31),
+            "a": self._price(kind, last + 1),
+            "A": self._amount(kind, 2 + volume % 29),
+        }
+
+    def _price(self, kind: Symbol, value: int) -> str:
+        return decimal_text(value, kind.price_decimals, 8 if self.market == "spot" else None)
+
+    def _amount(self, kind: Symbol, value: int) -> str:
+        if self.market == "um":
+            return decimal_text(value, kind.volume_decimals) if value else "0"
+        return decimal_text(value, kind.volume_decimals, 8)

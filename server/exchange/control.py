@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,11 @@ _METHODS = (
     "SET_PROPERTY",
     "GET_PROPERTY",
 )
+
+#: Parameters a method takes at most; subscriptions are bounded by the message's size.
+_PARAMS_MAX = {"LIST_SUBSCRIPTIONS": 0, "GET_PROPERTY": 1, "SET_PROPERTY": 2}
+
+_ID_SIZE_MAX = 36
 
 RequestId = int | str | None
 
@@ -40,34 +46,46 @@ def read_request(text: bytes) -> Request:
     """Raises Refusal."""
     try:
         message = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        raise Refusal(3, "Invalid JSON: expected value at line 1 column 1") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = re.search(r"\(byte (\d+)\)", str(error))
+        where = _place(text, int(found[1]) if found else len(text))
+        raise Refusal(3, f"Invalid JSON: expected value at {where}") from None
     if not isinstance(message, dict):
-        raise Refusal(3, "Invalid JSON: expected value at line 1 column 1")
+        raise Refusal(2, f"Invalid request: expected an object at {_place(text, 0)}")
     request_id = message.get("id")
-    if isinstance(request_id, bool) or not (
-        request_id is None
-        or isinstance(request_id, int)
-        or (isinstance(request_id, str) and len(request_id) <= 36)
-    ):
+    if not _is_id(request_id):
         raise Refusal(2, "Invalid request: request ID must be an unsigned integer")
     if "method" not in message:
-        column = len(text)
-        raise Refusal(
-            2, f"Invalid request: missing field `method` at line 1 column {column}", request_id
-        )
+        where = _place(text, len(text) - 1)
+        raise Refusal(2, f"Invalid request: missing field `method` at {where}", request_id)
     method = message["method"]
     if method not in _METHODS:
         expected = ", ".join(f"`{name}`" for name in _METHODS)
+        where = _place(text, text.find(b'"method"') + len('"method"'))
         raise Refusal(
             2,
-            f"Invalid request: unknown variant `{method}`, expected one of {expected}",
+            f"Invalid request: unknown variant `{method}`, expected one of {expected} at {where}",
             request_id,
         )
     params = message.get("params", [])
     if not isinstance(params, list):
         raise Refusal(2, "Invalid request: invalid type: expected a sequence", request_id)
+    if len(params) > _PARAMS_MAX.get(method, len(params)):
+        raise Refusal(2, "Invalid request: too many parameters", request_id)
     return Request(method, params, request_id)
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, str):
+        return len(value) <= _ID_SIZE_MAX and value.replace("-", "").isalnum()
+    return value is None or (isinstance(value, int) and -(2**63) <= value < 2**63)
+
+
+def _place(text: bytes, byte: int) -> str:
+    line_start = text.rfind(b"\n", 0, byte) + 1
+    return f"line {text.count(bytes((10,)), 0, byte) + 1} column {byte - line_start + 1}"
 
 
 def reply(result: object, request_id: RequestId) -> bytes:

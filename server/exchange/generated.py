@@ -26,9 +26,9 @@ _MINUTES = 1440
 #: Trade ids of a day start here times its number; a day has fewer trades.
 _IDS_A_DAY = 1_000_000
 
-#: Days of trades and of minutes kept; a day of trades is some hundred kB.
-_TRADE_DAYS_MAX = 600
-_MINUTE_DAYS_MAX = 60_000
+#: Days of minutes kept, of all symbols; each is 135 kB. Of trades: the present day of each symbol.
+_MINUTE_DAYS_MAX = 600
+_TRADE_DAYS_A_SYMBOL = 2
 
 
 class _Kind(NamedTuple):
@@ -106,6 +106,8 @@ class GeneratedMarket:
         """Minutes from ``first_ms`` up to and including the one ``now_ms`` is in, so far."""
         first_ms = max(first_ms, self.first_ms)
         today = now_ms // _DAY_MS
+        if first_ms >= now_ms // MINUTE_MS * MINUTE_MS:
+            return self._present(symbol, now_ms).between(first_ms, now_ms + 1)
         parts = [self._day(symbol, day) for day in range(first_ms // _DAY_MS, today)]
         parts.append(self._until(symbol, now_ms))
         return Minutes.concatenate(parts).between(first_ms, now_ms + 1)
@@ -128,7 +130,7 @@ class GeneratedMarket:
         trades = self._trade_days.get(key)
         if trades is None:
             trades = self._trade_days[key] = self._draw(self._kinds[symbol], day)
-            if len(self._trade_days) > _TRADE_DAYS_MAX:
+            if len(self._trade_days) > _TRADE_DAYS_A_SYMBOL * len(self.symbols):
                 self._trade_days.popitem(last=False)
         return trades
 
@@ -176,6 +178,25 @@ class GeneratedMarket:
             trades.first_id,
         )
         return self._sum(symbol, day, part, now_ms % _DAY_MS // MINUTE_MS + 1)
+
+    def _present(self, symbol: str, now_ms: int) -> Minutes:
+        """The minute ``now_ms`` is in: as the last of ``_until``, without summing the day."""
+        day, opened_ms = now_ms // _DAY_MS, now_ms // MINUTE_MS * MINUTE_MS
+        trades = self._trades(symbol, day)
+        low = int(np.searchsorted(trades.time_ms, opened_ms))
+        high = int(np.searchsorted(trades.time_ms, now_ms, side="right"))
+        if low == high:
+            return self._until(symbol, now_ms).between(opened_ms, now_ms + 1)
+        # Summed as if the minute were the first of its day, then put in its place.
+        part = _Trades(
+            trades.time_ms[low:high] - (opened_ms - day * _DAY_MS),
+            trades.price[low:high],
+            trades.quantity[low:high],
+            trades.taker_buys[low:high],
+            trades.first_id + low,
+        )
+        minute = self._sum(symbol, day, part, 1)
+        return minute._replace(open_ms=minute.open_ms + (opened_ms - day * _DAY_MS))
 
     def _sum(self, symbol: str, day: int, trades: _Trades, count: int) -> Minutes:
         """``count`` minutes of a day from its trades; without trades the price stands still."""
