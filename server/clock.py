@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "ScaledClock", "SystemClock"]
+__all__ = ["Clock", "ScaledClock", "SystemClock", "wait_event"]
 
 
 class Clock(Protocol):
@@ -62,3 +62,17 @@ class ScaledClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0.0) / self.rate)
+
+
+async def wait_event(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
+    """Return when ``event`` is set or ``seconds`` have passed; True if it is set."""
+    if event.is_set():
+        return True
+    waiter = asyncio.ensure_future(event.wait())
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        timer.cancel()
+    return event.is_set()

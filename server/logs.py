@@ -15,17 +15,20 @@ import msgspec
 __all__ = ["configure"]
 
 
+#: Control characters, as they are written out.
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line: ts, level, logger, msg, fields, and of an exception its type."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
+        line: dict[str, object] = getattr(record, "fields", {}) | {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "msg": record.getMessage(),
         }
-        line.update(getattr(record, "fields", {}))
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
             line["traceback"] = self.formatException(record.exc_info)
@@ -40,6 +43,8 @@ class _TextFormatter(logging.Formatter):
         fields = "".join(f"  {key}={value}" for key, value in getattr(record, "fields", {}).items())
         name = record.name.removeprefix("server.")
         text = f"{moment} {record.levelname:<7} {name}  {record.getMessage()}{fields}"
+        # What others sent must not look like a line of ours.
+        text = text.translate(_CONTROLS)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

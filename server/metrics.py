@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
@@ -44,9 +45,14 @@ class Counter(_Metric):
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help_text, labels)
         self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
+        self._functions: dict[tuple[str, ...], Callable[[], float]] = {}
+
+    def read(self, function: Callable[[], float], *values: str) -> None:
+        """Ask ``function`` at each scrape: for what something else counts already."""
+        self._functions[self._key(values, self._functions)] = function
 
     def inc(self, *values: str, by: float = 1.0) -> None:
-        """Add ``by`` to the count of these label values."""
+        """Add ``by``, at least 0, to the count of these label values."""
         key = self._key(values, self._values)
         self._values[key] = self._values.get(key, 0.0) + by
 
@@ -55,7 +61,8 @@ class Counter(_Metric):
         return self._values.get(values, 0.0)
 
     def samples(self) -> Iterable[str]:
-        for key, value in sorted(self._values.items()):
+        values = self._values | {key: function() for key, function in self._functions.items()}
+        for key, value in sorted(values.items()):
             yield f"{self.name}{_label_text(self.labels, key)} {_number(value)}"
 
 
@@ -167,8 +174,10 @@ class Registry:
 
 
 def _number(value: float) -> str:
-    if value == float("inf"):
-        return "+Inf"
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 

@@ -25,6 +25,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
 _BARE_NAMES = {"API_KEY": "api_key", "SYMBOLS": "symbols", "PORT": "port"}
 
+#: Names whose empty text means: not set.
+_OPTIONAL = ("api_key", "arena")
+
 #: Inclusive bounds of numeric settings.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
@@ -131,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{name} must be {low:g}..{high:g}, not {value:g}")
+                raise ValueError(f"{name} must be {_text(low)}..{_text(high)}, not {_text(value)}")
         _check_choice("market", self.market, ("spot", "um", "both"))
         _check_choice("log_format", self.log_format, ("text", "json"))
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
@@ -146,6 +149,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("spot_ws", "um_ws"):
             _check_url(name, getattr(self, name), ("ws://", "wss://"))
         _check_symbols(self.symbols)
+        if self.api_key is not None:
+            msgspec.structs.force_setattr(self, "api_key", Secret(self.api_key) or None)
         if self.host not in LOOPBACK_HOSTS and not self.api_key:
             raise ValueError(
                 f"host is {self.host!r}, which others can reach: set API_KEY, or bind to 127.0.0.1"
@@ -170,15 +175,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in values:
             if name not in cls.__struct_fields__:
                 raise SettingsError(f"unknown setting {name!r}{_suggest(name)}")
-        if values.get("api_key") == "":
-            values["api_key"] = None
+        for name in _OPTIONAL:
+            if values.get(name) == "":
+                values[name] = None
         try:
-            settings = msgspec.convert(values, cls, strict=False)
+            return msgspec.convert(values, cls, strict=False)
         except (msgspec.ValidationError, ValueError) as error:
-            raise SettingsError(str(error)) from None
-        if settings.api_key is not None:
-            settings = msgspec.structs.replace(settings, api_key=Secret(settings.api_key))
-        return settings
+            raise SettingsError(_plain(str(error))) from None
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a child process."""
@@ -220,6 +223,20 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
     return values
+
+
+def _plain(message: str) -> str:
+    """A validation message that begins with the setting's name."""
+    text, _, place = message.partition(" - at `$.")
+    return f"{place.rstrip('`')}: {text}" if place else text
+
+
+def _text(value: float) -> str:
+    return (
+        str(int(value))
+        if value == value and abs(value) < 1e15 and value == int(value)
+        else f"{value:g}"
+    )
 
 
 def _suggest(name: str) -> str:

@@ -1,24 +1,50 @@
-import asyncio
 from collections.abc import Callable
-from typing import Any
+
+from picows import WSFrame, WSListener, WSTransport
 
 from klinecore.market import Market
 
-class FeedListener:
-    """Feeds one socket's messages to ``market``; a picows ``WSListener``."""
+__all__ = ["ChangeNotifier", "FeedListener"]
 
-    frames: int
-    size: int
-    pings: int
-    dropped: int
-    transport: Any | None
-    connected: bool
+class ChangeNotifier:
+    """Calls ``on_change`` once in the next pass of the event loop, however often it is told."""
 
+    @property
+    def scheduled(self) -> bool: ...
+    def __init__(self, on_change: Callable[[], None]) -> None: ...
+    def notify(self) -> None:
+        """Call within a running event loop."""
+
+class FeedListener(WSListener):
+    """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise."""
+
+    @property
+    def frames(self) -> int:
+        """Text messages, control included."""
+    @property
+    def controls(self) -> int:
+        """Of these, replies and notices."""
+    @property
+    def size(self) -> int:
+        """Bytes of text messages."""
+    @property
+    def pings(self) -> int: ...
+    @property
+    def dropped(self) -> int:
+        """Messages that are binary, or too long in pieces."""
+    @property
+    def transport(self) -> WSTransport | None:
+        """None before the connection and after its end."""
     def __init__(
         self,
         market: Market,
-        loop: asyncio.AbstractEventLoop,
-        on_change: Callable[[], None],
+        changes: ChangeNotifier,
         on_control: Callable[[int, bytes], None],
         on_closed: Callable[[], None],
+        message_max: int,
     ) -> None: ...
+    def close(self, *, graceful: bool = True) -> None:
+        """End the connection, also one that is still to come; messages are no longer taken."""
+    def on_ws_connected(self, transport: WSTransport) -> None: ...
+    def on_ws_disconnected(self, transport: WSTransport) -> None: ...
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...

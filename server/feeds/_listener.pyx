@@ -2,54 +2,93 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
-from picows.picows cimport WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows cimport WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from klinecore.market cimport Market
 from klinecore.parsers.binance cimport ERROR_REPLY, REPLY, SHUTDOWN
 
-cdef enum:
-    FRAGMENTS_MAX = 4 << 20     # bytes of one message in pieces; beyond it the pieces are dropped
+import asyncio
+
+__all__ = ["ChangeNotifier", "FeedListener"]
+
+
+cdef class ChangeNotifier:
+    """Calls ``on_change`` once in the next pass of the event loop, however often it is told.
+
+    All that writes into one market shares one: whether the market has something to drain says
+    nothing about whether somebody was told.
+    """
+
+    cdef readonly bint scheduled
+    cdef object _on_change
+
+    def __init__(self, on_change):
+        self._on_change = on_change
+
+    cpdef notify(self):
+        """Call within a running event loop."""
+        if not self.scheduled:
+            asyncio.get_running_loop().call_soon(self._run)
+            self.scheduled = True
+
+    def _run(self):
+        self.scheduled = False
+        self._on_change()
 
 
 cdef class FeedListener(WSListener):
-    """Feeds one socket's messages to ``market``.
+    """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise.
 
-    ``on_change()`` is scheduled once per loop pass after the market has something to drain;
     ``on_control(kind, message)`` gets replies and the exchange's notice of shutdown as bytes.
+    A message in pieces may have ``message_max`` bytes; whole frames are bounded by picows.
     """
 
-    cdef readonly uint64_t frames       # data messages
-    cdef readonly uint64_t size         # their bytes
+    cdef readonly uint64_t frames       # text messages, control included
+    cdef readonly uint64_t controls     # of these, replies and notices
+    cdef readonly uint64_t size         # bytes of text messages
     cdef readonly uint64_t pings
     cdef readonly uint64_t dropped      # binary, or too long in pieces
     cdef readonly object transport      # None before the connection and after its end
-    cdef readonly bint connected
     cdef Market _market
-    cdef object _loop
-    cdef object _on_change
+    cdef ChangeNotifier _changes
     cdef object _on_control
     cdef object _on_closed
     cdef bytearray _pieces
-    cdef bint _overlong
+    cdef Py_ssize_t _message_max
+    cdef bint _within                   # a text message has begun and not ended
+    cdef bint _closing
 
-    def __init__(self, Market market not None, loop, on_change, on_control, on_closed):
+    def __init__(
+        self, Market market not None, ChangeNotifier changes not None, on_control, on_closed,
+        Py_ssize_t message_max
+    ):
         self._market = market
-        self._loop = loop
-        self._on_change = on_change
+        self._changes = changes
         self._on_control = on_control
         self._on_closed = on_closed
+        self._message_max = message_max
         self._pieces = bytearray()
+
+    def close(self, *, bint graceful=True):
+        """End the connection, also one that is still to come; messages are no longer taken."""
+        self._closing = True
+        if self.transport is not None:
+            if graceful:
+                self.transport.send_close(WSCloseCode.OK)
+            self.transport.disconnect(graceful)
 
     cpdef on_ws_connected(self, WSTransport transport):
         self.transport = transport
-        self.connected = True
+        if self._closing:
+            transport.disconnect(False)
 
     cpdef on_ws_disconnected(self, WSTransport transport):
-        self.connected = False
         self.transport = None
         self._on_closed()
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        if self._closing:
+            return
         if frame.msg_type == WSMsgType.TEXT and frame.fin:
             self._take(frame.payload_ptr, frame.payload_size)
         elif frame.msg_type == WSMsgType.PING:
@@ -58,7 +97,8 @@ cdef class FeedListener(WSListener):
         elif frame.msg_type == WSMsgType.TEXT or frame.msg_type == WSMsgType.CONTINUATION:
             self._piece(frame)
         elif frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
+            # A close without a code must not be answered with the code 0.
+            transport.send_close(frame.get_close_code() or WSCloseCode.OK)
             transport.disconnect()
         elif frame.msg_type == WSMsgType.BINARY:
             self.dropped += 1
@@ -68,27 +108,27 @@ cdef class FeedListener(WSListener):
         cdef bytes message
         if frame.msg_type == WSMsgType.TEXT:
             self._pieces.clear()
-            self._overlong = False
-        if len(self._pieces) + frame.payload_size > FRAGMENTS_MAX:
-            self._overlong = True
-            self._pieces.clear()
-        if not self._overlong:
-            self._pieces += PyBytes_FromStringAndSize(frame.payload_ptr, frame.payload_size)
-        if not frame.fin:
-            return
-        if self._overlong:
+            self._within = True
+        if not self._within:
+            return                      # the rest of a binary message, or of one given up
+        if len(self._pieces) + frame.payload_size > self._message_max:
             self.dropped += 1
-        else:
+            self._within = False
+            self._pieces.clear()
+            return
+        self._pieces += PyBytes_FromStringAndSize(frame.payload_ptr, frame.payload_size)
+        if frame.fin:
             message = bytes(self._pieces)
+            self._within = False
+            self._pieces.clear()
             self._take(message, len(message))
-        self._pieces.clear()
 
     cdef _take(self, const char* data, Py_ssize_t size):
-        cdef bint told = self._market.has_events
         cdef int kind = self._market.apply_bytes(data, size)
         self.frames += 1
         self.size += size
-        if self._market.has_events and not told:
-            self._loop.call_soon(self._on_change)
+        if self._market.has_events and not self._changes.scheduled:
+            self._changes.notify()
         if kind == REPLY or kind == ERROR_REPLY or kind == SHUTDOWN:
+            self.controls += 1
             self._on_control(kind, PyBytes_FromStringAndSize(data, size))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from klinecore.errors import ParseError
 from klinecore.interval import INTERVAL_MS, close_time_ms, next_open_ms
@@ -21,29 +22,40 @@ from server.errors import FeedError, RestError
 from server.feeds.binance import Api, plan_limits
 from server.settings import Settings
 
-__all__ = ["Backfill"]
+__all__ = ["Backfill", "Hole", "Key"]
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
+Hole = tuple[int, int]  # first and last missing open time, ms
 
 #: A close is asked for by REST when the stream has not brought it this long after its time, s.
 LATE_AFTER_S = 5.0
 
-#: Reads that must agree before rows the exchange does not give count as absent there.
+#: Answers that must lack a row, with later rows behind it, until the exchange counts as not
+#: having it.
 ABSENT_READS = 2
 
-#: Waits between attempts at one request, s; doubled up to the bound.
-_RETRY_S = (0.5, 30.0)
+#: Waits between attempts at one request or one hole, s; doubled up to the bound.
+_RETRY_S = (0.5, 60.0)
 
-#: Absent stretches remembered; beyond it the oldest is asked for again.
-_ABSENT_MAX = 100_000
+#: Holes remembered; beyond it the oldest is forgotten, and asked for again.
+_HOLES_MAX = 100_000
+
+
+class _Attempts(NamedTuple):
+    """What was tried for one hole."""
+
+    lacking: int  # answers without its rows although later ones were there
+    wait_s: float
+    next_s: float  # not before
 
 
 class Backfill:
     """Fills the series of one market and keeps them whole.
 
-    ``done`` of ``total`` windows are filled; ``on_progress(done, total)`` is called after each.
+    ``on_progress(done, total)`` is called after each window that was filled; ``on_change`` after
+    rows that tell of something new.
     """
 
     def __init__(
@@ -58,25 +70,40 @@ class Backfill:
     ) -> None:
         self.total = len(market.symbols) * len(market.intervals)
         self.filled: set[Key] = set()
-        self.repaired = 0  # rows that a look for holes brought
-        self.absent: dict[tuple[str, str, int, int], int] = {}  # hole -> reads without its rows
+        self.refused: dict[Key, str] = {}  # series the exchange has no klines of, and its words
+        self.repaired = 0  # closed rows that a look for holes brought
+        self.holes: dict[Key, float] = {}  # series with holes at the last look -> since, s
         self._market = market
         self._api = api
         self._settings = settings
         self._clock = clock
         self._on_progress = on_progress
         self._on_change = on_change
-        self._last_bodies: dict[Key, bytes] = {}
+        self._attempts: dict[tuple[Key, Hole], _Attempts] = {}
+        self._last_rows: dict[Key, bytes] = {}
         self._busy: set[Key] = set()
+        self._started_ms = self.now_ms()
 
     @property
     def done(self) -> int:
-        """Series whose window has been filled once."""
-        return len(self.filled)
+        """Series whose window needs no more work."""
+        return len(self.filled) + len(self.refused)
+
+    @property
+    def absent(self) -> int:
+        """Holes the exchange has no rows for."""
+        return sum(tried.lacking >= ABSENT_READS for tried in self._attempts.values())
+
+    def is_absent(self, key: Key, hole: Hole) -> bool:
+        """True if the exchange has no rows there, as far as two answers tell."""
+        tried = self._attempts.get((key, hole))
+        return tried is not None and tried.lacking >= ABSENT_READS
 
     def now_ms(self) -> int:
         """The exchange's time."""
         return self._clock.time_ms() + self._api.budget.offset_ms
+
+    # --- the start -----------------------------------------------------------------------------
 
     async def fill_all(self) -> None:
         """Fill every window, in the order of the market's symbols; retries until each is."""
@@ -85,6 +112,7 @@ class Backfill:
             for symbol in self._market.symbols
             for interval in self._market.intervals
         )
+        self._started_ms = self.now_ms()
         log.info("backfill of %d windows begins", self.total)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.rest_concurrency):
@@ -92,133 +120,183 @@ class Backfill:
         log.info("backfill of %d windows is complete", self.total)
 
     async def _fill_next(self, waiting: deque[Key]) -> None:
+        step = max(1, self.total // 10)
         while waiting:
-            symbol, interval = waiting.popleft()
-            await self._fill_surely(symbol, interval)
-            self.filled.add((symbol, interval))
-            step = max(1, self.total // 10)
+            key = waiting.popleft()
+            wait_s, wait_max_s = _RETRY_S
+            while not await self._try_fill(key):
+                await self._clock.sleep(wait_s)
+                wait_s = min(wait_s * 2, wait_max_s)
             if self.done % step == 0 and self.done < self.total:
                 log.info("backfill: %d of %d windows", self.done, self.total)
             self._on_progress(self.done, self.total)
 
-    async def _fill(self, symbol: str, interval: str) -> None:
+    async def _try_fill(self, key: Key) -> bool:
+        """Fill one window; False to try again later."""
+        try:
+            await self._fill(key)
+            self.filled.add(key)
+            return True
+        except RestError as error:
+            if error.status == 400:
+                log.error("%s %s cannot be backfilled: %s", *key, error)
+                self.refused[key] = str(error)
+                return True
+            log.warning("%s %s: %s", *key, error)
+        except ParseError as error:
+            log.warning("%s %s: answer dropped: %s", *key, error)
+        return False
+
+    async def _fill(self, key: Key) -> None:
         """Fetch a window and its forming row, newest page first."""
         end_ms: int | None = None
         for limit in plan_limits(self._api.venue, self._market.capacity + 1):
-            body = await self._api.klines(symbol, interval, limit, end_ms=end_ms)
-            counts = self._apply(symbol, interval, body, newest=end_ms is None, notify=False)
+            body = await self._api.klines(*key, limit, end_ms=end_ms)
+            counts = self._apply(key, body, followed=end_ms is not None, history=True)
             if counts.rows < limit:
                 return
             end_ms = counts.first_open_ms - 1
 
-    async def _fill_surely(self, symbol: str, interval: str) -> None:
-        wait_s, wait_max_s = _RETRY_S
-        while True:
-            try:
-                await self._fill(symbol, interval)
-                return
-            except RestError as error:
-                if error.status == 400:
-                    log.error("%s %s cannot be backfilled: %s", symbol, interval, error)
-                    return
-                log.warning("%s %s: %s", symbol, interval, error)
-            except ParseError as error:
-                log.warning("%s %s: answer dropped: %s", symbol, interval, error)
-            await self._clock.sleep(wait_s)
-            wait_s = min(wait_s * 2, wait_max_s)
+    def _apply(self, key: Key, body: bytes, *, followed: bool, history: bool = False) -> RowCounts:
+        """Merge an answer.
 
-    def _apply(
-        self, symbol: str, interval: str, body: bytes, *, newest: bool, notify: bool
-    ) -> RowCounts:
-        """Merge an answer. Of the newest page, the last row is closed only if read twice alike."""
-        closed_before_ms = self.now_ms() - int(self._settings.grace_s * 1000)
-        key = (symbol, interval)
-        if newest:
-            if self._last_bodies.get(key) != _last_row(body):
-                closed_before_ms = min(closed_before_ms, _last_open_ms(body))
-            self._last_bodies[key] = _last_row(body)
-        counts = self._market.apply_klines(
-            symbol, interval, body, closed_before_ms=closed_before_ms, notify=notify
-        )
+        ``followed``: later rows than the answer's are known to exist. If not, its last row is
+        closed only when it was read twice alike. Of ``history``, rows closed before the start
+        are no news.
+        """
+        settled_ms = self.now_ms() - int(self._settings.grace_s * 1000)
+        closed_before_ms = settled_ms
+        last_open_ms = _last_open_ms(body)
+        if not followed and last_open_ms:
+            last = _last_row(body)
+            if self._last_rows.get(key) != last:
+                closed_before_ms = min(settled_ms, last_open_ms)
+            if close_time_ms(key[1], last_open_ms) < settled_ms:
+                self._last_rows[key] = last  # a read from before the close proves nothing
+        series = self._market[key]
+        before = series.closed_count
+        fresh = True
+        if history:
+            # Two passes where rows have closed since the start: first the old ones in silence.
+            counts = self._market.apply_klines(
+                *key,
+                body,
+                closed_before_ms=min(closed_before_ms, self._started_ms),
+                notify=False,
+            )
+            fresh = closed_before_ms > self._started_ms <= close_time_ms(key[1], last_open_ms)
+        if fresh:
+            counts = self._market.apply_klines(*key, body, closed_before_ms=closed_before_ms)
+        if key in self.filled:
+            self.repaired += series.closed_count - before
         if counts.refused:
-            log.warning("%s %s: %d rows of an answer refused", symbol, interval, counts.refused)
-        if notify and self._market.pending:
+            log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
+        if self._market.pending:
             self._on_change()
         return counts
 
+    # --- afterwards ----------------------------------------------------------------------------
+
     async def sweep(self) -> None:
-        """Look at every filled series once, and fetch what is missing."""
+        """Look at every filled series once, and fetch what is missing, newest holes first."""
+        if self._api.budget.blocked_s:
+            return
+        work: list[tuple[int, Series, Hole]] = []
+        now_s = self._clock.monotonic()
+        since, self.holes = self.holes, {}
         for series in self._market:
             key = (series.symbol, series.interval)
-            if key not in self.filled or key in self._busy or self._api.budget.blocked_s:
+            if key not in self.filled:
                 continue
             holes = [hole for hole in series.gaps() if not self.is_absent(key, hole)]
-            late = self._is_late(series)
-            if not holes and not late:
-                continue
+            if holes:
+                self.holes[key] = since.get(key, now_s)
+            if (late := self._late(series)) is not None:
+                holes.append(late)
+            work += [(-hole[1], series, hole) for hole in holes if self._is_due(key, hole)]
+        work.sort(key=lambda item: item[0])
+        waiting = deque((series, hole) for _, series, hole in work)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(waiting), self._settings.rest_concurrency)):
+                group.create_task(self._mend_next(waiting))
+
+    def _late(self, series: Series) -> Hole | None:
+        """The kline that should have closed by now and did not, if none is missing before it."""
+        last_ms = series.last_close_ms
+        if not last_ms:
+            return None
+        open_ms = last_ms + 1
+        overdue_ms = self.now_ms() - int(LATE_AFTER_S * 1000)
+        if next_open_ms(series.interval, open_ms) > overdue_ms:
+            return None
+        forming = series.forming
+        if forming is not None:
+            if forming.close_time_ms >= overdue_ms:
+                return None  # what lies before a current forming row is a hole, and found as one
+            open_ms = forming.open_time_ms
+        return open_ms, open_ms
+
+    def _is_due(self, key: Key, hole: Hole) -> bool:
+        tried = self._attempts.get((key, hole))
+        return tried is None or self._clock.monotonic() >= tried.next_s
+
+    async def _mend_next(self, waiting: deque[tuple[Series, Hole]]) -> None:
+        while waiting:
+            series, hole = waiting.popleft()
+            key = (series.symbol, series.interval)
+            if key in self._busy or self._api.budget.blocked_s:
+                continue  # the next look finds it again
             self._busy.add(key)
+            lacking = False
             try:
-                await self._mend(series, holes, late=late)
+                lacking = await self._mend(series, hole)
             except (FeedError, ParseError) as error:
                 log.warning("%s %s: hole not filled yet: %s", *key, error)
             finally:
                 self._busy.discard(key)
+            self._note(series, hole, lacking=lacking)
 
-    def is_absent(self, key: Key, hole: tuple[int, int]) -> bool:
-        """True if the exchange has no rows there, as far as two reads tell."""
-        return self.absent.get((*key, *hole), 0) >= ABSENT_READS
-
-    def _is_late(self, series: Series) -> bool:
-        """True if a close is overdue that no answer has yet explained."""
-        last_ms = series.last_close_ms
-        if not last_ms:
+    async def _mend(self, series: Series, hole: Hole) -> bool:
+        """Ask for a hole; True if the answer lacks its rows although later ones are there."""
+        key = (series.symbol, series.interval)
+        late = hole[0] > series.last_close_ms
+        # One row more: what stands behind the hole proves it whole.
+        rows = _count(key[1], hole[0], self.now_ms() if late else hole[1]) + 1
+        if rows > self._market.capacity + 1:
+            await self._fill(key)
             return False
-        due_ms = next_open_ms(series.interval, last_ms + 1)
-        if self.now_ms() < due_ms + int(LATE_AFTER_S * 1000):
-            return False
-        return not self.is_absent(
-            (series.symbol, series.interval), (last_ms + 1, self._turn(series))
-        )
+        limit = min(rows, self._api.venue.kline_weights[-1][0])
+        end_ms = None if late else close_time_ms(key[1], hole[1]) + 1
+        body = await self._api.klines(*key, limit, start_ms=hole[0], end_ms=end_ms)
+        counts = self._apply(key, body, followed=False)
+        return hole in series.gaps() and counts.rows > 0 and counts.last_open_ms > hole[1]
 
-    def _turn(self, series: Series) -> int:
-        """Which kline of its interval is forming now, as a number that names the late stretch."""
-        length = INTERVAL_MS[series.interval] or INTERVAL_MS["1d"]
-        return self.now_ms() // length
-
-    async def _mend(self, series: Series, holes: list[tuple[int, int]], *, late: bool) -> None:
-        symbol, interval = series.symbol, series.interval
-        rows_max = self._api.venue.kline_weights[-1][0]
-        for first_ms, last_ms in holes:
-            # One row more on each side: a later row behind the hole proves it whole.
-            end_ms = close_time_ms(interval, last_ms) + 1
-            body = await self._api.klines(
-                symbol, interval, rows_max, start_ms=first_ms, end_ms=end_ms
-            )
-            await self._take(series, body, (first_ms, last_ms), newest=False)
-        if late:
-            start_ms = series.last_close_ms + 1
-            mark = (start_ms, self._turn(series))
-            body = await self._api.klines(symbol, interval, rows_max, start_ms=start_ms)
-            await self._take(series, body, mark, newest=True)
-
-    async def _take(
-        self, series: Series, body: bytes, hole: tuple[int, int], *, newest: bool
-    ) -> None:
-        before = series.closed_count
-        key = (series.symbol, series.interval, *hole)
-        self._apply(series.symbol, series.interval, body, newest=newest, notify=True)
-        brought = series.closed_count - before
-        self.repaired += brought
-        if brought:
-            self.absent.pop(key, None)
-            log.info(
-                "hole filled",
-                extra={"fields": {"series": f"{key[0]} {key[1]}", "klines": brought}},
-            )
+    def _note(self, series: Series, hole: Hole, *, lacking: bool) -> None:
+        """Remember what an attempt told, so that no hole is asked for in a hurry for ever."""
+        key = (series.symbol, series.interval)
+        if hole not in series.gaps() and series.last_close_ms > hole[0]:
+            self._attempts.pop((key, hole), None)
+            log.info("hole filled", extra={"fields": {"series": " ".join(key)}})
             return
-        if len(self.absent) >= _ABSENT_MAX:
-            self.absent.pop(next(iter(self.absent)))
-        self.absent[key] = self.absent.get(key, 0) + 1
+        tried = self._attempts.pop((key, hole), _Attempts(0, _RETRY_S[0], 0.0))
+        wait_s = min(tried.wait_s * 2, _RETRY_S[1])
+        if len(self._attempts) >= _HOLES_MAX:
+            self._attempts.pop(next(iter(self._attempts)))
+        tried = _Attempts(tried.lacking + lacking, wait_s, self._clock.monotonic() + tried.wait_s)
+        self._attempts[key, hole] = tried
+        if lacking and tried.lacking == ABSENT_READS:
+            log.warning(
+                "the exchange has no klines for a stretch",
+                extra={
+                    "fields": {"series": " ".join(key), "first_ms": hole[0], "last_ms": hole[1]}
+                },
+            )
+
+
+def _count(interval: str, first_ms: int, last_ms: int) -> int:
+    """Klines that open in ``[first_ms, last_ms]``, at least 1."""
+    length = INTERVAL_MS[interval] or 28 * INTERVAL_MS["1d"]
+    return max(0, last_ms - first_ms) // length + 1
 
 
 def _last_row(body: bytes) -> bytes:

@@ -12,11 +12,14 @@ import msgspec
 
 from klinecore.errors import ParseError
 from klinecore.market import Market
-from server.clock import Clock
+from server.clock import Clock, wait_event
 from server.errors import FeedError
+from server.feeds.arrivals import Arrivals
 from server.feeds.backfill import Backfill
 from server.feeds.binance import VENUES, Api, split_streams, stream_names
 from server.feeds.budget import WeightBudget
+from server.feeds.gauges import register
+from server.feeds.listener import ChangeNotifier
 from server.feeds.rest import HttpRest, Rest
 from server.feeds.session import ConnectLimiter, Session
 from server.metrics import Registry
@@ -28,6 +31,14 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two measurements of the exchange's clock.
 _SYNC_S = 300.0
+
+#: Seconds between two looks at our own clock, and how far it must jump to count as set.
+_TIME_LOOK_S = 5.0
+_STEP_MS = 500
+
+#: Share of series with unexplained holes, s after they were seen, from which the feed is not ready.
+_HOLES_SHARE_MAX = 0.01
+_HOLES_AFTER_S = 10.0
 
 #: How long the backfill waits for the streams, s; then it goes ahead, and sweeps close the seam.
 _STREAMS_FIRST_S = 15.0
@@ -42,6 +53,7 @@ class ConnectionStatus(msgspec.Struct):
     age_ms: int | None  # since its last data
     connects: int
     reason: str  # why it is not live; empty when it is
+    delivering: int = 0  # streams that have brought something on this connection
 
 
 class Progress(msgspec.Struct):
@@ -110,7 +122,9 @@ class Feed:
         on_change: Callable[[], None],
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         unknown_symbols: tuple[str, ...] = (),
+        limiter: ConnectLimiter | None = None,
     ) -> None:
+        """``limiter`` is for several feeds at one address: the exchange counts all connects."""
         self.market = market
         self.name = market_name
         self.phase = "starting"
@@ -119,22 +133,33 @@ class Feed:
         self._api = api
         self._unknown = unknown_symbols
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: str | None = None  # a task of ours ended by mistake
+        self._time_known = asyncio.Event()
+        changes = ChangeNotifier(on_change)
         self._backfill = Backfill(
             market,
             api,
             settings=settings,
             clock=clock,
             on_progress=on_progress,
-            on_change=on_change,
+            on_change=changes.notify,
         )
         self._streams = stream_names(market.symbols, market.intervals)
-        self._sessions = self._make_sessions(random, metrics, on_change)
+        self._sessions = self._make_sessions(
+            random,
+            metrics,
+            changes,
+            limiter or ConnectLimiter(clock, settings.connect_interval_s),
+        )
         self._wake = asyncio.Event()
-        self._cached: tuple[float, int] = (-1.0, 0)
-        _register(metrics, self)
+        register(metrics, self, api, self._sessions)
 
     def _make_sessions(
-        self, random: random_module.Random, metrics: Registry, on_change: Callable[[], None]
+        self,
+        random: random_module.Random,
+        metrics: Registry,
+        changes: ChangeNotifier,
+        limiter: ConnectLimiter,
     ) -> list[Session]:
         settings, venue = self._settings, self._api.venue
         base = settings.um_ws if self.name == "um" else settings.spot_ws
@@ -143,7 +168,6 @@ class Feed:
             if self.name == "um"
             else settings.streams_per_connection_spot
         )
-        limiter = ConnectLimiter(self._clock, settings.connect_interval_s)
         reconnects = metrics.counter(
             "kline_feed_reconnects_total", "Connections that ended, by reason.", ["reason"]
         )
@@ -158,8 +182,10 @@ class Feed:
                 clock=self._clock,
                 random=random,
                 limiter=limiter,
+                now_ms=self._backfill.now_ms,
                 reconnects=reconnects,
-                on_change=on_change,
+                changes=changes,
+                arrivals=Arrivals(self.market, streams),
                 on_connected=self._look_soon,
             )
             for index, streams in enumerate(split_streams(self._streams, limit))
@@ -174,7 +200,8 @@ class Feed:
         for session in self._sessions:
             self._spawn(session.run())
         self._spawn(self._keep_time())
-        self._spawn(self._fill_and_sweep())
+        self._spawn(self._fill())
+        self._spawn(self._sweep())
 
     async def stop(self) -> None:
         """End every task and connection."""
@@ -191,49 +218,66 @@ class Feed:
 
     def _tasks_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the %s feed failed", self.name, exc_info=task.exception())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = f"a task of the feed failed: {type(error).__name__}"
+            log.error("a task of the %s feed failed", self.name, exc_info=error)
 
     async def _keep_time(self) -> None:
+        """Measure the exchange's clock now and then, and when ours was set."""
+        clock = self._clock
         while True:
             try:
                 offset_ms = await self._api.sync_time()
-                if abs(offset_ms) > 1000:
-                    log.warning("this machine's clock is %d ms off the exchange's", -offset_ms)
-                await self._clock.sleep(_SYNC_S)
             except FeedError as error:
                 log.warning("exchange time not read: %s", error)
-                await self._clock.sleep(5.0)
+                await clock.sleep(_TIME_LOOK_S)
+                continue
+            if abs(offset_ms) > 1000:
+                log.warning("this machine's clock is %d ms off the exchange's", -offset_ms)
+            self._time_known.set()
+            synced_s = clock.monotonic()
+            base_ms = clock.time_ms() - synced_s * 1000
+            while clock.monotonic() - synced_s < _SYNC_S:
+                await clock.sleep(_TIME_LOOK_S)
+                if abs(clock.time_ms() - clock.monotonic() * 1000 - base_ms) > _STEP_MS:
+                    log.warning("this machine's clock was set; the exchange's is read again")
+                    break
 
-    async def _fill_and_sweep(self) -> None:
+    async def _fill(self) -> None:
+        """Bring every window in, streams first; holes are looked for beside it."""
         deadline = self._clock.monotonic() + _STREAMS_FIRST_S
-        while self._clock.monotonic() < deadline:
-            if all(session.subscribed.is_set() for session in self._sessions):
-                break
-            await self._clock.sleep(0.05)
+        for session in self._sessions:
+            left_s = deadline - self._clock.monotonic()
+            await wait_event(session.subscribed, self._clock, max(left_s, 0.0))
+        # Without the exchange's time nothing can be told closed.
+        await self._time_known.wait()
         self.phase = "backfilling"
         await self._fill_tickers()
         await self._backfill.fill_all()
         self.phase = "live"
+
+    async def _sweep(self) -> None:
         while True:
-            await self._backfill.sweep()
             self._wake.clear()
-            pause = asyncio.ensure_future(self._clock.sleep(self._settings.sweep_interval_s))
-            wake = asyncio.ensure_future(self._wake.wait())
-            try:
-                await asyncio.wait({pause, wake}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                pause.cancel()
-                wake.cancel()
+            await self._backfill.sweep()
+            await wait_event(self._wake, self._clock, self._settings.sweep_interval_s)
 
     async def _fill_tickers(self) -> None:
         """Tickers of all symbols in one request, so that quiet ones have one too."""
         try:
-            self.market.apply_tickers(await self._api.tickers())
+            body = await self._api.tickers(self.market.symbols)
+            for session in self._sessions:
+                session.arrivals.since_ms = self._backfill.now_ms()
+            self.market.apply_tickers(body)
         except (FeedError, ParseError) as error:
             log.warning("24 h tickers not read, the streams will bring them: %s", error)
 
     # --- what it knows of itself ---------------------------------------------------------------
+
+    @property
+    def repaired(self) -> int:
+        """Closed rows that a look for holes brought."""
+        return self._backfill.repaired
 
     @property
     def ready(self) -> bool:
@@ -251,6 +295,8 @@ class Feed:
 
     def status(self) -> FeedStatus:
         """Of the whole feed."""
+        delivering = self._delivering()
+        refused = {symbol: None for symbol, _ in self._backfill.refused}
         return FeedStatus(
             market=self.name,
             phase=self.phase,
@@ -261,23 +307,21 @@ class Feed:
                     streams=len(session.streams),
                     age_ms=session.age_ms,
                     connects=session.connects,
-                    reason="" if session.state == "live" else session.reason,
+                    reason=session.reason,
+                    delivering=count,
                 )
-                for session in self._sessions
+                for session, count in zip(self._sessions, delivering, strict=True)
             ],
             streams_desired=len(self._streams),
-            streams_delivering=self._delivering(),
+            streams_delivering=sum(delivering),
             backfill=Progress(self._backfill.done, self._backfill.total),
-            unknown_symbols=list(self._unknown),
+            unknown_symbols=list(dict.fromkeys((*self._unknown, *refused))),
             last_message_age_ms=self._age_ms(),
             used_weight=self._api.budget.used,
             weight_limit=self._api.budget.limit,
             server_offset_ms=self._api.budget.offset_ms,
             gaps_repaired=self._backfill.repaired,
-            gaps_absent=sum(
-                self._backfill.is_absent((key[0], key[1]), (key[2], key[3]))
-                for key in self._backfill.absent
-            ),
+            gaps_absent=self._backfill.absent,
             reasons=self._reasons(),
         )
 
@@ -288,88 +332,36 @@ class Feed:
         return max(known) if known and len(known) == len(ages) else None
 
     def _reasons(self) -> list[str]:
-        reasons = []
+        reasons = [] if self._failure is None else [self._failure]
         if self.phase == "stopped":
             reasons.append("the feed is stopped")
         for session in self._sessions:
-            if session.link is None:
+            if session.link is None or not session.connected:
                 reasons.append(f"connection {session.index} is down: {session.reason}")
             elif session.link.dataless_s > self._settings.stale_after_s:
                 reasons.append(
-                    f"connection {session.index} brings no data for {session.link.dataless_s:.0f} s"
+                    f"connection {session.index} brings no new data for "
+                    f"{session.link.dataless_s:.0f} s"
                 )
-        if self._backfill.done < self._backfill.total:
-            reasons.append(f"backfill: {self._backfill.done} of {self._backfill.total} windows")
+        backfill = self._backfill
+        if backfill.done < backfill.total:
+            reasons.append(f"backfill: {backfill.done} of {backfill.total} windows")
+        since_s = self._clock.monotonic() - _HOLES_AFTER_S
+        holes = [key for key, seen_s in backfill.holes.items() if seen_s < since_s]
+        if len(holes) > _HOLES_SHARE_MAX * backfill.total:
+            reasons.append(
+                f"holes in {len(holes)} of {backfill.total} series, first {' '.join(holes[0])}"
+            )
         blocked = self._api.budget.blocked_reason
-        if blocked and self._backfill.done < self._backfill.total:
+        if blocked and reasons:
             reasons.append(blocked)
         return reasons
 
-    def _delivering(self) -> int:
-        """Streams that have brought something on the present connections; counted once a second."""
-        now = self._clock.monotonic()
-        if now - self._cached[0] < 1.0:
-            return self._cached[1]
-        since_ms = {
-            stream: session.link.opened_ms + self._api.budget.offset_ms
+    def _delivering(self) -> list[int]:
+        """Streams that have brought something on the present connection, by session."""
+        return [
+            session.arrivals.count_since(session.link.opened_ms)
+            if session.link is not None and session.connected
+            else 0
             for session in self._sessions
-            if session.link is not None
-            for stream in session.streams
-        }
-        count = 0
-        for symbol in self.market.symbols:
-            lower = symbol.lower()
-            opened_ms = since_ms.get(f"{lower}@ticker")
-            ticker = self.market.ticker(symbol) if opened_ms is not None else None
-            count += ticker is not None and int(ticker["E"]) >= (opened_ms or 0)
-            for interval in self.market.intervals:
-                opened_ms = since_ms.get(f"{lower}@kline_{interval}")
-                event_ms = self.market[symbol, interval].last_event_ms
-                count += opened_ms is not None and event_ms >= opened_ms
-        self._cached = (now, count)
-        return count
-
-
-def _register(metrics: Registry, feed: Feed) -> None:
-    """Show what the feed, its market and its budget count; read at each scrape."""
-    name = feed.name
-    messages = metrics.gauge(
-        "kline_feed_messages",
-        "Stream messages by what they were, since the start.",
-        ["market", "type"],
-    )
-    refused = metrics.gauge(
-        "kline_rows_refused",
-        "Rows and messages that were not stored, by reason.",
-        ["market", "reason"],
-    )
-    gauges: dict[str, tuple[str, Callable[[FeedStatus], float]]] = {
-        "kline_streams_desired": ("Streams subscribed.", lambda s: s.streams_desired),
-        "kline_streams_delivering": ("Streams that deliver.", lambda s: s.streams_delivering),
-        "kline_backfill_windows": ("Windows to fill at the start.", lambda s: s.backfill.total),
-        "kline_backfill_windows_done": ("Windows filled.", lambda s: s.backfill.done),
-        "kline_gaps_repaired": ("Klines that filled a hole.", lambda s: s.gaps_repaired),
-        "kline_rest_used_weight": ("Request weight used.", lambda s: s.used_weight),
-        "kline_rest_weight_limit": ("Request weight a minute.", lambda s: s.weight_limit),
-        "kline_feed_offset_seconds": (
-            "Exchange clock minus ours.",
-            lambda s: s.server_offset_ms / 1000,
-        ),
-        "kline_feed_data_age_seconds": (
-            "Since the last message; -1 while not connected.",
-            lambda s: -1 if s.last_message_age_ms is None else s.last_message_age_ms / 1000,
-        ),
-    }
-    made = [(metrics.gauge(key, text, ["market"]), read) for key, (text, read) in gauges.items()]
-
-    def collect() -> None:
-        status = feed.status()
-        for gauge, read in made:
-            gauge.set(read(status), name)
-        for key, count in feed.market.counters().items():
-            if key.startswith("frames_"):
-                messages.set(count, name, key.removeprefix("frames_"))
-            else:
-                refused.set(count, name, key)
-
-    metrics.before_render(collect)
+        ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -38,13 +39,15 @@ class Venue(NamedTuple):
     weight_limit: int  # a minute, until exchangeInfo says otherwise
     exchange_info_weight: int
     all_tickers_weight: int
+    #: How many named symbols a tickers request may have at each lower weight, cheapest first.
+    some_tickers_weights: tuple[tuple[int, int], ...]
     #: Rows a klines request may ask for at most at each weight, cheapest first.
     kline_weights: tuple[tuple[int, int], ...]
     ping_timeout_factor: float  # the server pings this many times slower than on spot
 
 
 VENUES = {
-    "spot": Venue("spot", "/api/v3", "/ws", 6000, 20, 80, ((1000, 2),), 1.0),
+    "spot": Venue("spot", "/api/v3", "/ws", 6000, 20, 80, ((20, 2), (100, 40)), ((1000, 2),), 1.0),
     # The bare /ws of USD-M acknowledges subscriptions and delivers nothing: klines live in /market.
     "um": Venue(
         "um",
@@ -53,6 +56,7 @@ VENUES = {
         2400,
         1,
         40,
+        (),
         ((99, 1), (499, 2), (1000, 5), (1500, 10)),
         9.0,
     ),
@@ -111,6 +115,10 @@ class Api:
     async def get(self, path: str, weight: int, **query: str | int) -> RestResponse:
         """One request under the budget. Raises RestError: no answer, or one that is not 200."""
         await self.budget.acquire(weight)
+        return await self._ask(path, weight, query)
+
+    async def _ask(self, path: str, weight: int, query: Mapping[str, str | int]) -> RestResponse:
+        """Send what the budget has allowed."""
         self.requests += 1
         response = None
         try:
@@ -128,8 +136,9 @@ class Api:
 
     async def sync_time(self) -> int:
         """Offset of the exchange's clock to ours, ms, measured at the middle of a round trip."""
+        await self.budget.acquire(1)
         sent_ms = self._clock.time_ms()
-        response = await self.get("/time", 1)
+        response = await self._ask("/time", 1, {})
         received_ms = self._clock.time_ms()
         server_ms = _decode(response.body, _ServerTime, "time").serverTime
         self.budget.offset_ms = server_ms - (sent_ms + received_ms) // 2
@@ -161,9 +170,16 @@ class Api:
                 self.budget.limit = limit.limit // max(limit.intervalNum, 1)
         return info
 
-    async def tickers(self) -> bytes:
-        """Body of the 24 h tickers of all symbols."""
-        response = await self.get("/ticker/24hr", self.venue.all_tickers_weight)
+    async def tickers(self, symbols: Sequence[str] = ()) -> bytes:
+        """Body of the 24 h tickers of all symbols; of ``symbols`` alone where that is cheaper."""
+        query: dict[str, str] = {}
+        weight = self.venue.all_tickers_weight
+        for count, cheaper in self.venue.some_tickers_weights:
+            if 0 < len(symbols) <= count:
+                query["symbols"] = msgspec.json.encode(list(symbols)).decode()
+                weight = cheaper
+                break
+        response = await self.get("/ticker/24hr", weight, **query)
         return response.body
 
 
@@ -172,6 +188,15 @@ def _decode(body: bytes, kind: type[T], what: str) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise RestError(f"{what}: the answer is not what was expected: {error}") from None
+
+
+def _number(text: str) -> float:
+    """0 for what is no finite number: such a symbol ranks last."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
 
 
 def kline_weight(venue: Venue, limit: int) -> int:
@@ -185,6 +210,9 @@ def kline_weight(venue: Venue, limit: int) -> int:
 @cache
 def plan_limits(venue: Venue, rows: int) -> tuple[int, ...]:
     """Limits of the requests that together fetch ``rows`` rows for the least weight."""
+    bulk = max(venue.kline_weights, key=lambda step: step[0] / step[1])[0]
+    bulks = max(0, rows - 2 * venue.kline_weights[-1][0]) // bulk
+    rows -= bulks * bulk
     best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     for count in range(1, rows + 1):
         options = []
@@ -194,7 +222,7 @@ def plan_limits(venue: Venue, rows: int) -> tuple[int, ...]:
             options.append((rest_weight + weight, len(rest), (take, *rest)))
         weight, _, limits = min(options)
         best.append((weight, limits))
-    return tuple(sorted(best[rows][1], reverse=True))
+    return tuple(sorted((*best[rows][1], *[bulk] * bulks), reverse=True))
 
 
 def stream_names(symbols: Iterable[str], intervals: Iterable[str]) -> list[str]:
@@ -225,7 +253,7 @@ async def resolve_symbols(settings: Settings, api: Api) -> Universe:
         count, _, quote = rest.partition(":")
         rows = _decode(await api.tickers(), list[_Volume], "ticker/24hr")
         of_quote = [
-            (-float(row.quoteVolume), row.symbol)
+            (-_number(row.quoteVolume), row.symbol)
             for row in rows
             if row.symbol in trading and trading[row.symbol].quoteAsset == quote.upper()
         ]

@@ -42,7 +42,7 @@ class WeightBudget:
         self._share = share
         self.limit = limit
         self.offset_ms = 0  # exchange time minus ours
-        self.refusals = 0
+        self.refusals = 0  # answers that told us to stop
         self._minute = -1
         self._used = 0
         self._pending = 0
@@ -85,14 +85,16 @@ class WeightBudget:
         told = -1
         if response is not None:
             text = response.headers.get("x-mbx-used-weight-1m", "")
-            told = int(text) if text.isdecimal() else -1
+            told = int(text) if text.isascii() and text.isdecimal() else -1
             if response.status in _MEANING:
                 self._block(response)
         self._used = max(self._used + (weight if told < 0 else 0), told)
 
     def _block(self, response: RestResponse) -> None:
         text = response.headers.get("retry-after", "").strip()
-        wait_s = float(text) if text.isdecimal() else _DEFAULT_WAIT_S[response.status]
+        wait_s = (
+            float(text) if text.isascii() and text.isdecimal() else _DEFAULT_WAIT_S[response.status]
+        )
         wait_s = min(max(wait_s, 1.0), _WAIT_MAX_S)
         self.refusals += 1
         until = self._clock.monotonic() + wait_s

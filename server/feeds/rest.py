@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import socket
 import threading
 import urllib.parse
 from collections.abc import Mapping
@@ -13,6 +15,11 @@ from typing import NamedTuple, Protocol
 from server.errors import RestError
 
 __all__ = ["HttpRest", "Rest", "RestResponse"]
+
+
+#: A whole answer may take this many times as long as one silence within it: a server that sends a
+#: byte now and then must not hold a connection for ever.
+_WHOLE_FACTOR = 6
 
 
 class RestResponse(NamedTuple):
@@ -51,17 +58,29 @@ class HttpRest:
         self._body_max = body_max
         self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
+        self._closed = False
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rest")
 
     async def get(self, path: str, query: Mapping[str, str | int]) -> RestResponse:
         target = self._prefix + path
         if query:
             target += "?" + urllib.parse.urlencode(query)
+        request = _Request(target)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._request, target)
+        try:
+            async with asyncio.timeout(self._timeout_s * _WHOLE_FACTOR):
+                return await loop.run_in_executor(self._pool, self._send, request)
+        except TimeoutError:
+            raise RestError(f"no whole answer from {self._host} in time") from None
+        finally:
+            request.abort()
 
     async def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        for connection in tuple(self._open):
+            _shut(connection)
+        # Threads that were reading wake up at once; one that is still connecting, at its timeout.
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
         for connection in tuple(self._open):
             connection.close()
 
@@ -82,20 +101,15 @@ class HttpRest:
         self._open.discard(connection)
         connection.close()
 
-    def _request(self, target: str) -> RestResponse:
-        while True:
+    def _send(self, request: _Request) -> RestResponse:
+        """Ask and read; runs in a thread of the pool."""
+        while not self._closed:
             connection, used = self._connection()
             try:
-                connection.request("GET", target, headers={"accept": "application/json"})
-                answer = connection.getresponse()
-                body = answer.read(self._body_max + 1)
-                if len(body) > self._body_max:
-                    raise RestError(f"answer to {target} is longer than {self._body_max} bytes")
-                if answer.will_close:
-                    self._drop()
-                headers = {name.lower(): value for name, value in answer.getheaders()}
-                return RestResponse(answer.status, headers, body)
-            except (http.client.HTTPException, OSError) as error:
+                request.begin(connection)
+                connection.request("GET", request.target, headers={"accept": "application/json"})
+                return self._read(connection, request.target)
+            except (http.client.HTTPException, OSError, ValueError) as error:
                 self._drop()
                 # A kept connection may have been closed while it idled: that is no failure yet.
                 if used and isinstance(
@@ -106,3 +120,54 @@ class HttpRest:
             except RestError:
                 self._drop()
                 raise
+            finally:
+                request.end()
+        raise RestError("the REST client is closed")
+
+    def _read(self, connection: http.client.HTTPConnection, target: str) -> RestResponse:
+        answer = connection.getresponse()
+        body = answer.read(self._body_max + 1)
+        if len(body) > self._body_max:
+            raise RestError(f"answer to {target} is longer than {self._body_max} bytes")
+        if answer.length:
+            raise RestError(f"answer to {target} was cut off")
+        if answer.will_close:
+            self._drop()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return RestResponse(answer.status, headers, body)
+
+
+class _Request:
+    """One request and the connection it is on at the moment, so that it can be given up."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPConnection | None = None
+        self._aborted = False
+
+    def begin(self, connection: http.client.HTTPConnection) -> None:
+        """Raises OSError: given up already."""
+        with self._lock:
+            if self._aborted:
+                raise OSError("given up")
+            self._connection = connection
+
+    def end(self) -> None:
+        with self._lock:
+            self._connection = None
+
+    def abort(self) -> None:
+        """Wake the thread that waits for the answer, if there is one."""
+        with self._lock:
+            self._aborted = True
+            if self._connection is not None:
+                _shut(self._connection)
+
+
+def _shut(connection: http.client.HTTPConnection) -> None:
+    """End a connection under a thread that may be reading it: closing alone would not wake it."""
+    sock = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)

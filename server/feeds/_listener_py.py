@@ -1,0 +1,128 @@
+"""The WebSocket callback in Python: the same behaviour as the compiled one, and its oracle.
+
+It stands in where the compiled listener cannot be loaded: that one is bound to the memory layout
+of one minor version of picows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from klinecore.market import Market
+from klinecore.parsers.binance import FrameKind
+
+__all__ = ["ChangeNotifier", "FeedListener"]
+
+_CONTROLS = frozenset({FrameKind.REPLY, FrameKind.ERROR_REPLY, FrameKind.SHUTDOWN})
+
+
+class ChangeNotifier:
+    """Calls ``on_change`` once in the next pass of the event loop, however often it is told."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.scheduled = False
+        self._on_change = on_change
+
+    def notify(self) -> None:
+        """Call within a running event loop."""
+        if not self.scheduled:
+            asyncio.get_running_loop().call_soon(self._run)
+            self.scheduled = True
+
+    def _run(self) -> None:
+        self.scheduled = False
+        self._on_change()
+
+
+class FeedListener(WSListener):
+    """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise."""
+
+    def __init__(
+        self,
+        market: Market,
+        changes: ChangeNotifier,
+        on_control: Callable[[int, bytes], None],
+        on_closed: Callable[[], None],
+        message_max: int,
+    ) -> None:
+        self.frames = 0
+        self.controls = 0
+        self.size = 0
+        self.pings = 0
+        self.dropped = 0
+        self.transport: WSTransport | None = None
+        self._market = market
+        self._changes = changes
+        self._on_control = on_control
+        self._on_closed = on_closed
+        self._message_max = message_max
+        self._pieces = bytearray()
+        self._within = False
+        self._closing = False
+
+    def close(self, *, graceful: bool = True) -> None:
+        """End the connection, also one that is still to come; messages are no longer taken."""
+        self._closing = True
+        if self.transport is not None:
+            if graceful:
+                self.transport.send_close(WSCloseCode.OK)
+            self.transport.disconnect(graceful)
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        if self._closing:
+            transport.disconnect(False)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.transport = None
+        self._on_closed()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if self._closing:
+            return
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT and frame.fin:
+            self._take(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.PING:
+            self.pings += 1
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            self._piece(frame)
+        elif kind == WSMsgType.CLOSE:
+            # A close without a code must not be answered with the code 0.
+            transport.send_close(frame.get_close_code() or WSCloseCode.OK)
+            transport.disconnect()
+        elif kind == WSMsgType.BINARY:
+            self.dropped += 1
+
+    def _piece(self, frame: WSFrame) -> None:
+        """Put a message together that came in several frames."""
+        if frame.msg_type == WSMsgType.TEXT:
+            self._pieces.clear()
+            self._within = True
+        if not self._within:
+            return  # the rest of a binary message, or of one given up
+        if len(self._pieces) + frame.payload_size > self._message_max:
+            self.dropped += 1
+            self._within = False
+            self._pieces.clear()
+            return
+        self._pieces += frame.get_payload_as_bytes()
+        if frame.fin:
+            message = bytes(self._pieces)
+            self._within = False
+            self._pieces.clear()
+            self._take(message)
+
+    def _take(self, message: bytes) -> None:
+        kind = self._market.apply(message)
+        self.frames += 1
+        self.size += len(message)
+        if self._market.pending and not self._changes.scheduled:
+            self._changes.notify()
+        if kind in _CONTROLS:
+            self.controls += 1
+            self._on_control(int(kind), message)

@@ -1,0 +1,97 @@
+"""What a feed, its market and its budget count, as metrics; read at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from server.feeds.binance import Api
+from server.feeds.session import Session
+from server.metrics import Registry
+
+if TYPE_CHECKING:
+    from server.feeds.base import Feed, FeedStatus
+
+__all__ = ["register"]
+
+_STATES = ("connecting", "live", "waiting")
+
+#: Gauges from the status of a feed: name, help, value.
+_GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
+    ("kline_streams_desired", "Streams subscribed.", lambda s: s.streams_desired),
+    ("kline_streams_delivering", "Streams that deliver.", lambda s: s.streams_delivering),
+    ("kline_backfill_windows", "Windows to fill at the start.", lambda s: s.backfill.total),
+    ("kline_backfill_windows_done", "Windows filled.", lambda s: s.backfill.done),
+    ("kline_gaps_absent", "Holes the exchange has no klines for.", lambda s: s.gaps_absent),
+    ("kline_rest_used_weight", "Request weight used this minute.", lambda s: s.used_weight),
+    ("kline_rest_weight_limit", "Request weight a minute.", lambda s: s.weight_limit),
+    (
+        "kline_feed_clock_offset_seconds",
+        "Exchange clock minus ours.",
+        lambda s: s.server_offset_ms / 1000,
+    ),
+    (
+        "kline_feed_data_age_seconds",
+        "Since the last new data of the quietest connection; NaN while one is down.",
+        lambda s: float("nan") if s.last_message_age_ms is None else s.last_message_age_ms / 1000,
+    ),
+)
+
+
+def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session]) -> None:
+    """Add this feed's metrics, labelled with its market."""
+    name = feed.name
+    labels = ["market"]
+    gauges = [(metrics.gauge(key, text, labels), read) for key, text, read in _GAUGES]
+    connections = metrics.gauge(
+        "kline_feed_connections", "Stream connections by state.", ["market", "state"]
+    )
+
+    def collect() -> None:
+        status = feed.status()
+        for gauge, read in gauges:
+            gauge.set(read(status), name)
+        for state in _STATES:
+            count = sum(connection.state == state for connection in status.connections)
+            connections.set(count, name, state)
+
+    metrics.before_render(collect)
+    for key, text, count in (
+        ("kline_gaps_repaired_total", "Klines that filled a hole.", lambda: feed.repaired),
+        ("kline_rest_requests_total", "REST requests sent.", lambda: api.requests),
+        ("kline_rest_failures_total", "REST requests without success.", lambda: api.failures),
+        (
+            "kline_rest_refusals_total",
+            "Answers that told us to stop (429, 418, 403, 451).",
+            lambda: api.budget.refusals,
+        ),
+        (
+            "kline_feed_bytes_total",
+            "Bytes of stream messages.",
+            lambda: sum(session.received.size for session in sessions),
+        ),
+        (
+            "kline_feed_dropped_total",
+            "Stream messages that were binary, or too long in pieces.",
+            lambda: sum(session.received.dropped for session in sessions),
+        ),
+    ):
+        metrics.counter(key, text, labels).read(count, name)
+    messages = metrics.counter(
+        "kline_feed_messages_total", "Stream messages by what they were.", ["market", "type"]
+    )
+    refused = metrics.counter(
+        "kline_rows_refused_total",
+        "Rows and messages that were not stored, by reason.",
+        ["market", "reason"],
+    )
+    for key in feed.market.counters():
+        metric = messages if key.startswith("frames_") else refused
+        metric.read(_reader(feed, key), name, key.removeprefix("frames_"))
+    metrics.gauge(
+        "kline_rest_blocked_seconds", "Until REST may be asked again after a refusal.", labels
+    ).read(lambda: api.budget.blocked_s, name)
+
+
+def _reader(feed: Feed, key: str) -> Callable[[], float]:
+    return lambda: feed.market.counters()[key]

@@ -1,0 +1,242 @@
+"""One socket to the exchange: connect, subscribe, and tell whether it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+from picows import WSError, WSHandshakeError, WSMsgType, ws_connect
+
+from klinecore.market import Market
+from klinecore.parsers.binance import FrameKind
+from server.clock import Clock, wait_event
+from server.errors import FeedError
+from server.feeds.listener import ChangeNotifier, FeedListener
+from server.settings import Settings
+
+__all__ = ["SUBSCRIBE_SIZE_MAX", "Link", "pack_subscriptions"]
+
+#: Longer SUBSCRIBE messages are never answered; the exchange cuts at 4,096 bytes on the wire.
+SUBSCRIBE_SIZE_MAX = 3900
+
+#: A connection without data for so many seconds is asked for a sign of life.
+PROBE_AFTER_S = 10.0
+
+#: Seconds a closing handshake may take before the socket is reset.
+_CLOSE_S = 1.0
+
+#: Id of the message that asks for a sign of life; subscriptions count up from 1.
+_PROBE_ID = 0
+
+#: Characters of the exchange's own words that an error of ours repeats.
+_QUOTE_MAX = 200
+
+
+class Link:
+    """One connection.
+
+    ``watermark()`` is the newest event time its streams have brought, ``now_ms()`` the exchange's
+    time, both ms.
+
+    A connection is alive while it answers (ping, data or reply), and fresh while the watermark
+    moves: a server that repeats itself or only acknowledges delivers nothing.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        changes: ChangeNotifier,
+        *,
+        settings: Settings,
+        clock: Clock,
+        watermark: Callable[[], int],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.listener = FeedListener(
+            market, changes, self._on_control, self._on_closed, settings.frame_size_max
+        )
+        self.closed = asyncio.Event()
+        self.stirred = asyncio.Event()  # something happened that a watcher wants to see at once
+        self.shutdown = False  # the exchange said that it will close
+        self.opened_s = clock.monotonic()
+        self.opened_ms = now_ms()  # exchange time
+        self.lost: frozenset[str] = frozenset()  # streams the exchange does not list as ours
+        self._settings = settings
+        self._clock = clock
+        self._watermark = watermark
+        self._now_ms = now_ms
+        self._streams: frozenset[str] = frozenset()
+        self._waiting: dict[int, float] = {}  # id of a message -> until when it must be answered
+        self._refusal: str | None = None
+        self._counts = (0, 0)
+        self._newest_ms = watermark()
+        self._heard_s = self._fresh_s = self.opened_s
+
+    # --- beginning and end ---------------------------------------------------------------------
+
+    async def connect(self, url: str) -> None:
+        """Raises FeedError."""
+        timeout_s = self._settings.connect_timeout_s
+        try:
+            # picows bounds the handshake only, not the name look-up and the TCP connect before it.
+            async with asyncio.timeout(timeout_s):
+                await ws_connect(
+                    lambda: self.listener,
+                    url,
+                    websocket_handshake_timeout=timeout_s,
+                    max_frame_size=self._settings.frame_size_max,
+                    enable_auto_pong=False,  # the listener answers, and so knows of pings
+                    max_redirects=0,
+                )
+        except TimeoutError:
+            self.close(graceful=False)
+            raise FeedError(f"{url} did not answer within {timeout_s:g} s") from None
+        except WSHandshakeError as error:
+            status = f" with HTTP {error.response.status}" if error.response else ""
+            raise FeedError(f"{url} refused the connection{status}") from None
+        except (WSError, OSError) as error:
+            raise FeedError(f"cannot connect to {url}: {error}") from None
+        except BaseException:
+            self.close(graceful=False)
+            raise
+        self.opened_s = self._heard_s = self._fresh_s = self._clock.monotonic()
+        self.opened_ms = self._now_ms()
+
+    async def subscribe(self, streams: Sequence[str]) -> None:
+        """Subscribe to all of them and wait for every ACK. Raises FeedError."""
+        self._streams = frozenset(streams)
+        for request, names in enumerate(pack_subscriptions(streams), 1):
+            if request > 1:
+                await self._stay(1.0 / self._settings.subscribe_rate_per_s)
+            self._send("SUBSCRIBE", request, names)
+        while self._waiting:
+            self.stirred.clear()
+            self._check()
+            left_s = min(self._waiting.values()) - self._clock.monotonic()
+            await wait_event(self.stirred, self._clock, max(left_s, 0.0) + 0.01)
+        self._check()
+
+    async def _stay(self, seconds: float) -> None:
+        """Wait that long. Raises FeedError: the attempt has failed meanwhile."""
+        until_s = self._clock.monotonic() + seconds
+        while (left_s := until_s - self._clock.monotonic()) > 0:
+            self.stirred.clear()
+            self._check()
+            await wait_event(self.stirred, self._clock, left_s)
+
+    def _check(self) -> None:
+        if self.closed.is_set():
+            raise FeedError("the exchange closed the connection while we subscribed")
+        if self._refusal is not None:
+            raise FeedError(f"the exchange refused to subscribe: {self._refusal}")
+        if self.overdue:
+            raise FeedError(
+                f"{len(self._waiting)} subscriptions not acknowledged within "
+                f"{self._settings.ack_timeout_s:g} s"
+            )
+
+    def close(self, *, graceful: bool = True) -> None:
+        """End it; safe at any time."""
+        with contextlib.suppress(OSError):
+            self.listener.close(graceful=graceful)
+
+    async def wait_closed(self) -> None:
+        """Return when the socket is gone; one that does not end politely is reset."""
+        if self.listener.transport is None:
+            return
+        if not await wait_event(self.closed, self._clock, _CLOSE_S):
+            self.close(graceful=False)
+            await self.closed.wait()
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def _send(self, method: str, request: int, names: Sequence[str] | None = None) -> None:
+        self._waiting[request] = self._clock.monotonic() + self._settings.ack_timeout_s
+        transport = self.listener.transport
+        if transport is not None:
+            transport.send(WSMsgType.TEXT, _message(method, request, names))
+
+    def _on_closed(self) -> None:
+        self.closed.set()
+        self.stirred.set()
+
+    def _on_control(self, kind: int, message: bytes) -> None:
+        if kind == FrameKind.SHUTDOWN:
+            self.shutdown = True
+            self.stirred.set()
+            return
+        try:
+            reply = msgspec.json.decode(message)
+        except msgspec.DecodeError:
+            return
+        if not isinstance(reply, dict):
+            return
+        request = reply.get("id")
+        if kind == FrameKind.ERROR_REPLY:
+            self._refusal = message[:_QUOTE_MAX].decode(errors="replace")
+        if isinstance(request, int):
+            self._waiting.pop(request, None)
+        if request == _PROBE_ID and isinstance(reply.get("result"), list):
+            listed = {name for name in reply["result"] if isinstance(name, str)}
+            self.lost = self._streams - listed
+        self.stirred.set()
+
+    # --- signs of life -------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Note what came since the last look, and ask for a sign of life when nothing did."""
+        now = self._clock.monotonic()
+        counts = (self.listener.frames, self.listener.pings)
+        if counts != self._counts:
+            self._heard_s = now
+        if counts[0] != self._counts[0]:
+            newest_ms = self._watermark()
+            if newest_ms > self._newest_ms:
+                self._newest_ms = newest_ms
+                self._fresh_s = now
+        self._counts = counts
+        if now - self._heard_s > PROBE_AFTER_S and not self._waiting:
+            self._send("LIST_SUBSCRIPTIONS", _PROBE_ID)
+
+    @property
+    def data_count(self) -> int:
+        """Messages that were no answer to ours."""
+        return self.listener.frames - self.listener.controls
+
+    @property
+    def overdue(self) -> bool:
+        """True if the exchange owes an answer for too long."""
+        now = self._clock.monotonic()
+        return any(now > deadline for deadline in self._waiting.values())
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without any sign of life, as of the last look."""
+        return self._clock.monotonic() - self._heard_s
+
+    @property
+    def dataless_s(self) -> float:
+        """Seconds since the last new data, as of the last look."""
+        return self._clock.monotonic() - self._fresh_s
+
+
+def _message(method: str, request: int, names: Sequence[str] | None) -> bytes:
+    message: dict[str, object] = {"method": method, "id": request}
+    if names is not None:
+        message["params"] = names
+    return msgspec.json.encode(message)
+
+
+def pack_subscriptions(streams: Sequence[str]) -> Iterator[list[str]]:
+    """Divide names, in order, among SUBSCRIBE messages of at most ``SUBSCRIBE_SIZE_MAX`` bytes."""
+    room = SUBSCRIBE_SIZE_MAX - len(_message("SUBSCRIBE", 1 << 31, []))
+    waiting = deque(streams)
+    while waiting:
+        names = [waiting.popleft()]
+        size = len(names[0].encode()) + 3
+        while waiting and (size := size + len(waiting[0].encode()) + 3) <= room:
+            names.append(waiting.popleft())
+        yield names
