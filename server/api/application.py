@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from server.api.auth import Gate
 from server.api.cache import BodyCache
 from server.api.door import Door
 from server.api.problems import ApiError, problem_response
-from server.api.router import Access, Request, Router, parse_query
+from server.api.router import Access, Request, Route, Router, parse_query
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
@@ -18,6 +19,13 @@ from server.api.types import Receive, Response, Scope, Send
 __all__ = ["Api", "create_api"]
 
 log = logging.getLogger(__name__)
+
+#: Requests whose path and query are kept as read, and their length at most; when there are more,
+#: all are forgotten.
+PARSED_MAX = 4096
+PARSED_LENGTH_MAX = 256
+
+_Parsed: TypeAlias = tuple[Route, tuple[str, ...], Mapping[str, str] | ApiError]
 
 _METHODS = ("GET", "HEAD")
 _ALLOW = [(b"allow", b"GET, HEAD, OPTIONS")]
@@ -39,6 +47,7 @@ class Api:
         self._door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
         self._router = Router(Routes(state, self._cache).table)
+        self._parsed: dict[tuple[bytes, bytes], _Parsed] = {}
         #: The route table.
         self.routes = self._router.routes
         #: The WebSocket side.
@@ -67,16 +76,17 @@ class Api:
         label = _NO_ROUTE
         try:
             self._door.check(scope, headers)
-            found = self._router.find(path)
+            found = self._parsed.get((scope["raw_path"], scope["query_string"]))
             if found is None:
-                raise ApiError(404, "unknown_path", "No such path; / names them all.")
-            route, names, segments = found
+                found = self._parse(path, scope["query_string"])
+            route, segments, query = found
             label = route.path
             if scope["method"] in _METHODS:
                 await self._door.check_body(headers, receive)
                 if route.access is not Access.OPEN:
                     self._gate.check(scope["headers"], scope["client"][0])
-                query = parse_query(scope["query_string"], names)
+                if isinstance(query, ApiError):
+                    raise query
                 answer = route.handler(Request(path, segments, query, headers))
                 response = answer if isinstance(answer, Response) else await answer
                 wanted = headers.get(b"if-none-match")
@@ -96,6 +106,27 @@ class Api:
         await send({"type": "http.response.body", "body": body})
         self._requests.inc(label, str(response.status))
         self._durations.observe(monotonic() - started, label)
+
+    def _parse(self, path: str, raw_query: bytes) -> _Parsed:
+        """Route, path parameters and query; of a query that is wrong, the error to raise.
+
+        Clients ask the same few questions all day, so what was read once is kept.
+
+        Raises ApiError: no such path.
+        """
+        found = self._router.find(path)
+        if found is None:
+            raise ApiError(404, "unknown_path", "No such path; / names them all.")
+        route, names, segments = found
+        try:
+            parsed: _Parsed = (route, segments, parse_query(raw_query, names))
+        except ApiError as error:
+            return route, segments, error  # told only to those who may ask
+        if len(path) + len(raw_query) <= PARSED_LENGTH_MAX:
+            if len(self._parsed) >= PARSED_MAX:
+                self._parsed.clear()
+            self._parsed[path.encode("latin-1"), raw_query] = parsed
+        return parsed
 
     def _other_method(self, method: str, headers: Mapping[bytes, bytes]) -> Response:
         """OPTIONS, also a browser's preflight, needs no key: browsers send none with it."""

@@ -107,9 +107,20 @@ class ServedMarket:
 class ServerState:
     """Shared by the application, which fills it, and the API, which shows it."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: Registry, hub: Hub) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Registry,
+        hub: Hub,
+        *,
+        market_clock: Clock | None = None,
+    ) -> None:
+        """``market_clock`` is the one the exchange runs by, where that is not ``clock``: a
+        simulated exchange may be faster. Clients and timeouts always live by ``clock``."""
         self.settings = settings
         self.clock = clock
+        self.market_clock = market_clock or clock
         self.metrics = metrics
         self.hub = hub
         self.started_s = clock.monotonic()
@@ -152,7 +163,7 @@ class ServerState:
         self.loop_lag_s = lag_s
         self.heartbeat_s = self.clock.monotonic()
         for served in self.markets.values():
-            served.check(self.clock, self.settings.stale_after_s)
+            served.check(self.market_clock, self.settings.stale_after_s)
 
     def readiness(self) -> Readiness:
         """As of the last beat."""

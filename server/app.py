@@ -1,0 +1,301 @@
+"""The one place that knows how the parts are connected; the rest know only what they are given.
+
+``run`` starts granian, whose worker process calls ``create``: the settings travel through the
+environment. HTTP answers at once, while symbols are resolved and windows are filled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random as random_module
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from klinecore.market import Market
+from server import logs
+from server.api.application import create_api
+from server.api.state import ServedMarket, ServerState
+from server.api.types import Application, Receive, Scope, Send
+from server.clock import Clock, ScaledClock, SystemClock
+from server.errors import FeedError, SettingsError
+from server.feeds.base import Feed, open_api
+from server.feeds.binance import Api, Universe, resolve_symbols
+from server.metrics import Registry
+from server.settings import Settings
+from server.signals.channels import Channels
+from server.signals.hub import Hub
+
+__all__ = ["PACE_VARIABLE", "Server", "create", "listening_port", "pace_text", "read_pace", "run"]
+
+log = logging.getLogger(__name__)
+
+#: Environment variable by which a simulation tells its processes how fast its time runs:
+#: ``<simulated ms>:<real ms of the same moment>:<rate>``. Not a setting: only ``demo`` and
+#: ``replay`` write it.
+PACE_VARIABLE = "KLINESERVER_PACE"
+
+#: Seconds between two beats: each looks at every market and measures the loop's delay.
+BEAT_S = 1.0
+
+#: HTTP hardening: granian's own defaults are 417,792 bytes and 30 s.
+HEADER_BYTES_MAX = 16_384
+HEADER_TIMEOUT_MS = 5_000
+#: Seconds the worker has to say goodbye before it is killed.
+SHUTDOWN_S = 10
+
+_PROGRESS_STEPS = 10  # log lines of a backfill
+
+
+class Server:
+    """Feeds, markets, hub and API of one process, as an ASGI application with a life span."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        market_clock: Clock | None = None,
+        random: random_module.Random,
+        show_progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        """``show_progress(market, done, total)`` is told of each window the backfill has filled;
+        by default log lines tell it."""
+        self._settings = settings
+        self._clock = clock
+        self._market_clock = market_clock or clock
+        self._random = random
+        self._show_progress = show_progress or _log_progress
+        self._metrics = Registry()
+        self._hub = Hub(settings.subscriber_queue_max)
+        self.state = ServerState(
+            settings, clock, self._metrics, self._hub, market_clock=self._market_clock
+        )
+        self.api = create_api(self.state)
+        self._waiting: dict[str, str] = {}
+        self._feeds: list[Feed] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._frozen = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def start(self) -> None:
+        """Begin to bring every market up; returns at once."""
+        self.state.waiting_for.clear()
+        self._spawn(self._beat())
+        for name in self._settings.markets:
+            self._wait_for(name, "asking the exchange for its symbols")
+            self._spawn(self._bring_up(name))
+
+    async def stop(self) -> None:
+        """Say goodbye to clients, then end feeds and tasks."""
+        self.state.draining = True
+        self.api.streams.close_all()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for feed in self._feeds:
+            await feed.stop()
+        log.info("stopped")
+
+    # --- one market ----------------------------------------------------------------------------
+
+    async def _bring_up(self, name: str) -> None:
+        settings = self._settings
+        api = open_api(settings, name, self._market_clock)
+        universe = await self._resolve(name, api)
+        if universe.unknown:
+            log.warning("the %s exchange does not trade %s", name, ", ".join(universe.unknown))
+        market = Market(
+            universe.symbols,
+            settings.intervals,
+            settings.capacity,
+            path=self._arena_path(name),
+        )
+        channels = Channels(name, market, self._hub, self._market_clock)
+        feed = Feed(
+            market,
+            name,
+            settings=settings,
+            clock=self._market_clock,
+            random=self._random,
+            metrics=self._metrics,
+            api=api,
+            on_change=channels.publish_changes,
+            on_progress=lambda done, total: self._show_progress(name, done, total),
+            unknown_symbols=universe.unknown,
+        )
+        self._feeds.append(feed)
+        await feed.start()
+        served = ServedMarket(name, market, feed, channels, epoch=self._clock.time_ms())
+        served.check(self._market_clock, settings.stale_after_s)
+        self.state.markets[name] = served
+        self._wait_for(name, None)
+        log.info(
+            "serving %d symbols x %d intervals of %s, %.1f MB",
+            len(market.symbols),
+            len(market.intervals),
+            name,
+            market.size / 1e6,
+        )
+
+    async def _resolve(self, name: str, api: Api) -> Universe:
+        """The symbols to keep; asks until the exchange answers."""
+        settings = self._settings
+        wait_s = settings.backoff_min_s
+        while True:
+            try:
+                return await resolve_symbols(settings, api)
+            except FeedError as error:
+                self._wait_for(name, f"{error}; asking again")
+                log.warning("symbols of %s: %s; asking again in %.1f s", name, error, wait_s)
+            await self._market_clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
+            wait_s = min(2 * wait_s + 0.1, settings.backoff_max_s)
+
+    def _arena_path(self, name: str) -> str | None:
+        path = self._settings.arena
+        if path is None or len(self._settings.markets) == 1:
+            return path
+        return f"{path}.{name}"
+
+    def _wait_for(self, name: str, reason: str | None) -> None:
+        """Note what a market still waits for; None when it is served."""
+        self._waiting.pop(name, None)
+        if reason is not None:
+            self._waiting[name] = f"{name}: {reason}"
+        self.state.waiting_for[:] = self._waiting.values()
+
+    # --- tasks ---------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            before = self._clock.monotonic()
+            await self._clock.sleep(BEAT_S)
+            self.state.beat(max(0.0, self._clock.monotonic() - before - BEAT_S))
+            if not self._frozen and self.state.readiness().ready:
+                self._frozen = True
+                # What lives now lives for good: later collections need not look at it again.
+                gc.collect()
+                gc.freeze()
+                log.info("ready after %.1f s", self._clock.monotonic() - self.state.started_s)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a part of the server failed", exc_info=error)
+            self._wait_for("server", f"failed: {type(error).__name__}: {error}")
+
+
+def _log_progress(name: str, done: int, total: int) -> None:
+    if done == total or done * _PROGRESS_STEPS // total > (done - 1) * _PROGRESS_STEPS // total:
+        log.info("backfill of %s: %d of %d windows", name, done, total)
+
+
+# --- the process ---------------------------------------------------------------------------------
+
+
+def create() -> Application:
+    """What granian's worker serves; settings come from the environment.
+
+    Raises SettingsError.
+    """
+    settings = Settings.load(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    clock = SystemClock()
+    pace = os.environ.get(PACE_VARIABLE)
+    return Server(
+        settings,
+        clock=clock,
+        market_clock=read_pace(pace, clock) if pace else None,
+        random=random_module.Random(),
+    )
+
+
+def pace_text(simulated_ms: int, rate: float, clock: Clock) -> str:
+    """The value of ``PACE_VARIABLE`` for a simulation that is at ``simulated_ms`` now."""
+    return f"{simulated_ms}:{clock.time_ms()}:{rate!r}"
+
+
+def read_pace(text: str, clock: Clock) -> ScaledClock:
+    """The simulation's clock, the same in every process that was given ``text``.
+
+    Raises SettingsError: not such a text.
+    """
+    try:
+        simulated_ms, real_ms, rate = text.split(":")
+        passed_ms = clock.time_ms() - int(real_ms)
+        return ScaledClock(int(simulated_ms) + int(passed_ms * float(rate)), float(rate))
+    except ValueError:
+        raise SettingsError(f"{PACE_VARIABLE} is malformed: {text[:60]!r}") from None
+
+
+def listening_port(host: str, port: int) -> int:
+    """``port`` if it can be listened on, a free one for 0.
+
+    Raises SettingsError: it cannot, and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: {error.strerror}; PORT or --port names another"
+            ) from None
+        chosen: int = probe.getsockname()[1]
+        return chosen
+
+
+def run(settings: Settings) -> None:
+    """Serve until interrupted.
+
+    Raises SettingsError: the port is taken; SystemExit: the worker failed.
+    """
+    from granian import Granian  # the command line's other uses need not load it
+    from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+
+    port = listening_port(settings.host, settings.port)
+    os.environ.update(settings.environment())
+    server = Granian(
+        "server.app:create",
+        address=settings.host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=1,  # the markets live in this one's memory
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=HEADER_BYTES_MAX
+        ),
+        runtime_mode=RuntimeModes.st,
+        loop=Loops.uvloop,
+        log_level=LogLevels.warning,
+        log_access=False,
+        workers_kill_timeout=SHUTDOWN_S,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        # Not by name: granian would put the working directory first on the import path.
+        server.serve(target_loader=create, wrap_loader=False)

@@ -1,0 +1,139 @@
+"""``query`` and ``watch``: ask a running server, once or as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from server.cli.client import ServerClient
+from server.errors import ServerError
+
+__all__ = ["query", "watch"]
+
+#: Columns of tables and CSV, and the server's letter for each.
+_COLUMNS = {
+    "open_time": "t", "open": "o", "high": "h", "low": "l", "close": "c", "volume": "v",
+    "quote_volume": "q", "trades": "n", "taker_buy_base": "V", "taker_buy_quote": "Q",
+    "closed": "x",
+}  # fmt: skip
+_TABLE = ("open_time", "open", "high", "low", "close", "volume", "trades")
+
+#: Waits between attempts to reach the server again, s.
+_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def _default_url() -> str:
+    return f"http://127.0.0.1:{os.environ.get('PORT', '8080')}"
+
+
+_url = click.option(
+    "--url",
+    default=_default_url,
+    help="Of the server; default this machine's, at PORT or 8080. The key is taken from API_KEY.",
+)
+
+
+@click.command()
+@click.argument("symbol")
+@click.argument("interval")
+@click.option("--limit", type=int, default=20, show_default=True, help="Newest klines.")
+@click.option("--forming", is_flag=True, help="Also the one that has not closed yet.")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+)
+@_url
+def query(symbol: str, interval: str, limit: int, forming: bool, output: str, url: str) -> None:
+    """Print the newest klines of SYMBOL and INTERVAL from a running server."""
+    client = ServerClient(url, os.environ.get("API_KEY"))
+    path = f"/klines/{quote(symbol, safe='')}/{quote(interval, safe='')}?limit={limit}"
+    answer = client.json(path + ("&forming=true" if forming else ""))
+    if output == "json":
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    elif output == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows([row[letter] for letter in _COLUMNS.values()] for row in answer["klines"])
+    else:
+        click.echo(f"{answer['symbol']} {answer['interval']}, {answer['count']} klines, UTC")
+        _print_table(answer["klines"])
+
+
+@click.command()
+@click.argument("symbols", nargs=-1, required=True)
+@click.option("--interval", help="Klines of this interval instead of tickers.")
+@click.option("--once", is_flag=True, help="End after one line.")
+@_url
+def watch(symbols: tuple[str, ...], interval: str | None, once: bool, url: str) -> None:
+    """Print what happens to SYMBOLS, line by line, until Ctrl-C."""
+    kind = f"kline_{interval}" if interval else "ticker"
+    streams = [f"{symbol.lower()}@{kind}" for symbol in symbols]
+    base = ServerClient(url, None).base
+    target = "ws" + base.removeprefix("http") + "/ws"
+    try:
+        asyncio.run(_watch(target, streams, once))
+    except KeyboardInterrupt:
+        click.echo()
+
+
+async def _watch(url: str, streams: list[str], once: bool) -> None:
+    """Print until cancelled; a lost connection is opened again."""
+    from server.cli.stream_client import StreamClient
+
+    failures = 0
+    while True:
+        try:
+            async with StreamClient(url, os.environ.get("API_KEY")) as client:
+                await client.subscribe(streams)
+                failures = 0
+                async for message in client:
+                    click.echo(_line(message))
+                    if once:
+                        return
+                reason = client.reason
+        except OSError as error:
+            reason = str(error)
+        if failures == len(_RETRY_S):
+            raise ServerError(f"{url}: {reason}")
+        click.echo(f"{url}: {reason}; trying again", err=True)
+        await asyncio.sleep(_RETRY_S[failures])
+        failures += 1
+
+
+def _line(message: dict[str, Any]) -> str:
+    if message.get("e") == "kline":
+        kline = message["k"]
+        state = "closed " if kline["x"] else "forming"
+        values = "  ".join(f"{letter} {kline[letter]}" for letter in "ohlcv")
+        return f"{_time(kline['t'])}  {kline['s']:<12} {kline['i']:<4} {state}  {values}"
+    change = message.get("P", "")
+    values = f"{message['c']:>16}  {change:>8} %  volume {message['v']}"
+    return f"{_time(message['E'])}  {message['s']:<12} {values}"
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    cells = [
+        [_time(row["t"]) if name == "open_time" else str(row[_COLUMNS[name]]) for name in _TABLE]
+        + ["" if row["x"] else "forming"]
+        for row in rows
+    ]
+    header = [*_TABLE, ""]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    for line in (header, *cells):
+        padded = (text.rjust(width) for text, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,108 @@
+"""A client of a running server, as ``query``, ``replay`` and ``doctor`` need it: plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from server.clock import SystemClock
+from server.errors import ServerError
+
+__all__ = ["AnswerError", "ServerClient"]
+
+_TIMEOUT_S = 30.0
+_POLL_S = 0.1
+#: The rows have settled when nothing was added for so long.
+_SETTLED_S = 1.0
+
+
+class AnswerError(ServerError):
+    """The server refused; the message is its own."""
+
+
+class ServerClient:
+    """Asks the server at ``base`` with ``key``; blocking, one request at a time."""
+
+    def __init__(self, base: str, key: str | None) -> None:
+        if not base.startswith(("http://", "https://")):
+            raise ServerError(f"the server's URL must begin with http:// or https://, not {base!r}")
+        self.base = base.rstrip("/")
+        self._headers = {"X-API-Key": key} if key else {}
+        # No proxy of the environment: the server is near, and the key is not for others.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._clock = SystemClock()
+        self._never = Event()  # to pause on
+
+    def get(self, path: str) -> bytes:
+        """The body. Raises AnswerError: refused; ServerError: not reached."""
+        request = urllib.request.Request(self.base + path, headers=self._headers)
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                body: bytes = answer.read()
+                return body
+        except urllib.error.HTTPError as error:
+            raise AnswerError(_explain(error)) from None
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise ServerError(f"no answer from {self.base}: {reason}") from None
+
+    def json(self, path: str) -> Any:
+        """The answer's JSON. Raises as ``get``, and ServerError: it is none."""
+        try:
+            return json.loads(self.get(path))
+        except ValueError:
+            raise ServerError(f"{self.base} does not answer like a klineserver") from None
+
+    def wait_ready(self, timeout_s: float, failed: Callable[[], bool]) -> None:
+        """Return when the server is ready. Raises ServerError: it ended, or took too long."""
+        deadline = self._clock.monotonic() + timeout_s
+        reason = ""
+        while not failed():
+            try:
+                self.get("/ready")
+            except ServerError as error:
+                reason = str(error)
+            else:
+                return
+            if self._clock.monotonic() > deadline:
+                raise ServerError(f"the server is not ready after {timeout_s:g} s: {reason}")
+            self._never.wait(_POLL_S)
+        raise ServerError("the server ended before it was ready")
+
+    def wait_settled(self, timeout_s: float, failed: Callable[[], bool]) -> int:
+        """Return when no series gains rows any more: klines closed so far, over all series."""
+        deadline = self._clock.monotonic() + timeout_s
+        count, since = -1, 0.0
+        while not failed() and self._clock.monotonic() < deadline:
+            status = self.json("/v1/status")
+            now = self._clock.monotonic()
+            closed = sum(
+                series["closed_count"]
+                for market in status["markets"].values()
+                for series in market["series"]
+            )
+            if closed != count:
+                count, since = closed, now
+            elif now - since >= _SETTLED_S:
+                return count
+            self._never.wait(_POLL_S)
+        raise ServerError("the server ended, or never came to rest")
+
+
+def _explain(error: urllib.error.HTTPError) -> str:
+    """A problem document in one line."""
+    try:
+        problem = json.loads(error.read())
+        text = f"{problem['status']} {problem['code']}: {problem['detail']}"
+        for name in ("allowed", "reasons"):
+            if problem.get(name):
+                text += f" [{', '.join(problem[name][:10])}]"
+    except (ValueError, KeyError, TypeError):
+        if error.code == 503:
+            return "503: not ready"
+        return f"{error.code} {error.reason}"
+    return text

@@ -1,0 +1,282 @@
+"""``doctor``: what would keep the server from working, each with its cure."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from server.cli.options import load_settings, settings_options
+from server.errors import FeedError, RestError, ServerError, SettingsError
+from server.settings import Settings
+
+__all__ = ["Finding", "doctor"]
+
+OK, WARNING, FAILURE = "ok", "warning", "failure"
+
+#: Bytes a kline takes, with its slack, and the process beside the rows.
+_ROW_BYTES = 90 * 1.07
+_PROCESS_BYTES = 75_000_000
+#: Symbols an ``all:QUOTE`` may bring.
+_ALL_SYMBOLS = 500
+
+_KEY_LENGTH_MIN = 16
+_OFFSET_WARNING_MS, _OFFSET_FAILURE_MS = 1_000, 30_000
+_EXCHANGE_S = 10.0
+
+_MODULES = ("klinecore.market", "klinecore.series", "klinecore.parsers.binance")
+_PACKAGES = ("klinecore", "granian", "uvloop", "picows", "msgspec", "numpy", "click")
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, how it is, and what helps if it is not well."""
+
+    check: str
+    state: str
+    detail: str
+    cure: str = ""
+
+
+@click.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Findings as a JSON array.")
+@click.option("--offline", is_flag=True, help="Do not ask the exchange.")
+def doctor(as_json: bool, offline: bool, **flags: Any) -> None:
+    """Look for what is wrong. Exit status 0: nothing, 1: something odd, 2: it would not work."""
+    findings = []
+    for finding in _examine(flags, offline):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False))
+    states = {finding.state for finding in findings}
+    sys.exit(2 if FAILURE in states else 1 if WARNING in states else 0)
+
+
+def _show(finding: Finding) -> None:
+    mark = {OK: "ok  ", WARNING: "odd ", FAILURE: "BAD "}[finding.state]
+    click.echo(f"{mark} {finding.check:<10} {finding.detail}")
+    if finding.cure:
+        click.echo(f"{'':<15} -> {finding.cure}")
+
+
+def _examine(flags: dict[str, Any], offline: bool) -> Iterator[Finding]:
+    yield from _check_build()
+    try:
+        settings = load_settings(flags)
+    except SettingsError as error:
+        yield Finding("settings", FAILURE, str(error), "Correct or unset it.")
+        return
+    yield Finding("settings", OK, _summary(settings))
+    yield _check_key(settings)
+    yield _check_port(settings)
+    yield _check_memory(settings)
+    yield _check_descriptors(settings)
+    yield from _check_arena(settings)
+    if not offline:
+        for name in settings.markets:
+            yield from asyncio.run(_check_exchange(settings, name))
+
+
+def _check_build() -> Iterator[Finding]:
+    try:
+        for module in _MODULES:
+            importlib.import_module(module)
+    except ImportError as error:
+        yield Finding(
+            "build",
+            FAILURE,
+            f"the compiled core cannot be loaded: {error}",
+            "Install again where a C compiler is found: pip install -e .",
+        )
+        return
+    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+    yield Finding("build", OK, f"Python {platform.python_version()}, {versions}")
+    listener = importlib.import_module("server.feeds.listener").FeedListener
+    if listener.__module__.endswith("_py"):
+        yield Finding(
+            "listener",
+            WARNING,
+            "frames are handled in Python: the compiled listener does not fit this picows",
+            "Install again, so that it is compiled against the picows that is used.",
+        )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _summary(settings: Settings) -> str:
+    return (
+        f"{settings.market}, {settings.symbols}, {','.join(settings.intervals)}, "
+        f"{settings.capacity} klines each"
+    )
+
+
+def _check_key(settings: Settings) -> Finding:
+    key = settings.api_key
+    if key is None:
+        return Finding("key", OK, f"none: open to this machine only ({settings.host})")
+    if len(key) < _KEY_LENGTH_MIN:
+        return Finding(
+            "key",
+            WARNING,
+            f"API_KEY has {len(key)} characters: it can be guessed",
+            "export API_KEY=$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')",
+        )
+    return Finding("key", OK, "API_KEY is set")
+
+
+def _check_port(settings: Settings) -> Finding:
+    from server.app import listening_port
+
+    try:
+        listening_port(settings.host, settings.port)
+    except SettingsError as error:
+        return Finding(
+            "port",
+            FAILURE,
+            str(error),
+            "End what listens there (another klineserver?), or choose another PORT.",
+        )
+    return Finding("port", OK, f"{settings.host}:{settings.port} is free")
+
+
+def _check_memory(settings: Settings) -> Finding:
+    needed = _memory_estimate(settings)
+    available, what = _memory_limit()
+    text = f"about {needed / 1e6:.0f} MB needed, {available / 1e6:.0f} MB {what}"
+    if needed > available:
+        return Finding("memory", FAILURE, text, "Fewer SYMBOLS, KLINE_INTERVALS, KLINE_CAPACITY.")
+    if needed > 0.8 * available:
+        return Finding("memory", WARNING, text, "Leave a fifth free for bursts.")
+    return Finding("memory", OK, text)
+
+
+def _memory_estimate(settings: Settings) -> float:
+    kind, _, rest = settings.symbols.partition(":")
+    if kind == "top":
+        symbols = int(rest.partition(":")[0])
+    else:
+        symbols = _ALL_SYMBOLS if kind == "all" else len(settings.symbols.split(","))
+    rows = symbols * len(settings.markets) * len(settings.intervals) * settings.capacity
+    return _PROCESS_BYTES + rows * _ROW_BYTES + settings.body_cache_bytes
+
+
+def _memory_limit() -> tuple[int, str]:
+    """Bytes this process may use, and whose word that is."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(Path("/sys/fs/cgroup") / name)
+        if text.isdigit() and int(text) < 1 << 50:
+            return int(text), "allowed by the container"
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024, "available"
+    return sys.maxsize, "unknown"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _check_descriptors(settings: Settings) -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * settings.ws_clients_max + 256
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        return Finding("files", WARNING, f"{soft} open files allowed", f"ulimit -n {needed}")
+    return Finding("files", OK, f"{'unlimited' if soft < 0 else soft} open files allowed")
+
+
+def _check_arena(settings: Settings) -> Iterable[Finding]:
+    if settings.arena is None:
+        return
+    directory = Path(settings.arena).absolute().parent
+    if not directory.is_dir() or not os.access(directory, os.W_OK):
+        yield Finding(
+            "arena", FAILURE, f"cannot write to {directory}", "Create it, or change KLINE_ARENA."
+        )
+        return
+    free = os.statvfs(directory)
+    room = free.f_bavail * free.f_frsize
+    needed = _memory_estimate(settings) - _PROCESS_BYTES
+    if room < needed:
+        yield Finding(
+            "arena", FAILURE, f"{room / 1e6:.0f} MB free in {directory}", "Make room there."
+        )
+    else:
+        yield Finding("arena", OK, f"{room / 1e6:.0f} MB free in {directory}")
+
+
+async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
+    """REST, clock and streams of one market."""
+    from server.clock import SystemClock
+    from server.feeds.base import open_api
+
+    clock = SystemClock()
+    api = open_api(settings, name, clock)
+    base = settings.um_rest if name == "um" else settings.spot_rest
+    findings = []
+    try:
+        async with asyncio.timeout(_EXCHANGE_S):
+            offset_ms = await api.sync_time()
+    except (FeedError, TimeoutError) as error:
+        findings.append(Finding(f"{name} REST", FAILURE, f"{base}: {_what(error)}", _cure(error)))
+    else:
+        findings.append(Finding(f"{name} REST", OK, f"{base} answers"))
+        findings.append(_judge_offset(name, offset_ms))
+    finally:
+        await api.close()
+    socket_base = settings.um_ws if name == "um" else settings.spot_ws
+    url = socket_base.rstrip("/") + api.venue.socket_path
+    findings.append(await _check_socket(name, url))
+    return findings
+
+
+def _judge_offset(name: str, offset_ms: int) -> Finding:
+    text = f"this machine is {abs(offset_ms)} ms {'behind' if offset_ms > 0 else 'ahead'}"
+    cure = "Let the machine's clock be set: timedatectl set-ntp true."
+    if abs(offset_ms) >= _OFFSET_FAILURE_MS:
+        return Finding(f"{name} clock", FAILURE, text, cure)
+    if abs(offset_ms) >= _OFFSET_WARNING_MS:
+        return Finding(f"{name} clock", WARNING, text, cure)
+    return Finding(f"{name} clock", OK, text)
+
+
+async def _check_socket(name: str, url: str) -> Finding:
+    from server.cli.stream_client import StreamClient
+
+    try:
+        async with asyncio.timeout(_EXCHANGE_S), StreamClient(url, None):
+            return Finding(f"{name} stream", OK, f"{url} accepts")
+    except (OSError, ServerError, TimeoutError) as error:
+        return Finding(f"{name} stream", FAILURE, f"{url}: {_what(error)}", _cure(error))
+
+
+def _what(error: BaseException) -> str:
+    return str(error) or f"no answer within {_EXCHANGE_S:g} s"
+
+
+def _cure(error: BaseException) -> str:
+    status = error.status if isinstance(error, RestError) else 0
+    if status == 451:
+        return "The exchange does not serve this place: run elsewhere, or set its mirror's URL."
+    if status in (403, 418, 429):
+        return "This address asked too much; wait before trying again."
+    return "Is there a network, a proxy, a firewall? KLINE_SPOT_REST and others name another host."

@@ -1,0 +1,57 @@
+"""``serve`` and ``openapi``: the server itself, and what it would answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from server.cli.options import load_settings, settings_options
+from server.settings import Settings
+
+__all__ = ["announce", "openapi", "serve"]
+
+
+@click.command()
+@settings_options
+@click.option("--market", type=click.Choice(["spot", "um", "both"]), help="um is USD-M futures.")
+@click.option("--quiet", is_flag=True, hidden=True, help="Say no addresses: the caller does.")
+def serve(quiet: bool, **flags: Any) -> None:
+    """Follow the exchange and serve its klines."""
+    from server.app import listening_port, run
+
+    settings = load_settings(flags)
+    settings = load_settings(flags, port=listening_port(settings.host, settings.port))
+    if not quiet:
+        announce(settings)
+    run(settings)
+
+
+@click.command()
+def openapi() -> None:
+    """Print the API's OpenAPI description."""
+    from server.api.cache import BodyCache
+    from server.api.openapi import describe
+    from server.api.routes import Routes
+    from server.api.state import ServerState
+    from server.clock import SystemClock
+    from server.metrics import Registry
+    from server.signals.hub import Hub
+
+    state = ServerState(Settings(), SystemClock(), Registry(), Hub())
+    click.echo(describe(Routes(state, BodyCache(0)).table))
+
+
+def announce(settings: Settings, what: str = "klineserver") -> None:
+    """Print where the server can be reached."""
+    name = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    base = f"{f'[{name}]' if ':' in name else name}:{settings.port}"
+    symbol = settings.symbols.split(",")[0].strip().upper()
+    if ":" in symbol:  # top:N:QUOTE names no symbol
+        symbol = "BTC" + symbol.rpartition(":")[2]
+    click.echo(f"{what}: http://{base}/", err=True)
+    click.echo(f"  klines     http://{base}/klines/{symbol}/{settings.intervals[0]}", err=True)
+    click.echo(f"  WebSocket  ws://{base}/ws", err=True)
+    click.echo(f"  ready?     http://{base}/ready", err=True)
+    if settings.api_key:
+        click.echo("  The API key is asked for: header X-API-Key.", err=True)
