@@ -1,0 +1,89 @@
+"""A user's own Cython module compiles against the installed package and runs in its memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from reference.messages import kline_frame
+from reference.strategies import START_MS, plain_kline
+
+import klinecore as kc
+
+pytestmark = pytest.mark.slow
+
+SETUP = """
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+Options.warning_errors = True
+modules = cythonize(
+    [Extension("user", ["user.pyx"])],
+    include_path=[INCLUDE],
+    compiler_directives={"language_level": "3"},
+)
+setup(ext_modules=modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """``user.pyx``, built as a user would: from another folder, with what was installed."""
+    pytest.importorskip("Cython", reason="Cython compiles the module; it is in the test extra")
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "user.pyx").write_text((Path(__file__).parent / "user.pyx").read_text())
+    installed = Path(kc.__file__).parents[1]
+    (folder / "setup.py").write_text(SETUP.replace("INCLUDE", repr(str(installed))))
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = folder / f"user{sysconfig.get_config_var('EXT_SUFFIX')}"
+    spec = spec_from_file_location("user", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_declaration_file_is_installed_beside_its_module() -> None:
+    package = Path(kc.__file__).parent
+    compiled = {
+        path.name.split(".")[0]
+        for path in package.rglob("*.so")
+        if not path.name.startswith("_cyutility")
+    }
+    declared = {path.stem for path in package.rglob("*.pxd")}
+    stubbed = {path.stem for path in package.rglob("*.pyi")}
+    assert compiled
+    assert compiled <= declared
+    assert compiled <= stubbed
+    assert (package / "py.typed").exists()
+
+
+def test_a_listener_in_c_feeds_a_market(user: ModuleType) -> None:
+    market = kc.Market(["BTCUSDT"], ["1m"])
+    row = plain_kline(START_MS)
+    assert user.feed(market, kline_frame(row)) == kc.FrameKind.KLINE
+    assert user.feed(market, b"{") == kc.FrameKind.MALFORMED
+    assert market["BTCUSDT", "1m"].klines() == [row]
+    assert market.counters()["frames_malformed"] == 1
+
+
+def test_rows_are_merged_and_read_in_c_where_they_lie(user: ModuleType) -> None:
+    series = kc.Market(["BTCUSDT"], ["1m"])["BTCUSDT", "1m"]
+    rows = [plain_kline(START_MS), plain_kline(START_MS + 60_000)]
+    assert [user.merge_parsed(series, kline_frame(row)) for row in rows] == [True, True]
+    assert not user.merge_parsed(series, kline_frame(rows[1]))
+    assert series.klines() == rows
+    assert user.newest_close(series) == float(rows[1].close) == series.close[-1]
+    assert user.close_time(series, START_MS) == rows[0].close_time_ms
+    assert user.row_size() % 8 == 0
