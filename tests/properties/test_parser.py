@@ -228,7 +228,7 @@ def test_an_odd_field_of_a_ticker_never_reaches_an_answer(value: Any, letter: st
 
 
 class Guarded:
-    """A market beside a model of it; ``check`` feeds a frame to both, read the fast and slow way."""
+    """A market beside a model of it; ``check`` feeds a frame to both."""
 
     def __init__(self) -> None:
         self.market = kc.Market(["BTCUSDT"], ["1m", "5m"], capacity=3)
