@@ -12,9 +12,11 @@ import gc
 import logging
 import os
 import random as random_module
-import socket
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import click
 
 from klinecore.market import Market
 from server import logs
@@ -30,7 +32,7 @@ from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
 
-__all__ = ["PACE_VARIABLE", "Server", "create", "listening_port", "pace_text", "read_pace", "run"]
+__all__ = ["PACE_VARIABLE", "Server", "create", "pace_text", "read_pace", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,6 @@ HEADER_TIMEOUT_MS = 5_000
 #: Seconds the worker has to say goodbye before it is killed.
 SHUTDOWN_S = 10
 
-_PROGRESS_STEPS = 10  # log lines of a backfill
-
 
 class Server:
     """Feeds, markets, hub and API of one process, as an ASGI application with a life span."""
@@ -63,13 +63,12 @@ class Server:
         random: random_module.Random,
         show_progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        """``show_progress(market, done, total)`` is told of each window the backfill has filled;
-        by default log lines tell it."""
+        """``show_progress(market, done, total)`` is told of each window the backfill has filled."""
         self._settings = settings
         self._clock = clock
         self._market_clock = market_clock or clock
         self._random = random
-        self._show_progress = show_progress or _log_progress
+        self._show_progress = show_progress or (lambda name, done, total: None)
         self._metrics = Registry()
         self._hub = Hub(settings.subscriber_queue_max)
         self.state = ServerState(
@@ -207,9 +206,21 @@ class Server:
             self._wait_for("server", f"failed: {type(error).__name__}: {error}")
 
 
-def _log_progress(name: str, done: int, total: int) -> None:
-    if done == total or done * _PROGRESS_STEPS // total > (done - 1) * _PROGRESS_STEPS // total:
-        log.info("backfill of %s: %d of %d windows", name, done, total)
+class _ProgressBar:
+    """A bar on the terminal for each market's backfill, in place of log lines."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, Any] = {}
+        logging.getLogger("server.feeds.backfill").setLevel(logging.WARNING)
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        bar = self._bars.get(name)
+        if bar is None:
+            label = f"backfill of {name}"
+            bar = self._bars[name] = click.progressbar(length=total, label=label, file=sys.stderr)
+        bar.update(done - bar.pos)
+        if done == total:
+            bar.render_finish()
 
 
 # --- the process ---------------------------------------------------------------------------------
@@ -224,11 +235,13 @@ def create() -> Application:
     logs.configure(settings.log_level, settings.log_format)
     clock = SystemClock()
     pace = os.environ.get(PACE_VARIABLE)
+    on_terminal = sys.stderr.isatty() and settings.log_format == "text"
     return Server(
         settings,
         clock=clock,
         market_clock=read_pace(pace, clock) if pace else None,
         random=random_module.Random(),
+        show_progress=_ProgressBar() if on_terminal else None,
     )
 
 
@@ -250,40 +263,18 @@ def read_pace(text: str, clock: Clock) -> ScaledClock:
         raise SettingsError(f"{PACE_VARIABLE} is malformed: {text[:60]!r}") from None
 
 
-def listening_port(host: str, port: int) -> int:
-    """``port`` if it can be listened on, a free one for 0.
-
-    Raises SettingsError: it cannot, and why.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host}:{port}: {error.strerror}; PORT or --port names another"
-            ) from None
-        chosen: int = probe.getsockname()[1]
-        return chosen
-
-
 def run(settings: Settings) -> None:
-    """Serve until interrupted.
-
-    Raises SettingsError: the port is taken; SystemExit: the worker failed.
-    """
+    """Serve until interrupted. Raises SystemExit: the worker failed."""
     from granian import Granian  # the command line's other uses need not load it
     from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    port = listening_port(settings.host, settings.port)
     os.environ.update(settings.environment())
     server = Granian(
         "server.app:create",
         address=settings.host,
-        port=port,
+        port=settings.port,
         interface=Interfaces.ASGI,
         workers=1,  # the markets live in this one's memory
         http=HTTPModes.http1,

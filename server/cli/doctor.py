@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import click
 
 from server.cli.options import load_settings, settings_options
+from server.cli.serve import listening_port
 from server.errors import FeedError, RestError, ServerError, SettingsError
 from server.settings import Settings
 
@@ -142,8 +143,6 @@ def _check_key(settings: Settings) -> Finding:
 
 
 def _check_port(settings: Settings) -> Finding:
-    from server.app import listening_port
-
     try:
         listening_port(settings.host, settings.port)
     except SettingsError as error:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from server.app import pace_text, read_pace
+from server.app import PACE_VARIABLE, pace_text, read_pace
+from server.cli.processes import Announcement
 from server.clock import Clock, SystemClock
 from server.errors import ServerError
 from server.exchange.app import Exchange
@@ -18,7 +20,7 @@ from server.exchange.generated import DEMO_SYMBOLS, GeneratedMarket
 from server.exchange.minutes import MINUTE_MS, Source
 from server.exchange.recorded import RecordedMarket
 
-__all__ = ["Announcement", "run_exchange"]
+__all__ = ["run_exchange"]
 
 _HOUR_MS = 3_600_000
 
@@ -29,20 +31,6 @@ _HISTORY_MS_MAX = 48 * _HOUR_MS
 _WEIGHT_LIMIT = 10_000_000
 
 
-class Announcement(msgspec.Struct):
-    """What a simulated exchange says when it listens: one line of JSON."""
-
-    rest: str
-    ws: str
-    port: int
-    market: str
-    symbols: list[str]
-    first_ms: int  # where its data begins
-    start_ms: int  # where its time begins
-    end_ms: int | None  # where its data ends
-    pace: str | None  # see ``server.app.PACE_VARIABLE``; None when it steps
-
-
 def run_exchange(
     files: tuple[Path, ...],
     *,
@@ -51,7 +39,6 @@ def run_exchange(
     symbols: str | None,
     seed: int,
     speed: float,
-    pace: str | None,
 ) -> None:
     """Serve until interrupted. At speed 0 wait for a line on standard input, then step to the end.
 
@@ -61,7 +48,7 @@ def run_exchange(
         raise ServerError("only a recording can be stepped through: name its files")
     source = _source(files, market, symbols, seed)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(source, port, speed, pace))
+        asyncio.run(_serve(source, port, speed))
 
 
 def _source(files: tuple[Path, ...], market: str, symbols: str | None, seed: int) -> Source:
@@ -74,14 +61,17 @@ def _source(files: tuple[Path, ...], market: str, symbols: str | None, seed: int
         raise ServerError(str(error)) from None
 
 
-async def _serve(source: Source, port: int, speed: float, pace: str | None) -> None:
+async def _serve(source: Source, port: int, speed: float) -> None:
     real = SystemClock()
     start_ms = real.time_ms() if source.end_ms is None else _start_of(source, source.end_ms)
     clock: Clock = real
+    environment = {}
     if speed:
-        # The server's process reads the same numbers: both clocks stay together.
-        pace = pace or pace_text(start_ms, speed, real)
+        # The server's process reads the same numbers, so that both clocks stay together; and an
+        # exchange that is started again goes on in the time of the one that ended.
+        pace = os.environ.get(PACE_VARIABLE) or pace_text(start_ms, speed, real)
         clock = read_pace(pace, real)
+        environment = {PACE_VARIABLE: pace}
     exchange = Exchange(source, clock, stepping=not speed, weight_limit=_WEIGHT_LIMIT)
     try:
         await exchange.start("127.0.0.1", port, now_ms=start_ms)
@@ -96,7 +86,7 @@ async def _serve(source: Source, port: int, speed: float, pace: str | None) -> N
         first_ms=source.first_ms,
         start_ms=start_ms,
         end_ms=source.end_ms,
-        pace=pace,
+        environment=environment,
     )
     try:
         _say(heard)

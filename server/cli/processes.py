@@ -18,7 +18,7 @@ import msgspec
 
 from server.errors import ServerError
 
-__all__ = ["Child", "Interrupted", "end_with_parent", "raise_on_signal"]
+__all__ = ["Announcement", "Child", "Interrupted", "end_with_parent", "raise_on_signal"]
 
 #: Seconds a child has to end after it was asked to; killed then.
 STOP_S = 15.0
@@ -44,6 +44,20 @@ def raise_on_signal() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+
+
+class Announcement(msgspec.Struct):
+    """What a simulated exchange says when it listens: one line of JSON."""
+
+    rest: str
+    ws: str
+    port: int
+    market: str
+    symbols: list[str]
+    first_ms: int  # where its data begins
+    start_ms: int  # where its time begins
+    end_ms: int | None  # where its data ends
+    environment: dict[str, str]  # what processes need that live in its time
 
 
 class Child:

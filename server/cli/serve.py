@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import click
 
 from server.cli.options import load_settings, settings_options
+from server.errors import SettingsError
 from server.settings import Settings
 
-__all__ = ["announce", "openapi", "serve"]
+__all__ = ["announce", "listening_port", "openapi", "serve"]
 
 
 @click.command()
@@ -18,7 +20,7 @@ __all__ = ["announce", "openapi", "serve"]
 @click.option("--quiet", is_flag=True, hidden=True, help="Say no addresses: the caller does.")
 def serve(quiet: bool, **flags: Any) -> None:
     """Follow the exchange and serve its klines."""
-    from server.app import listening_port, run
+    from server.app import run
 
     settings = load_settings(flags)
     settings = load_settings(flags, port=listening_port(settings.host, settings.port))
@@ -55,3 +57,21 @@ def announce(settings: Settings, what: str = "klineserver") -> None:
     click.echo(f"  ready?     http://{base}/ready", err=True)
     if settings.api_key:
         click.echo("  The API key is asked for: header X-API-Key.", err=True)
+
+
+def listening_port(host: str, port: int) -> int:
+    """``port`` if it can be listened on, a free one for 0.
+
+    Raises SettingsError: it cannot, and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: {error.strerror}; PORT or --port names another"
+            ) from None
+        chosen: int = probe.getsockname()[1]
+        return chosen

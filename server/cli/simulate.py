@@ -7,22 +7,19 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 
 from server.cli.client import ServerClient
 from server.cli.options import load_settings, settings_options
-from server.cli.processes import Child, Interrupted, raise_on_signal
-from server.cli.serve import announce
+from server.cli.processes import Announcement, Child, Interrupted, raise_on_signal
+from server.cli.serve import announce, listening_port
 from server.cli.verify import verify
 from server.clock import SystemClock
 from server.errors import ServerError
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from server.cli.exchange import Announcement
 
 __all__ = ["demo", "exchange", "replay"]
 
@@ -78,8 +75,9 @@ def demo(speed: float, seed: int, **flags: Any) -> None:
                     raise ServerError("the simulated exchange keeps ending; see above")
                 click.echo("the simulated exchange ended; starting it again", err=True)
                 server.wait(pause_s)
-                again = [*arguments, "--port", str(heard.port), "--pace", heard.pace or ""]
-                exchange = children.enter_context(Child(again, os.environ, talks=True))
+                again = [*arguments, "--port", str(heard.port)]
+                same_time = {**os.environ, **heard.environment}
+                exchange = children.enter_context(Child(again, same_time, talks=True))
                 _hear(exchange)
         sys.exit(server.status)
 
@@ -143,7 +141,6 @@ def replay(
     show_default=True,
     help="0: play FILES at full speed after a line on standard input.",
 )
-@click.option("--pace", hidden=True, help="Continue in the time of an exchange that ended.")
 def exchange(files: tuple[Path, ...], **options: Any) -> None:
     """Run only the simulated exchange, on loopback: Binance's REST and streams on one port.
 
@@ -165,15 +162,11 @@ def _ending_quietly() -> Iterator[None]:
 
 
 def _hear(exchange: Child) -> Announcement:
-    from server.cli.exchange import Announcement
-
     return msgspec.convert(exchange.read(START_S), Announcement)
 
 
 def _settings_for(heard: Announcement, flags: dict[str, Any], **fixed: Any) -> Settings:
     """The server's settings: the operator's, but this exchange's addresses and symbols."""
-    from server.app import listening_port
-
     settings = load_settings(
         flags,
         market=heard.market,
@@ -187,10 +180,7 @@ def _settings_for(heard: Announcement, flags: dict[str, Any], **fixed: Any) -> S
 
 
 def _environment(settings: Settings, heard: Announcement) -> dict[str, str]:
-    from server.app import PACE_VARIABLE
-
-    pace = {PACE_VARIABLE: heard.pace} if heard.pace else {}
-    return {**os.environ, **settings.environment(), **pace}
+    return {**os.environ, **settings.environment(), **heard.environment}
 
 
 def _rows_of(heard: Announcement) -> int:
