@@ -103,7 +103,7 @@ cdef class Arena:
         self.header = <ArenaHeader*>self.data
         self.formats = <FormatTable*>(self.data + header.format_offset)
         if path is not None:
-            os.replace(path + ".new", path)
+            _publish_file(path)
 
     def __dealloc__(self):
         if self.data != NULL:
@@ -130,6 +130,15 @@ cdef class Arena:
 
     cdef char* series_at(self, Py_ssize_t series_index) noexcept:
         return self.data + self.header.series_offset + series_index * self.header.series_stride
+
+
+def _publish_file(path: str) -> None:
+    """Let the finished file take the name; whoever maps the old one keeps it."""
+    try:
+        os.replace(path + ".new", path)
+    except OSError:
+        os.unlink(path + ".new")
+        raise
 
 
 def _create_file(path: str, size: int) -> int:

@@ -45,5 +45,5 @@ cdef class Market:
     cdef void _emit(self, uint32_t kind, uint32_t index, int64_t open_time_ms) noexcept
     cdef int _series_of(self, symbol, interval) except -1
     cdef Py_ssize_t _symbol(self, symbol) except -1
-    cdef bint _live(self, const SeriesMemory* series, last, end_ms)
+    cdef bint _live(self, const SeriesMemory* series, last, start_ms, end_ms)
     cdef tuple _slots(self, const SeriesMemory* series, limit, start_ms, end_ms)

@@ -51,7 +51,7 @@ class Market:
         """Bytes of the arena."""
     @property
     def pending(self) -> bool:
-        """True when ``drain`` would return something."""
+        """False when ``drain`` would return nothing."""
     def __getitem__(self, key: tuple[str, str], /) -> Series:
         """Case of the symbol is folded. Raises UnknownSeriesError."""
     def __contains__(self, key: object, /) -> bool: ...

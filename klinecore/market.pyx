@@ -35,6 +35,7 @@ from klinecore.ticker cimport (
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 import json
+from operator import index as index_of
 from typing import NamedTuple
 
 from klinecore import events as _events
@@ -72,8 +73,10 @@ class RowCounts(NamedTuple):
     last_open_ms: int
 
 
-def _names(values, what):
-    names = tuple(values)
+def _names(values, what, read):
+    if isinstance(values, str):
+        raise ValueError(f"expected a list of {what}s, received the text {values!r}")
+    names = tuple(map(read, values))
     if not names:
         raise ValueError(f"a market needs at least one {what}")
     if len(set(names)) != len(names):
@@ -105,8 +108,9 @@ cdef class Market:
     """
 
     def __cinit__(self, symbols, intervals, capacity=500, *, path=None):
-        self.symbols = _names((symbol.strip().upper() for symbol in symbols), "symbol")
-        self.intervals = _names(map(check_interval, intervals), "interval")
+        self.symbols = _names(symbols, "symbol", lambda symbol: symbol.strip().upper())
+        self.intervals = _names(intervals, "interval", check_interval)
+        capacity = index_of(capacity)
         if not 1 <= capacity <= CAPACITY_MAX:
             raise ValueError(f"capacity must be 1..{CAPACITY_MAX} klines, not {capacity}")
         self.capacity = capacity
@@ -349,7 +353,9 @@ cdef class Market:
             parsed.format[column] = number.format
         parsed.open_time_ms = row.open_time_ms
         parsed.close_time_ms = row.close_time_ms
-        parsed.trades = row.trades
+        parsed.trades = index_of(row.trades)
+        if parsed.trades < 0:
+            raise ValueError(f"expected a count of trades, received {row.trades}")
         parsed.closed = row.closed
         parsed.source = SOURCE_PUSH
         return self.merge_row(index, &parsed, True)
@@ -363,7 +369,7 @@ cdef class Market:
 
     @property
     def pending(self):
-        """True when ``drain`` would return something."""
+        """False when ``drain`` would return nothing."""
         return self.has_events
 
     def drain(self):
@@ -474,7 +480,7 @@ cdef class Market:
         first, last = self._slots(series, limit, start_ms, end_ms)
         return encode_klines(
             self._scratch, series, self._json_names[index // self._interval_count],
-            interval.encode(), first, last, forming and self._live(series, last, end_ms)
+            interval.encode(), first, last, forming and self._live(series, last, start_ms, end_ms)
         )
 
     def klines_array_json(
@@ -484,7 +490,8 @@ cdef class Market:
         cdef SeriesMemory* series = &self._memory[self._series_of(symbol, interval)]
         first, last = self._slots(series, limit, start_ms, end_ms)
         return encode_kline_tuples(
-            self._scratch, series, first, last, forming and self._live(series, last, end_ms)
+            self._scratch, series, first, last,
+            forming and self._live(series, last, start_ms, end_ms)
         )
 
     def ticker(self, symbol):
@@ -549,12 +556,15 @@ cdef class Market:
             raise UnknownSeriesError("symbol", symbol, self.symbols)
         return index
 
-    cdef bint _live(self, const SeriesMemory* series, last, end_ms):
+    cdef bint _live(self, const SeriesMemory* series, last, start_ms, end_ms):
         """True if the forming row belongs behind slot ``last``."""
         cdef uint32_t end = series.header.start + series.header.count
         if not series.header.has_forming or last != end:
             return False
-        return end_ms is None or series.open_time_ms[end] <= end_ms
+        return (
+            (start_ms is None or series.open_time_ms[end] >= start_ms)
+            and (end_ms is None or series.open_time_ms[end] <= end_ms)
+        )
 
 
 cdef void* _allocate(size_t count, size_t size) except NULL:

@@ -300,12 +300,11 @@ cdef MergeStatus series_merge(SeriesMemory* series, const KlineRow* row) noexcep
     cdef int tag
     if (
         row.open_time_ms < 0
-        or row.trades < 0 or row.trades >= 1LL << 53
         or row.close_time_ms != series_close_time(series, row.open_time_ms)
     ):
         return BAD_TIME
     tag = _tag(series, row)
-    if tag < 0:
+    if tag < 0 or row.trades < 0 or row.trades >= 1LL << 53:
         return UNREPRESENTABLE
     header.sequence += 1
     if row.closed:

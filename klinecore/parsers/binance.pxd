@@ -20,7 +20,7 @@ cpdef enum FrameKind:
 cdef enum:
     FRAME_KINDS = 11
     LETTERS = 52            # fields of a message are single letters: a-z, then A-Z
-    SYMBOL_SIZE_MAX = 64    # bytes of UTF-8
+    SCRATCH_SIZE = 512
 
 cdef struct Frame:
     FrameKind kind
@@ -32,13 +32,15 @@ cdef struct Frame:
     const char* items           # TICKER_ARRAY: next item, and the end of the message
     const char* end
     uint32_t names              # longer keys seen at the top
-    char symbol_text[64]        # SYMBOL_SIZE_MAX; where an escaped symbol is unescaped to
+    uint32_t scratch_used
+    char scratch[512]           # SCRATCH_SIZE; where escaped strings are unescaped to
 
 cdef FrameKind parse_message(const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
 cdef int next_item(Frame* frame) noexcept nogil
 cdef int64_t slice_integer(const Slice* text) noexcept nogil
 cdef int letter_index(char letter) noexcept nogil
-cdef FrameKind check_ticker(const Frame* frame, FrameKind kind) noexcept nogil
+cdef FrameKind check_ticker(Frame* frame, FrameKind kind) noexcept nogil
+cdef void settle(Frame* frame, Slice* text) noexcept nogil
 cdef bint take_symbol(Frame* frame) noexcept nogil
 cdef void reset(Frame* frame) noexcept nogil
 cdef const char* read_decimal(

@@ -135,6 +135,8 @@ cdef const char* read_kline(
             seen |= SEEN_T
         elif key == c'n':
             p = read_integer(p, end, &row.trades)
+            if p != NULL and row.trades < 0:
+                return NULL
             seen |= SEEN_n
         elif key == c'f' or key == c'L':
             p = read_integer(p, end, &ignored)
@@ -146,12 +148,14 @@ cdef const char* read_kline(
             seen |= SEEN_x
         elif key == c'i':
             p = read_value(p, end, &text, DEPTH_MAX)
+            settle(frame, &text)
             if p == NULL or text.kind != SLICE_STRING:
                 return NULL
             frame.interval = interval_index(text.data, text.size)
             seen |= SEEN_i
         elif key == c's':
             p = read_value(p, end, symbol, DEPTH_MAX)
+            settle(frame, symbol)
         else:
             p = read_value(p, end, &text, 2)
         if p == NULL:
@@ -193,6 +197,21 @@ def _fill_interval_codes():
 
 
 _fill_interval_codes()
+
+
+cdef void settle(Frame* frame, Slice* text) noexcept nogil:
+    """Put the characters an escaped string means in its place; too long ones stay escaped."""
+    cdef int size
+    if text.kind != SLICE_ESCAPED:
+        return
+    size = unescape(
+        text, frame.scratch + frame.scratch_used, SCRATCH_SIZE - <int>frame.scratch_used
+    )
+    if size >= 0:
+        text.data = frame.scratch + frame.scratch_used
+        text.size = <uint32_t>size
+        text.kind = SLICE_STRING
+        frame.scratch_used += <uint32_t>size
 
 
 # --- messages ----------------------------------------------------------------------------------
@@ -245,6 +264,7 @@ cdef const char* read_object(
             p = read_kline(p + 1, end, frame, &symbol)
             frame.names |= NAME_KLINE
         elif key == KEY_LONG:
+            settle(frame, &name)
             known = long_name(&name)
             if known == NAME_DATA and outer and p[0] == c'{':
                 frame.names |= NAME_DATA
@@ -266,6 +286,7 @@ cdef const char* read_object(
                 p = read_value(p, end, &text, 1)
             else:
                 p = read_value(p, end, &frame.fields[index], 1)
+                settle(frame, &frame.fields[index])
                 frame.seen |= 1ULL << index
         if p == NULL:
             return NULL
@@ -284,9 +305,7 @@ cdef bint same_symbol(Frame* frame, const Slice* symbol) noexcept nogil:
         frame.fields[index] = symbol[0]
         frame.seen |= 1ULL << index
         return True
-    return name_is(&frame.fields[index], symbol.data, symbol.size) or (
-        symbol.kind == SLICE_ESCAPED or frame.fields[index].kind == SLICE_ESCAPED
-    )
+    return name_is(&frame.fields[index], symbol.data, symbol.size)
 
 
 cdef inline bint has_letters(const Frame* frame, const char* letters) noexcept nogil:
@@ -320,41 +339,49 @@ cdef bint is_decimal(const Slice* text) noexcept nogil:
     return p == end
 
 
-cdef FrameKind check_ticker(const Frame* frame, FrameKind kind) noexcept nogil:
-    """``kind`` if every field of the ticker is there and of its type, else MALFORMED."""
-    cdef const char* texts
-    cdef const char* integers
+cdef bint _check_letters(
+    const Frame* frame, const char* letters, bint texts, uint64_t* kept
+) noexcept nogil:
+    """True if all fields of these letters that are there have their type; adds them to ``kept``."""
+    cdef const Slice* field
+    cdef int index
+    while letters[0]:
+        index = letter_index(letters[0])
+        letters += 1
+        if not frame.seen >> index & 1:
+            continue
+        field = &frame.fields[index]
+        if texts and not is_decimal(field):
+            return False
+        if not texts and (field.kind != SLICE_INTEGER or field.size > 18):
+            return False
+        kept[0] |= 1ULL << index
+    return True
+
+
+cdef FrameKind check_ticker(Frame* frame, FrameKind kind) noexcept nogil:
+    """``kind`` if every field of the ticker is there and of its type, else MALFORMED.
+
+    Fields that this kind of ticker does not have are forgotten: nobody checked them.
+    """
+    cdef uint64_t kept = 1ULL << letter_index(c's')
+    cdef const char* texts = b"pPwcQohlvq"
+    cdef const char* optional = b""
+    cdef const char* integers = b"EOCFLn"
     if kind == TICKER:
-        texts = b"pPwcQohlvq"
-        integers = b"EOCFLn"
+        optional = b"xbBaA"         # USD-M leaves these out
     elif kind == MINI_TICKER:
-        texts = b"cohlvq"
-        integers = b"E"
+        texts, integers = b"cohlvq", b"E"
     else:
-        texts = b"bBaA"
-        integers = b"u"
-    if not has_letters(frame, b"s") or not has_letters(frame, texts):
+        texts, integers = b"bBaA", b"u"
+    if not (
+        has_letters(frame, b"s") and has_letters(frame, texts) and has_letters(frame, integers)
+        and _check_letters(frame, texts, True, &kept)
+        and _check_letters(frame, optional, True, &kept)
+        and _check_letters(frame, integers, False, &kept)
+    ):
         return MALFORMED
-    if not has_letters(frame, integers):
-        return MALFORMED
-    while texts[0]:
-        if not is_decimal(&frame.fields[letter_index(texts[0])]):
-            return MALFORMED
-        texts += 1
-    while integers[0]:
-        if frame.fields[letter_index(integers[0])].kind != SLICE_INTEGER:
-            return MALFORMED
-        if frame.fields[letter_index(integers[0])].size > 18:
-            return MALFORMED
-        integers += 1
-    if kind == TICKER:      # USD-M leaves these out; where they are, they are prices too
-        texts = b"xbBaA"
-        while texts[0]:
-            if frame.seen >> letter_index(texts[0]) & 1 and not is_decimal(
-                &frame.fields[letter_index(texts[0])]
-            ):
-                return MALFORMED
-            texts += 1
+    frame.seen &= kept
     return kind
 
 
@@ -369,16 +396,7 @@ cdef int64_t slice_integer(const Slice* text) noexcept nogil:
 
 
 cdef bint take_symbol(Frame* frame) noexcept nogil:
-    cdef const Slice* text = &frame.fields[letter_index(c's')]
-    cdef int size
-    frame.symbol = text[0]
-    if text.kind == SLICE_ESCAPED:
-        size = unescape(text, frame.symbol_text, SYMBOL_SIZE_MAX)
-        if size < 0:
-            return False
-        frame.symbol.data = frame.symbol_text
-        frame.symbol.size = <uint32_t>size
-        frame.symbol.kind = SLICE_STRING
+    frame.symbol = frame.fields[letter_index(c's')]
     return frame.symbol.kind == SLICE_STRING
 
 
@@ -430,6 +448,7 @@ cdef FrameKind classify(Frame* frame) noexcept nogil:
 cdef void reset(Frame* frame) noexcept nogil:
     frame.seen = 0
     frame.names = 0
+    frame.scratch_used = 0
     frame.interval = -1
 
 

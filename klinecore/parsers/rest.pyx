@@ -10,7 +10,8 @@ from klinecore.parsers._json cimport (
     KEY_LONG, name_is, next_member, read_integer, read_key, read_value, skip_space,
 )
 from klinecore.parsers.binance cimport (
-    TICKER, Frame, check_ticker, kline_of, letter_index, read_decimal, reset, take_symbol,
+    TICKER, Frame, check_ticker, kline_of, letter_index, read_decimal, reset, settle,
+    take_symbol,
 )
 
 from klinecore.errors import ParseError
@@ -55,6 +56,8 @@ cdef const char* read_kline_tuple(
             p = read_integer(p, end, &row.close_time_ms)
         elif place == 8:
             p = read_integer(p, end, &row.trades)
+            if p != NULL and row.trades < 0:
+                return NULL
         elif place < 6:
             p = read_decimal(p, end, row, place - 1, &status)
         elif place == 7:
@@ -134,8 +137,10 @@ cdef int next_rest_ticker(const char** cursor, const char* end, Frame* frame) no
         p = read_value(p, end, &text, 2)
         if p == NULL:
             return -1
+        settle(frame, &name)
         letter = rest_ticker_letter(&name) if key == KEY_LONG else 0
         if letter:
+            settle(frame, &text)
             frame.fields[letter_index(<char>letter)] = text
             frame.seen |= 1ULL << letter_index(<char>letter)
         p = next_member(p, end, c'}', &done)
