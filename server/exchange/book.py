@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from klinecore.interval import INTERVAL_MS, INTERVALS, next_open_ms, open_time_ms
-from server.exchange.minutes import MINUTE_MS, Minutes, Row, Source, Symbol, aggregate
+from server.exchange.minutes import MINUTE_MS, Minutes, Row, Source, Symbol, aggregate, exact_sums
 from server.exchange.printing import decimal_text
 
 __all__ = ["SERVED_INTERVALS", "Book", "TickerValues"]
@@ -136,7 +136,9 @@ class Book:
         """The ticker's texts in the exchange's order; ``before`` is the price before the window."""
         spot = self.market == "spot"
         opened, last = int(minutes.open[0]), int(minutes.close[-1])
-        volume, quote = int(minutes.volume.sum()), int(minutes.quote_volume.sum())
+        whole = np.zeros(1, np.int64)
+        volume = int(exact_sums(minutes.volume, whole)[0])
+        quote = int(exact_sums(minutes.quote_volume, whole)[0])
         shift = kind.price_decimals + kind.volume_decimals - kind.quote_decimals
         average = quote * 10**shift // volume if volume else last
         change = last - opened

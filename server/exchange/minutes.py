@@ -7,16 +7,18 @@ higher interval equals the trades it is made of, to the last digit.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.interval import INTERVAL_MS, close_time_ms, next_open_ms, open_time_ms
 
-__all__ = ["MINUTE_MS", "Minutes", "Row", "Source", "Symbol", "aggregate"]
+__all__ = ["MINUTE_MS", "Minutes", "Row", "Source", "Symbol", "aggregate", "exact_sums"]
 
 MINUTE_MS = 60_000
+
+_INT64_MAX = 2**63 - 1
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -122,11 +124,11 @@ def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
         np.maximum.reduceat(minutes.high, starts),
         np.minimum.reduceat(minutes.low, starts),
         minutes.close[ends],
-        np.add.reduceat(minutes.volume, starts),
-        np.add.reduceat(minutes.quote_volume, starts),
+        exact_sums(minutes.volume, starts),
+        exact_sums(minutes.quote_volume, starts),
         trades,
-        np.add.reduceat(minutes.taker_buy_base, starts),
-        np.add.reduceat(minutes.taker_buy_quote, starts),
+        exact_sums(minutes.taker_buy_base, starts),
+        exact_sums(minutes.taker_buy_quote, starts),
         first_id,
         last_id,
     )
@@ -135,6 +137,13 @@ def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
         close_ms = close_time_ms(interval, open_ms)
         rows.append(Row(open_ms, close_ms, *values, close_ms < now_ms))  # type: ignore[call-arg]
     return rows
+
+
+def exact_sums(values: Integers, starts: Integers) -> NDArray[Any]:
+    """Sum of each group of ``values``; in Python's integers where int64 might not hold one."""
+    if int(values.max()) * len(values) > _INT64_MAX:
+        return np.add.reduceat(values.astype(object), starts)
+    return np.add.reduceat(values, starts)
 
 
 def _opens(interval: str, minutes: Integers) -> Integers:

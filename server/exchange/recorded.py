@@ -36,6 +36,8 @@ _PLACES = {
 #: Times beyond this are microseconds, as the archive has them from 2025 on for spot.
 _MICROSECONDS_FROM = 100_000_000_000_000
 
+_INT64_MAX = 2**63 - 1
+
 
 class RecordedMarket:
     """Klines of files named like ``BTCUSDT-1m-2026-02.csv.gz``; several files may make one symbol.
@@ -80,7 +82,10 @@ class RecordedMarket:
         values = {}
         for column, place in _PLACES.items():
             scale = decimals_of(symbol, column)
-            values[column] = np.array([_integer(text, scale) for text in columns[place]], np.int64)
+            integers = [_integer(text, scale) for text in columns[place]]
+            if max(integers) > _INT64_MAX:
+                raise ValueError(f"{name}: {column} {max(columns[place], key=len)} is too long")
+            values[column] = np.array(integers, np.int64)
             self._note_odd(symbol, column, columns[place], open_ms)
         trades = np.array(list(map(int, columns[8])), np.int64)
         ids = np.cumsum(trades)
@@ -173,6 +178,8 @@ def _read(path: Path) -> dict[int, Sequence[str]]:
             if not (whole + fraction).isdigit():
                 raise ValueError(f"{path.name}, line {line}: {row[place]!r} is no decimal")
         rows[_milliseconds(row[0])] = row
+    if not rows:
+        raise ValueError(f"{path.name} holds no kline")
     return rows
 
 
