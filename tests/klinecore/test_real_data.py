@@ -99,7 +99,7 @@ def test_every_row_of_a_month_leaves_as_it_came_on_every_road(data_dir: Path, sy
         for name in NUMBERS:
             np.testing.assert_array_equal(getattr(series, name), exact[name])
 
-    # The columns, tags and residuals of all three are the same; one object answer stands for them.
+    # All three have answered with the same array, so one object answer stands for them.
     answer = json.loads(roads["frames"].klines_json(symbol, "1m", ROWS))
     assert answer["count"] == ROWS
     assert all(row["x"] for row in answer["klines"])
