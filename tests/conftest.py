@@ -15,10 +15,10 @@ ROOT = Path(__file__).parent.parent
 # the project's root must stay off the path, or an installed klinecore would be shadowed by it.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-settings.register_profile("default", max_examples=300, deadline=None)
+settings.register_profile("default", max_examples=150, deadline=None)
 settings.register_profile(
     "nightly",
-    max_examples=3000,
+    max_examples=1500,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

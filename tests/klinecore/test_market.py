@@ -59,6 +59,21 @@ def test_a_market_that_makes_no_sense_is_refused(
         kc.Market(symbols, intervals, capacity)
 
 
+@pytest.mark.parametrize(
+    ("symbols", "intervals", "says"),
+    [("BTC", ["1m"], "a list of symbols"), (["BTC"], "1m", "a list of intervals")],
+)
+def test_a_text_is_no_list_of_names(symbols: Any, intervals: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        kc.Market(symbols, intervals)
+
+
+@pytest.mark.parametrize("capacity", [1.5, "5", None])
+def test_a_capacity_is_a_whole_number(capacity: Any) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        kc.Market(["BTCUSDT"], ["1m"], capacity)
+
+
 @pytest.mark.parametrize("capacity", [1, 2, 100_000])
 def test_the_bounds_of_the_capacity_are_allowed(capacity: int) -> None:
     market = kc.Market(["A"], ["1m"], capacity)

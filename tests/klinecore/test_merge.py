@@ -238,13 +238,29 @@ def test_times_at_the_ends_of_the_range_do_no_harm(time_ms: int) -> None:
     assert series.klines() == ([] if time_ms < 0 else [row])
 
 
-def test_trade_counts_are_kept_up_to_2_to_the_53() -> None:
+def test_trade_counts_are_kept_below_2_to_the_53() -> None:
     market, series = market_of()
-    assert push(market, row_at(0, 2**53 - 1)) == ["APPENDED"]
-    assert series.last is not None
-    assert series.last.trades == 2**53 - 1
-    push(market, row_at(1, 2**53), row_at(2, -1))
-    assert len(series) == 1
+    most, beyond = row_at(0, 2**53 - 1), row_at(1, 2**53)
+    assert push(market, most, beyond) == ["APPENDED", "UNREPRESENTABLE"]
+    market.apply(kline_frame(beyond))
+    assert market.counters()["unrepresentable"] == 2
+    assert series.klines() == [most]
+
+
+@pytest.mark.parametrize("trades", [-1, -(2**60)])
+def test_a_negative_count_of_trades_is_refused(trades: int) -> None:
+    market, series = market_of()
+    row = row_at(0)._replace(trades=trades)
+    with pytest.raises(ValueError, match="expected a count of trades, received -"):
+        push(market, row)
+    assert market.apply(kline_frame(row)) == kc.FrameKind.MALFORMED
+    assert series.sequence == 0
+
+
+def test_a_count_of_trades_is_a_whole_number() -> None:
+    market, _ = market_of()
+    with pytest.raises(TypeError, match="integer"):
+        push(market, row_at(0)._replace(trades=1.5))
 
 
 def test_every_write_moves_the_sequence_by_two_and_reads_do_not() -> None:

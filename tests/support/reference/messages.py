@@ -113,9 +113,9 @@ def load(data: bytes) -> Any:
     return json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
 
 
-def _integer(fields: dict[str, Any], letter: str) -> int:
+def _integer(fields: dict[str, Any], letter: str, least: int = 1 - 10**18) -> int:
     value = fields.get(letter)
-    if type(value) is not int or abs(value) >= 10**18:
+    if type(value) is not int or not least <= value < 10**18:
         raise _BadTypeError(letter)
     return value
 
@@ -147,7 +147,7 @@ def _row(message: dict[str, Any]) -> tuple[str, Kline]:
         volume=numbers["v"],
         close_time_ms=_integer(fields, "T"),
         quote_volume=numbers["q"],
-        trades=_integer(fields, "n"),
+        trades=_integer(fields, "n", 0),
         taker_buy_base=numbers["V"],
         taker_buy_quote=numbers["Q"],
         closed=fields["x"],
@@ -236,3 +236,24 @@ def slow_parse(data: bytes) -> tuple[str, tuple[str, str | None, int, Kline] | N
         return kind, None
     symbol, interval, event_time_ms, row = kline
     return kind, (symbol, interval if interval in INTERVALS else None, event_time_ms, row)
+
+
+def slow_klines(body: bytes) -> list[Kline]:
+    """Rows of a REST klines answer, all closed; ValueError where it is no such answer."""
+    answer = load(body)
+    if not isinstance(answer, list):
+        raise ValueError("no array")
+    rows = []
+    for item in answer:
+        if not isinstance(item, list) or len(item) < 11:
+            raise ValueError("no kline tuple")
+        for place, value in enumerate(item[:11]):
+            if place in (0, 6, 8):
+                if type(value) is not int or abs(value) >= 10**18:
+                    raise ValueError("no integer")
+                if place == 8 and value < 0:
+                    raise ValueError("no count")
+            elif not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+                raise ValueError("no decimal")
+        rows.append(Kline(*item[:11]))
+    return rows
