@@ -19,7 +19,8 @@ def market_of(capacity: int = 5, interval: str = "1m") -> tuple[kc.Market, kc.Se
 
 
 def row_at(place: int, trades: int = 10, **changes: object) -> kc.Kline:
-    return plain_kline(START_MS + place * MINUTE_MS, trades)._replace(**changes)  # type: ignore[arg-type]
+    row = plain_kline(START_MS + place * MINUTE_MS, trades)
+    return row._replace(**changes)  # type: ignore[arg-type]
 
 
 def push(market: kc.Market, *rows: kc.Kline) -> list[str]:
