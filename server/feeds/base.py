@@ -307,7 +307,7 @@ class Feed:
                     streams=len(session.streams),
                     age_ms=session.age_ms,
                     connects=session.connects,
-                    reason=session.reason,
+                    reason="" if session.connected else session.reason,
                     delivering=count,
                 )
                 for session, count in zip(self._sessions, delivering, strict=True)

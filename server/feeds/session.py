@@ -95,7 +95,7 @@ class Session:
         self.streams = tuple(streams)
         self.arrivals = arrivals
         self.state = "connecting"  # then live, or waiting for the next attempt
-        self.reason = "not connected yet"  # why it is not, or why the last connection ended
+        self.reason = "not connected yet"  # why it is not live, or is not to be for long
         self.connects = 0
         self.link: Link | None = None
         self.subscribed = asyncio.Event()  # set for good when the first connection is subscribed
@@ -158,6 +158,7 @@ class Session:
                 self._failures = 0
             if not ending.announced:
                 break
+            self.reason = ending.detail
             log.info("connection %d: %s; its successor comes first", self.index, ending.detail)
             successor = await self._succeed(link)
             self._drop(link)

@@ -1,0 +1,169 @@
+"""A session's life: one connection after the other, successors before the end where possible."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from server.clock import ScaledClock
+from server.feeds.session import ConnectLimiter
+
+
+def test_connects_of_all_sessions_are_spaced() -> None:
+    async def scenario() -> None:
+        clock = ScaledClock(0, 200.0)
+        limiter = ConnectLimiter(clock, 1.0)
+        times: list[float] = []
+
+        async def attempt() -> None:
+            await limiter.wait()
+            times.append(clock.monotonic())
+
+        await asyncio.gather(*(attempt() for _ in range(20)))
+        assert limiter.attempts == 20
+        times.sort()
+        assert times[-1] - times[0] >= 19.0
+
+    asyncio.run(scenario())
+
+
+def test_ten_connections_cut_at_once_come_back_one_by_one(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(streams_per_connection_spot=1, connect_interval_s=1.0) as world:
+            await world.until_ready()
+            asked_s: list[float] = []
+            may_connect = world.exchange._may_connect
+
+            def noted(address: str) -> bool:
+                asked_s.append(world.clock.monotonic())
+                return bool(may_connect(address))
+
+            world.exchange._may_connect = noted
+            world.exchange.streams.cut_all(reset=True)
+            await world.until(lambda: not world.feed.ready)
+            await world.until_ready()
+            assert len(asked_s) == 9
+            assert asked_s[-1] - asked_s[0] >= 7.0, "about a second apart"
+            assert world.exchange.counters.get("connects_refused", 0) == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["spot", "um"])
+def test_announced_shutdown_brings_the_successor_first_and_loses_no_close(
+    open_world: Any, name: str
+) -> None:
+    async def scenario() -> None:
+        async with open_world(name=name, rate=60.0, intervals=("1m",)) as world:
+            await world.until_ready()
+            (old,) = world.exchange.streams.connections
+            world.exchange.streams.announce_shutdown()
+            await world.until(lambda: len(world.exchange.streams.connections) == 2, "both are open")
+            assert world.feed.ready
+            await world.until(lambda: old not in world.exchange.streams.connections)
+            assert world.feed.ready
+            await world.until(lambda: sum(world.closes().values()) >= 6)
+            assert set(world.closes().values()) == {1}
+            assert world.feed.repaired == 0, "nothing had to be fetched"
+            world.assert_true_and_whole()
+            assert world.feed.status().connections[0].connects == 2
+
+    asyncio.run(scenario())
+
+
+def test_connection_is_rotated_before_the_exchange_cuts_it(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(
+            rate=60.0, rotate_after_s=40.0, exchange_options={"life_s": 60.0}
+        ) as world:
+            await world.until_ready()
+            await world.until(lambda: world.feed.status().connections[0].connects >= 3)
+            assert world.exchange.streams.counters["life_over"] == 0
+            assert world.feed.ready
+
+    asyncio.run(scenario())
+
+
+def test_successor_that_brings_nothing_is_not_trusted(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(rate=60.0) as world:
+            await world.until_ready()
+            (old,) = world.exchange.streams.connections
+            world.exchange.faults.ack_only = True  # new subscriptions are not made
+            world.exchange.streams.announce_shutdown()
+            opened = world.exchange.streams.counters["connections"]
+            await world.until(
+                lambda: world.exchange.streams.counters["connections"] >= opened + 2,
+                "a second successor is tried",
+            )
+            assert old in world.exchange.streams.connections
+            assert world.feed.ready
+            world.exchange.faults.ack_only = False
+            await world.until(lambda: old not in world.exchange.streams.connections)
+            assert world.feed.ready
+
+    asyncio.run(scenario())
+
+
+def test_old_connection_that_ends_before_its_successor_is_there_is_admitted(
+    open_world: Any,
+) -> None:
+    async def scenario() -> None:
+        async with open_world(rate=60.0) as world:
+            await world.until_ready()
+            world.exchange.faults.refuse_connects = True
+            world.exchange.streams.announce_shutdown()
+            await asyncio.sleep(0.05)
+            assert world.feed.ready
+            world.exchange.streams.cut_all()
+            await world.until(lambda: not world.feed.ready)
+            assert world.feed.status().reasons[0].startswith("connection 0 is down: ")
+            await world.until(lambda: "HTTP 503" in world.feed.status().reasons[0])
+            world.exchange.faults.refuse_connects = False
+            await world.until_ready()
+
+    asyncio.run(scenario())
+
+
+def test_waits_between_attempts_grow_to_their_bound(open_world: Any) -> None:
+    async def scenario() -> None:
+        waits: list[float] = []
+
+        def refuse(exchange: Any) -> None:
+            exchange.faults.refuse_connects = True
+
+        async with open_world(
+            rate=600.0, prepare=refuse, backoff_max_s=30.0, connect_interval_s=0.0, start=False
+        ) as world:
+            session = world.feed._sessions[0]
+            uniform = session._random.uniform
+
+            def noted(low: float, high: float) -> float:
+                waits.append(high)
+                return float(uniform(low, high))
+
+            session._random.uniform = noted
+            await world.feed.start()
+            await world.until(lambda: len(waits) >= 9)
+            assert waits[:9] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+            assert world.feed.status().connections[0].state in ("waiting", "connecting")
+            assert not world.feed.ready
+
+    asyncio.run(scenario())
+
+
+def test_subscriptions_without_ack_are_tried_again(open_world: Any) -> None:
+    async def scenario() -> None:
+        def silent(exchange: Any) -> None:
+            exchange.faults.no_ack = True
+
+        async with open_world(rate=60.0, prepare=silent) as world:
+            await world.until(
+                lambda: any("not acknowledged" in r for r in world.feed.status().reasons)
+            )
+            world.exchange.faults.no_ack = False
+            await world.until_ready()
+
+    asyncio.run(scenario())
