@@ -36,6 +36,9 @@ LATE_AFTER_S = 5.0
 #: having it.
 ABSENT_READS = 2
 
+#: Series looked at without a pause.
+_LOOK_STEP = 64
+
 #: Waits between attempts at one request or one hole, s; doubled up to the bound.
 _RETRY_S = (0.5, 60.0)
 
@@ -203,17 +206,20 @@ class Backfill:
             return
         work: list[tuple[int, Series, Hole]] = []
         now_s = self._clock.monotonic()
-        since, self.holes = self.holes, {}
-        for series in self._market:
+        holes_since: dict[Key, float] = {}
+        for index, series in enumerate(self._market):
+            if index % _LOOK_STEP == 0:
+                await asyncio.sleep(0)  # thousands of series must not hold up the frames
             key = (series.symbol, series.interval)
             if key not in self.filled:
                 continue
             holes = [hole for hole in series.gaps() if not self.is_absent(key, hole)]
             if holes:
-                self.holes[key] = since.get(key, now_s)
+                holes_since[key] = self.holes.get(key, now_s)
             if (late := self._late(series)) is not None:
                 holes.append(late)
             work += [(-hole[1], series, hole) for hole in holes if self._is_due(key, hole)]
+        self.holes = holes_since
         work.sort(key=lambda item: item[0])
         waiting = deque((series, hole) for _, series, hole in work)
         async with asyncio.TaskGroup() as group:
