@@ -13,7 +13,7 @@ import logging
 import os
 import random as random_module
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import click
@@ -80,11 +80,10 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._frozen = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
-            await self.api(scope, receive, send)
+            return self._live(receive, send)
+        return self.api(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TypeAlias
 
 from server.api.auth import Gate
@@ -14,7 +14,7 @@ from server.api.router import Access, Request, Route, Router, parse_query
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
-from server.api.types import Receive, Response, Scope, Send
+from server.api.types import Message, Receive, Response, Scope, Send
 
 __all__ = ["Api", "create_api"]
 
@@ -30,6 +30,14 @@ _Parsed: TypeAlias = tuple[Route, tuple[str, ...], Mapping[str, str] | ApiError]
 _METHODS = ("GET", "HEAD")
 _ALLOW = [(b"allow", b"GET, HEAD, OPTIONS")]
 _NO_ROUTE = "none"  # label of requests that reached no route
+_NO_BODY: Message = {"type": "http.response.body", "body": b""}
+
+#: Targets whose meaning is kept; when full it begins anew.
+TARGETS_MAX = 1024
+#: Characters of a target that is worth keeping.
+TARGET_LENGTH_MAX = 256
+
+Target: TypeAlias = tuple[bytes, bytes]  # raw path, query
 
 
 def create_api(state: ServerState) -> Api:
@@ -52,6 +60,9 @@ class Api:
         self.routes = self._router.routes
         #: The WebSocket side.
         self.streams = StreamServer(state, self._gate, self._door)
+        self._monotonic = state.clock.monotonic
+        self._known: dict[Target, Request] = {}
+        self._counts: dict[tuple[str, int], int] = {}
         metrics = state.metrics
         self._requests = metrics.counter(
             "http_requests_total", "Requests, by route and status.", ["route", "code"]
@@ -62,32 +73,30 @@ class Api:
         self._failures = metrics.counter("http_failures_total", "Answers 500: our own faults.")
         metrics.before_render(self._collect)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self.streams(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of its own: a request is awaited through each of them.
+        if scope["type"] == "websocket":
+            return self.streams(scope, receive, send)
+        return self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        monotonic = self._state.clock.monotonic
-        started = monotonic()
-        path = scope["raw_path"].decode("latin-1")
+        started = self._monotonic()
         headers = dict(scope["headers"])
+        target = (scope["raw_path"], scope["query_string"])
+        request = self._known.get(target)
         label = _NO_ROUTE
         try:
             self._door.check(scope, headers)
-            found = self._parsed.get((scope["raw_path"], scope["query_string"]))
-            if found is None:
-                found = self._parse(path, scope["query_string"])
-            route, segments, query = found
+            route, segments = (request.route, request.segments) if request else self._find(target)
             label = route.path
             if scope["method"] in _METHODS:
-                await self._door.check_body(headers, receive)
+                if b"content-length" in headers or b"transfer-encoding" in headers:
+                    await self._door.check_body(headers, receive)
                 if route.access is not Access.OPEN:
                     self._gate.check(scope["headers"], scope["client"][0])
-                if isinstance(query, ApiError):
-                    raise query
-                answer = route.handler(Request(path, segments, query, headers))
+                if request is None:
+                    request = self._read(target, route, segments)
+                answer = route.handler(request)
                 response = answer if isinstance(answer, Response) else await answer
                 wanted = headers.get(b"if-none-match")
                 if wanted is not None:
@@ -95,38 +104,31 @@ class Api:
             else:
                 response = self._other_method(scope["method"], headers)
         except ApiError as error:
-            response = problem_response(error, path)
+            response = problem_response(error, target[0].decode("latin-1"))
         except Exception:
-            response = self._failed(path)
-        shown = response.headers
+            response = self._failed(target[0].decode("latin-1"))
         if self._door.cross_origin:
-            shown = [*shown, *self._door.cors(headers)]
-        await send({"type": "http.response.start", "status": response.status, "headers": shown})
-        body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
-        self._requests.inc(label, str(response.status))
-        self._durations.observe(monotonic() - started, label)
+            response = response.with_headers(self._door.cors(headers))
+        await send(response.start)
+        await send(response.end if scope["method"] != "HEAD" else _NO_BODY)
+        counted = (label, response.status)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
+        self._durations.observe(self._monotonic() - started, label)
 
-    def _parse(self, path: str, raw_query: bytes) -> _Parsed:
-        """Route, path parameters and query; of a query that is wrong, the error to raise.
-
-        Clients ask the same few questions all day, so what was read once is kept.
-
-        Raises ApiError: no such path.
-        """
-        found = self._router.find(path)
+    def _find(self, target: Target) -> tuple[Route, tuple[str, ...]]:
+        found = self._router.find(target[0].decode("latin-1"))
         if found is None:
             raise ApiError(404, "unknown_path", "No such path; / names them all.")
-        route, names, segments = found
-        try:
-            parsed: _Parsed = (route, segments, parse_query(raw_query, names))
-        except ApiError as error:
-            return route, segments, error  # told only to those who may ask
-        if len(path) + len(raw_query) <= PARSED_LENGTH_MAX:
-            if len(self._parsed) >= PARSED_MAX:
-                self._parsed.clear()
-            self._parsed[path.encode("latin-1"), raw_query] = parsed
-        return parsed
+        return found
+
+    def _read(self, target: Target, route: Route, segments: tuple[str, ...]) -> Request:
+        """What the target means; kept, since clients ask for the same few again and again."""
+        request = Request(route, segments, parse_query(target[1], route.names))
+        if len(target[0]) + len(target[1]) <= TARGET_LENGTH_MAX:
+            if len(self._known) >= TARGETS_MAX:
+                self._known.clear()
+            self._known[target] = request
+        return request
 
     def _other_method(self, method: str, headers: Mapping[bytes, bytes]) -> Response:
         """OPTIONS, also a browser's preflight, needs no key: browsers send none with it."""
@@ -155,6 +157,9 @@ class Api:
 
     def _collect(self) -> None:
         """Show what others count; called before each scrape."""
+        for (route, status), count in self._counts.items():
+            code = str(status)
+            self._requests.inc(route, code, by=count - self._requests.value(route, code))
         gauge = self._state.metrics.gauge
         for name, text, value in (
             ("http_cache_bytes", "Bytes of cached answers.", self._cache.bytes),

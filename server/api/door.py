@@ -13,6 +13,8 @@ __all__ = ["URL_LENGTH_MAX", "Door"]
 
 #: Characters of path and query together.
 URL_LENGTH_MAX = 8192
+#: Host headers remembered as good; others are looked at each time.
+GOOD_HOSTS_MAX = 64
 
 _HOST = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
@@ -33,6 +35,7 @@ class Door:
 
     def __init__(self, settings: Settings) -> None:
         self._body_max = settings.request_body_max
+        self._good_hosts: set[bytes] = set()
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
         # Without a key, a page of any site could read us through a name of its own that it
         # points at 127.0.0.1 (DNS rebinding): only loopback's names are answered then.
@@ -53,13 +56,20 @@ class Door:
         listed = scope["headers"]
         if len(listed) != len(headers):
             _refuse_duplicates(listed)
-        host = _HOST.fullmatch(headers.get(b"host", b""))
-        if host is None:
-            if scope["http_version"] == "1" and not headers.get(b"host"):
-                return  # HTTP/1.0 has no Host
+        host = headers.get(b"host", b"")
+        if host in self._good_hosts:
+            return
+        if host or scope["http_version"] != "1":  # HTTP/1.0 has no Host
+            self._check_host(host)
+            if len(self._good_hosts) < GOOD_HOSTS_MAX:
+                self._good_hosts.add(host)
+
+    def _check_host(self, host: bytes) -> None:
+        match = _HOST.fullmatch(host)
+        if match is None:
             raise ApiError(400, "bad_host", "The Host header is missing or is no host name.")
         if self._own_names_only:
-            name = host[1].decode().lower().strip("[]")
+            name = match[1].decode().lower().strip("[]")
             if name not in LOOPBACK_HOSTS and not _LOOPBACK.fullmatch(name):
                 raise ApiError(
                     400,

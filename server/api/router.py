@@ -34,21 +34,16 @@ class Parameter(NamedTuple):
 
 
 class Request:
-    """What a handler sees of one request."""
+    """What a target - path and query - means. It says nothing of a client and so may be kept."""
 
-    __slots__ = ("headers", "path", "query", "segments")
+    __slots__ = ("plan", "query", "route", "segments")
 
-    def __init__(
-        self,
-        path: str,
-        segments: tuple[str, ...],
-        query: Mapping[str, str],
-        headers: Mapping[bytes, bytes],
-    ) -> None:
-        self.path = path
+    def __init__(self, route: Route, segments: tuple[str, ...], query: Mapping[str, str]) -> None:
+        self.route = route
         self.segments = segments  # values of the path's parameters, decoded
         self.query = query
-        self.headers = headers
+        #: Whatever the handler worked out from the target and need not work out again.
+        self.plan: Any = None
 
 
 Handler: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
@@ -75,7 +70,6 @@ class Route(NamedTuple):
 class _Entry(NamedTuple):
     route: Route
     pattern: tuple[str | None, ...]  # None where any segment fits
-    names: frozenset[str]
 
 
 class Router:
@@ -91,17 +85,17 @@ class Router:
             first = pattern[0]
             if first is None:
                 raise ValueError(f"route {route.path}: the first segment must be fixed")
-            self._entries.setdefault(first, []).append(_Entry(route, pattern, route.names))
+            self._entries.setdefault(first, []).append(_Entry(route, pattern))
 
-    def find(self, path: str) -> tuple[Route, frozenset[str], tuple[str, ...]] | None:
-        """The route of a raw path, its query names and its path parameters, decoded.
+    def find(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
+        """The route of a raw path, and the values of the path's parameters, decoded.
 
         Raises ApiError: a parameter is not UTF-8, or empty.
         """
         if not path.startswith("/"):  # OPTIONS * and CONNECT have no path
             return None
         parts = path[1:].split("/")
-        for route, pattern, names in self._entries.get(parts[0], ()):
+        for route, pattern in self._entries.get(parts[0], ()):
             if len(pattern) != len(parts):
                 continue
             values = []
@@ -111,7 +105,7 @@ class Router:
                 elif expected != part:
                     break
             else:
-                return route, names, tuple(map(_decode, values))
+                return route, tuple(map(_decode, values))
         return None
 
 

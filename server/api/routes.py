@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +12,14 @@ from klinecore.series import Series
 from server.api.cache import BodyCache
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
-from server.api.parameters import MARKET, SERIES_FILTER, WINDOW, read_interval, read_window
+from server.api.parameters import (
+    MARKET,
+    SERIES_FILTER,
+    WINDOW,
+    Window,
+    read_interval,
+    read_window,
+)
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
 from server.api.state import ServedMarket, ServerState
@@ -41,6 +49,15 @@ STATUS_CHUNK = 64
 _FRESH = (b"cache-control", b"no-cache")  # keep it, but ask each time whether it still holds
 _NEVER = (b"cache-control", b"no-store")
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class _KlinesPlan(NamedTuple):
+    """What a target of ``/klines`` means; good as long as the market is served."""
+
+    served: ServedMarket
+    series: Series
+    window: Window
+    key: tuple[str, str, str, Window]
 
 
 class Routes:
@@ -159,28 +176,29 @@ class Routes:
         return _json(readiness, status=200 if readiness.ready else 503)
 
     def _klines(self, request: Request) -> Response:
-        symbol, interval = request.segments
-        query = request.query
-        served = self._state.served(query.get("market"))
-        market = served.market
-        series = _series(served, symbol, interval)
-        window = read_window(query, market.capacity)
-        limit, forming, start_ms, end_ms = window
-        version = series.sequence if forming else series.revision
-        key = (served.name, series.symbol, interval, window)
+        plan: _KlinesPlan = request.plan or self._plan_klines(request)
+        served, series, window, key = plan
+        version = series.sequence if window.forming else series.revision
         response = self._cache.get(key, version)
         if response is None:
-            body = market.klines_json(
-                symbol, interval, limit, forming=forming, start_ms=start_ms, end_ms=end_ms
-            )
-            etag = b'W/"%x-%x"' % (served.epoch, version)
-            response = Response(body, headers=[(b"etag", etag), _FRESH])
+            response = _klines_response(served, series, window, version)
             self._cache.put(key, version, response)
         if served.warnings:
             return response.with_headers(served.warnings)
-        if served.incomplete and (series.symbol, interval) in served.incomplete:
+        if served.incomplete and (series.symbol, series.interval) in served.incomplete:
             return response.with_headers([(b"x-data-state", b"incomplete")])
         return response
+
+    def _plan_klines(self, request: Request) -> _KlinesPlan:
+        """Everything of the answer that the target alone decides."""
+        symbol, interval = request.segments
+        served = self._state.served(request.query.get("market"))
+        series = _series(served, symbol, interval)
+        window = read_window(request.query, served.market.capacity)
+        key = (served.name, series.symbol, interval, window)
+        plan = _KlinesPlan(served, series, window, key)
+        request.plan = plan
+        return plan
 
     def _ticker(self, request: Request) -> Response:
         served = self._state.served(request.query.get("market"))
@@ -255,6 +273,21 @@ class Routes:
     def _metrics(self, request: Request) -> Response:
         body = self._state.metrics.render()
         return Response(body, content_type=_METRICS_TYPE, headers=[_NEVER])
+
+
+def _klines_response(
+    served: ServedMarket, series: Series, window: Window, version: int
+) -> Response:
+    body = served.market.klines_json(
+        series.symbol,
+        series.interval,
+        window.limit,
+        forming=window.forming,
+        start_ms=window.start_ms,
+        end_ms=window.end_ms,
+    )
+    etag = b'W/"%x-%x"' % (served.epoch, version)
+    return Response(body, headers=[(b"etag", etag), _FRESH])
 
 
 def _series(served: ServedMarket, symbol: str, interval: str) -> Series:

@@ -44,9 +44,9 @@ JSON = b"application/json"
 
 
 class Response:
-    """One answer, ready for ASGI: made once, sent as often as it is asked for."""
+    """One answer, ready for ASGI: its messages are made once and sent as often as asked for."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "end", "headers", "start", "status")
 
     def __init__(
         self,
@@ -57,29 +57,38 @@ class Response:
         headers: Headers | None = None,
     ) -> None:
         """``headers`` come after the content's type and length."""
+        self._make(
+            status,
+            [
+                (b"content-type", content_type),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-content-type-options", b"nosniff"),
+                *(headers or ()),
+            ],
+            body,
+        )
+
+    def _make(self, status: int, headers: Headers, body: bytes) -> None:
         self.status = status
+        self.headers = headers
         self.body = body
-        self.headers: Headers = [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-content-type-options", b"nosniff"),
-            *(headers or ()),
-        ]
+        self.start: Message = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers,
+        }
+        self.end: Message = {"type": "http.response.body", "body": body}
 
     @classmethod
-    def bare(cls, status: int, headers: Headers) -> Response:
-        """An answer without content."""
+    def bare(cls, status: int, headers: Headers, body: bytes = b"") -> Response:
+        """An answer with these headers and no others."""
         response = cls.__new__(cls)
-        response.status = status
-        response.body = b""
-        response.headers = headers
+        response._make(status, headers, body)
         return response
 
     def with_headers(self, headers: Headers) -> Response:
         """The same answer with more headers; the body is shared."""
-        response = Response.bare(self.status, [*self.headers, *headers])
-        response.body = self.body
-        return response
+        return Response.bare(self.status, [*self.headers, *headers], self.body)
 
 
 class KlineRow(msgspec.Struct):
