@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.exchange.faults import RestFault
+
 MINUTE_MS = 60_000
 
 
@@ -82,6 +84,34 @@ def test_k5_closes_missed_while_cut_off_are_fetched_and_the_gap_shows_until_then
             assert world.feed.repaired >= 3
             world.assert_true_and_whole()
             assert set(world.closes().values()) == {1}
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_comes_back_is_looked_after_at_once(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(rate=60.0, intervals=("1m",), sweep_interval_s=3600.0) as world:
+            await world.until_ready()
+            world.exchange.faults.refuse_connects = True
+            world.exchange.streams.cut_all(reset=True)
+            await world.clock.sleep(130.0)
+            world.exchange.faults.refuse_connects = False
+            await world.until_ready()
+            await world.until(lambda: world.feed.repaired >= 3, "without waiting for a sweep")
+            await world.until(lambda: not any(s.gaps() for s in world.market))
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_filled_before_the_exchanges_time_is_known(open_world: Any) -> None:
+    async def scenario() -> None:
+        def fail(exchange: Any) -> None:
+            exchange.faults.rest.extend([RestFault(500)] * 3)
+
+        async with open_world(rate=60.0, prepare=fail) as world:
+            await world.until(lambda: world.feed.phase != "starting")
+            assert not world.exchange.faults.rest
+            await world.until_ready()
 
     asyncio.run(scenario())
 
