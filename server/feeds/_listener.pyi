@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import final
 
 from picows import WSFrame, WSListener, WSTransport
 
@@ -6,6 +7,7 @@ from klinecore.market import Market
 
 __all__ = ["ChangeNotifier", "FeedListener"]
 
+@final
 class ChangeNotifier:
     """Calls ``on_change`` once in the next pass of the event loop, however often it is told."""
 
@@ -15,6 +17,7 @@ class ChangeNotifier:
     def notify(self) -> None:
         """Call within a running event loop."""
 
+@final
 class FeedListener(WSListener):
     """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise."""
 

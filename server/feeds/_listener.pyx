@@ -1,5 +1,6 @@
 """The WebSocket callback: a frame goes to the market where it lies, without a Python object."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from picows.picows cimport WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -12,6 +13,7 @@ import asyncio
 __all__ = ["ChangeNotifier", "FeedListener"]
 
 
+@cython.final
 cdef class ChangeNotifier:
     """Calls ``on_change`` once in the next pass of the event loop, however often it is told.
 
@@ -36,6 +38,7 @@ cdef class ChangeNotifier:
         self._on_change()
 
 
+@cython.final
 cdef class FeedListener(WSListener):
     """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise.
 

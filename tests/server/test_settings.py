@@ -97,11 +97,11 @@ def test_host_others_can_reach_needs_a_key(host: str) -> None:
     assert Settings.load({"KLINE_HOST": host, "API_KEY": "k"}).host == host
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0*'"), min_size=6))
+@given(st.text(min_size=1))
 def test_key_never_shows_itself(key: str) -> None:
-    settings = Settings(api_key=f"secret-{key}")
-    assert key not in repr(settings)
-    assert settings.api_key == f"secret-{key}"
+    settings = Settings(api_key=key)
+    assert repr(settings) == repr(Settings(api_key="another"))
+    assert settings.api_key == key
 
 
 def test_empty_text_of_an_optional_setting_means_not_set() -> None:
