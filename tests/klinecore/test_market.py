@@ -205,6 +205,17 @@ def test_a_symbol_that_only_begins_alike_is_unknown() -> None:
     assert market.counters()["unknown_symbol"] == 5
 
 
+def test_no_beginning_and_no_extension_of_a_thousand_symbols_is_taken_for_one() -> None:
+    symbols = [f"{number:04d}USDT" for number in range(1000)]
+    market = kc.Market(symbols, ["1m"], 1)
+    others = {symbol[:size] for symbol in symbols for size in range(8)}
+    others |= {f"{symbol}{end}" for symbol in symbols for end in ("T", "_260327")}
+    for other in others:
+        market.apply(kline_frame(ROW, other))
+    assert market.counters()["unknown_symbol"] == len(others)
+    assert all(series.sequence == 0 for series in market)
+
+
 def test_a_kline_in_another_time_zone_is_not_stored() -> None:
     market = kc.Market(["BTCUSDT"], ["1d"])
     opens = START_MS - 8 * 3_600_000  # midnight in Shanghai; t and T are sent in UTC

@@ -295,3 +295,29 @@ def test_series_of_one_market_do_not_touch_each_other() -> None:
     assert [len(series) for series in market] == [3, 0, 0, 1]
     assert market["B", "5m"].klines() == [five]
     assert market["A", "1m"].klines() == [row_at(place) for place in (97, 98, 99)]
+
+
+@pytest.mark.parametrize("capacity", [1, 16, 48])  # 16 and 48 leave no padding behind a series
+@pytest.mark.parametrize("early", [0, 1])
+def test_nothing_is_written_beyond_a_series_at_the_end_of_its_room(
+    capacity: int, early: int
+) -> None:
+    """The forming row stands behind the closed ones: the last slot is its, and no neighbour's."""
+    market = kc.Market(["A", "B"], ["1m"], capacity)
+    series, neighbour = market["A", "1m"], market["B", "1m"]
+    for place in range(200):
+        live = row_at(place + early, closed=False)
+        for row in (live, row_at(place)):
+            market.push("A", "1m", row)
+        expected = [row_at(kept) for kept in range(max(place + 1 - capacity, 0), place + 1)]
+        assert series.klines(forming=True) == expected + [live] * early
+        assert neighbour.sequence == 0
+        assert neighbour.klines(forming=True) == []
+
+
+def test_a_first_row_of_whole_numbers_is_not_printed_as_another_series_prints() -> None:
+    market = kc.Market(["A", "B"], ["1m"], 5)
+    market.push("A", "1m", row_at(0))
+    whole = kc.Kline(START_MS, *"12345", START_MS + MINUTE_MS - 1, "6", 7, "8", "9")
+    market.push("B", "1m", whole)
+    assert market["B", "1m"].klines() == [whole]

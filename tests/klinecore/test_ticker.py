@@ -83,6 +83,14 @@ def test_an_older_ticker_is_stale_and_counted() -> None:
     assert market.counters()["ticker_stale"] == 1
 
 
+def test_of_two_tickers_of_one_millisecond_the_later_stays() -> None:
+    market = one_market()
+    market.apply(dump(TICKER))
+    market.apply(dump({**TICKER, "c": "1.00000000"}))
+    assert ticker_of(market)["c"] == "1.00000000"
+    assert market.counters()["ticker_stale"] == 0
+
+
 def test_a_mini_ticker_brings_prices_and_its_change_is_computed() -> None:
     market = one_market()
     market.apply(dump(TICKER))

@@ -137,3 +137,17 @@ def test_floats_of_a_column_are_correctly_rounded(
     assert series.quote_volume[0] == float(text)
     assert series.last is not None
     assert series.last.quote_volume == text
+
+
+@given(odd=st.integers(2**52, 2**53 - 1), exponent=st.integers(-17, -14), offset=st.integers(-1, 2))
+def test_floats_are_right_beside_the_midpoints_between_floats(
+    odd: int, exponent: int, offset: int
+) -> None:
+    """Where all bits a division can give say "exactly in the middle", the remainder decides."""
+    midpoint = (2 * odd + 1) * 10**8 >> -exponent  # 54 bits, times 2**exponent, in 1e-8
+    mantissa = midpoint + offset
+    text = f"{mantissa // 10**8}.{mantissa % 10**8:08d}"
+    market, series = one_series()
+    assert market.push("BTCUSDT", "1m", rows_of("volume", text)) == kc.MergeStatus.APPENDED
+    assert series.volume[0] == float(text)
+    assert series.klines()[0].volume == text
