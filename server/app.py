@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
+import multiprocessing
 import os
 import random as random_module
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -47,7 +50,11 @@ BEAT_S = 1.0
 #: HTTP hardening: granian's own defaults are 417,792 bytes and 30 s.
 HEADER_BYTES_MAX = 16_384
 HEADER_TIMEOUT_MS = 5_000
-#: Seconds the worker has to say goodbye before it is killed.
+#: Seconds clients have to take their goodbye.
+DRAIN_S = 2.0
+_DRAIN_LOOK_S = 0.02
+_PR_SET_PDEATHSIG = 1
+#: Seconds the worker has to end before it is killed.
 SHUTDOWN_S = 10
 
 
@@ -88,6 +95,9 @@ class Server:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.start()
+        # granian cuts open sockets on SIGTERM; clients are told first, then it gets its SIGINT.
+        with contextlib.suppress(ValueError, NotImplementedError):  # not in the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminate)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()
@@ -100,6 +110,21 @@ class Server:
         for name in self._settings.markets:
             self._wait_for(name, "asking the exchange for its symbols")
             self._spawn(self._bring_up(name))
+
+    def _terminate(self) -> None:
+        """The first request to end says goodbye to clients; a second one does not wait for them."""
+        if self.state.draining:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        self.state.draining = True
+        self.api.streams.close_all()
+        deadline = self._clock.monotonic() + DRAIN_S
+        while len(self.api.streams) and self._clock.monotonic() < deadline:
+            await self._clock.sleep(_DRAIN_LOOK_S)
+        os.kill(os.getpid(), signal.SIGINT)
 
     async def stop(self) -> None:
         """Say goodbye to clients, then end feeds and tasks."""
@@ -230,6 +255,7 @@ def create() -> Application:
 
     Raises SettingsError.
     """
+    _leave_terminal()
     settings = Settings.load(os.environ)
     logs.configure(settings.log_level, settings.log_format)
     clock = SystemClock()
@@ -242,6 +268,15 @@ def create() -> Application:
         random=random_module.Random(),
         show_progress=_ProgressBar() if on_terminal else None,
     )
+
+
+def _leave_terminal() -> None:
+    """In the worker: Ctrl-C goes to the parent, which asks us to end; if it dies, so do we."""
+    if multiprocessing.parent_process() is None:
+        return
+    os.setpgid(0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def pace_text(simulated_ms: int, rate: float, clock: Clock) -> str:

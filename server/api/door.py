@@ -79,7 +79,7 @@ class Door:
                 )
 
     async def check_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> None:
-        """Read and forget the body of a request that needs none. Raises ApiError: 413."""
+        """Read and forget the body of a request that needs none. Raises ApiError: 400, 413."""
         length = headers.get(b"content-length", b"0")
         if length == b"0" and b"transfer-encoding" not in headers:
             return
@@ -88,7 +88,7 @@ class Door:
         while more and size <= self._body_max:
             message = await receive()
             if message["type"] != "http.request":
-                return
+                raise ApiError(400, "bad_body", "The body ended before it was whole.")
             more = message.get("more_body", False)
             if b"transfer-encoding" in headers:
                 size += len(message.get("body", b""))

@@ -71,6 +71,11 @@ class Target:
         )  # fmt: skip
         self.market.push("BTCUSDT", "1m", row)
 
+    async def beat(self) -> None:
+        while True:
+            self.state.beat(0.0)
+            await asyncio.sleep(1)
+
     async def publish_tickers(self, rate: float) -> None:
         number = 0
         padding = "x" * self.options.get("ticker_bytes", 0)
@@ -93,7 +98,7 @@ class Target:
         if scope["type"] != "lifespan":
             await self.api(scope, receive, send)
             return
-        tasks = []
+        tasks = [asyncio.create_task(self.beat())]
         if rate := self.options.get("tickers_per_s"):
             tasks.append(asyncio.create_task(self.publish_tickers(rate)))
         if rate := self.options.get("closes_per_s"):
@@ -101,7 +106,6 @@ class Target:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.api.streams.close_all()
         for task in tasks:
             task.cancel()
         await send({"type": "lifespan.shutdown.complete"})

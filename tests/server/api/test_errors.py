@@ -135,6 +135,11 @@ def test_a_large_body_is_413_and_ends_the_connection(make_server: Make) -> None:
     assert chunked.status == 413
 
 
+def test_a_body_that_is_cut_off_is_400(server: Any) -> None:
+    answer = server.get("/health", ("Content-Length", "10"), body=[])
+    assert (answer.status, answer.code) == (400, "bad_body")
+
+
 def test_a_small_body_is_ignored(make_server: Make) -> None:
     server = make_server(request_body_max=100).serve()
     assert server.get("/health", ("Content-Length", "100"), body=[b"x" * 100]).status == 200
