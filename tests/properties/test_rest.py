@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.messages import DuplicateNameError, dump, rest_klines, slow_klines
+from reference.messages import DuplicateNameError, dump, load, rest_klines, slow_klines
+from reference.samples import REST_TICKER
 from reference.strategies import START_MS, klines, plain_kline
 
 import klinecore as kc
@@ -96,3 +97,48 @@ def test_any_rows_in_any_spacing(rows: list[kc.Kline], spaces: bool) -> None:
 @given(body=st.binary(max_size=100))
 def test_random_bytes_are_refused(body: bytes) -> None:
     assert_agrees(body)
+
+
+#: Letters of the stream for the names of the answer, in their order.
+LETTERS = dict(zip(REST_TICKER, "spPwxcQbBaAohlvqOCFLn", strict=True))
+
+
+def assert_ticker_agrees(body: bytes) -> None:
+    """Refused with nothing stored, or stored as json.loads reads it."""
+    market = kc.Market(["BTCUSDT"], ["1m"], 1)
+    try:
+        stored = market.apply_tickers(body)
+    except kc.ParseError:
+        stored = 0
+    ticker = market.ticker("BTCUSDT")
+    assert (ticker is not None) == bool(stored)
+    if ticker is None:
+        return
+    try:
+        answer = load(body)
+    except DuplicateNameError:
+        return
+    fields = answer if isinstance(answer, dict) else answer[0]
+    expected = {LETTERS[name]: fields[name] for name in fields if name in LETTERS}
+    assert ticker == {**expected, "E": fields["closeTime"]}
+    json_body = market.ticker_json("BTCUSDT")
+    assert json_body is not None
+    assert load(json_body)["c"] == fields["lastPrice"]
+
+
+def test_every_cut_and_every_single_byte_mutation_of_a_ticker() -> None:
+    body = dump([REST_TICKER])
+    assert_ticker_agrees(body)
+    for place in range(len(body)):
+        assert_ticker_agrees(body[:place])
+        assert_ticker_agrees(body[:place] + body[place + 1 :])
+        for byte in b'\x00 \xff"\\[]{},.:-0eEntf':
+            assert_ticker_agrees(body[:place] + bytes([byte]) + body[place + 1 :])
+
+
+@given(
+    value=st.one_of(st.none(), st.booleans(), st.integers(), st.floats(0, 1e9), st.text("0.-x")),
+    name=st.sampled_from(list(REST_TICKER)),
+)
+def test_an_odd_field_of_a_ticker_is_refused_or_kept_as_it_is(value: Any, name: str) -> None:
+    assert_ticker_agrees(dump({**REST_TICKER, name: value}))

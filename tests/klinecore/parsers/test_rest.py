@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from reference.messages import dump, kline_frame, rest_klines, rest_tuple
+from reference.samples import REST_TICKER
 from reference.strategies import START_MS, plain_kline
 
 import klinecore as kc
@@ -15,29 +16,6 @@ MINUTE_MS = 60_000
 ROWS = [plain_kline(START_MS + place * MINUTE_MS) for place in range(4)]
 BODY = rest_klines(ROWS)
 
-TICKER_24H: dict[str, Any] = {
-    "symbol": "BTCUSDT",
-    "priceChange": "-94.99999800",
-    "priceChangePercent": "-95.960",
-    "weightedAvgPrice": "0.29628482",
-    "prevClosePrice": "0.10002000",
-    "lastPrice": "4.00000200",
-    "lastQty": "200.00000000",
-    "bidPrice": "4.00000000",
-    "bidQty": "100.00000000",
-    "askPrice": "4.00000200",
-    "askQty": "100.00000000",
-    "openPrice": "99.00000000",
-    "highPrice": "100.00000000",
-    "lowPrice": "0.10000000",
-    "volume": "8913.30000000",
-    "quoteVolume": "15.30000000",
-    "openTime": START_MS - 86_400_000,
-    "closeTime": START_MS,
-    "firstId": 28385,
-    "lastId": 28460,
-    "count": 76,
-}
 #: USD-M lacks these.
 SPOT_ONLY = ("prevClosePrice", "bidPrice", "bidQty", "askPrice", "askQty")
 
@@ -190,7 +168,7 @@ def test_a_body_that_is_no_bytes_is_a_type_error(body: Any) -> None:
 
 def test_a_full_ticker_is_stored_under_the_streams_letters() -> None:
     market, _ = one_market()
-    assert market.apply_tickers(dump(TICKER_24H)) == 1
+    assert market.apply_tickers(dump(REST_TICKER)) == 1
     assert market.ticker("BTCUSDT") == {
         "s": "BTCUSDT",
         "E": START_MS,
@@ -219,8 +197,8 @@ def test_a_full_ticker_is_stored_under_the_streams_letters() -> None:
 
 def test_an_array_is_stored_and_strangers_in_it_are_counted() -> None:
     market, _ = one_market()
-    um = {name: value for name, value in TICKER_24H.items() if name not in SPOT_ONLY}
-    body = dump([TICKER_24H, {**um, "symbol": "ETHUSDT"}, {**um, "symbol": "XRPUSDT"}])
+    um = {name: value for name, value in REST_TICKER.items() if name not in SPOT_ONLY}
+    body = dump([REST_TICKER, {**um, "symbol": "ETHUSDT"}, {**um, "symbol": "XRPUSDT"}])
     assert market.apply_tickers(body) == 2
     assert market.counters()["unknown_symbol"] == 1
     ticker = market.ticker("ETHUSDT")
@@ -231,8 +209,8 @@ def test_an_array_is_stored_and_strangers_in_it_are_counted() -> None:
 
 def test_an_older_answer_does_not_replace_a_newer_ticker() -> None:
     market, _ = one_market()
-    market.apply_tickers(dump(TICKER_24H))
-    older = {**TICKER_24H, "closeTime": START_MS - 1, "lastPrice": "1.00000000"}
+    market.apply_tickers(dump(REST_TICKER))
+    older = {**REST_TICKER, "closeTime": START_MS - 1, "lastPrice": "1.00000000"}
     assert market.apply_tickers(dump(older)) == 0
     assert market.counters()["ticker_stale"] == 1
     ticker = market.ticker("BTCUSDT")
@@ -247,15 +225,18 @@ def test_an_older_answer_does_not_replace_a_newer_ticker() -> None:
         b"null",
         b"{}",
         b"[1]",
+        b'[{"x":1}]',
+        b'[{"x":1,"\\u0079":2}]',
+        b'[{"lastPrice":"\\x"}]',
         b'{"code":-1003,"msg":"Too much request weight used"}',
-        dump({name: value for name, value in TICKER_24H.items() if name != "lastPrice"}),
-        dump({**TICKER_24H, "lastPrice": 4.0}),
-        dump({**TICKER_24H, "lastPrice": "NaN"}),
-        dump({**TICKER_24H, "count": "76"}),
-        dump([TICKER_24H])[:-1],
-        dump([TICKER_24H, {}]),
+        dump({name: value for name, value in REST_TICKER.items() if name != "lastPrice"}),
+        dump({**REST_TICKER, "lastPrice": 4.0}),
+        dump({**REST_TICKER, "lastPrice": "NaN"}),
+        dump({**REST_TICKER, "count": "76"}),
+        dump([REST_TICKER])[:-1],
+        dump([REST_TICKER, {}]),
         # MINI: no change, no quantities.
-        dump({name: TICKER_24H[name] for name in ("symbol", "openPrice", "lastPrice", "volume")}),
+        dump({name: REST_TICKER[name] for name in ("symbol", "openPrice", "lastPrice", "volume")}),
     ],
 )
 def test_what_is_no_full_ticker_is_a_parse_error_and_stores_nothing(body: bytes) -> None:

@@ -79,6 +79,31 @@ BOOK_TICKER_UM: dict[str, Any] = {
 }
 SHUTDOWN: dict[str, Any] = {"e": "serverShutdown", "E": 1769904000000}
 
+#: One FULL element of a REST ``ticker/24hr`` answer, spot.
+REST_TICKER: dict[str, Any] = {
+    "symbol": "BTCUSDT",
+    "priceChange": "-94.99999800",
+    "priceChangePercent": "-95.960",
+    "weightedAvgPrice": "0.29628482",
+    "prevClosePrice": "0.10002000",
+    "lastPrice": "4.00000200",
+    "lastQty": "200.00000000",
+    "bidPrice": "4.00000000",
+    "bidQty": "100.00000000",
+    "askPrice": "4.00000200",
+    "askQty": "100.00000000",
+    "openPrice": "99.00000000",
+    "highPrice": "100.00000000",
+    "lowPrice": "0.10000000",
+    "volume": "8913.30000000",
+    "quoteVolume": "15.30000000",
+    "openTime": START_MS - 86_400_000,
+    "closeTime": START_MS,
+    "firstId": 28385,
+    "lastId": 28460,
+    "count": 76,
+}
+
 #: Name, kind, stream name, message.
 MESSAGES: list[tuple[str, str, str, Any]] = [
     ("kline", "KLINE", "btcusdt@kline_1m", KLINE),
