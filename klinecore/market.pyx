@@ -341,13 +341,13 @@ cdef class Market:
                 PyBytes_AS_STRING(text), PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text),
                 column >= VOLUME, &number, &status
             )
-            if status == NUMBER_UNREPRESENTABLE:
-                self._unrepresentable += 1
-                return UNREPRESENTABLE_ROW
             if after != PyBytes_AS_STRING(text) + PyBytes_GET_SIZE(text):
                 raise ValueError(
                     f"expected a plain decimal like '12.340', received {texts[column]!r}"
                 )
+            if status == NUMBER_UNREPRESENTABLE:
+                self._unrepresentable += 1
+                return UNREPRESENTABLE_ROW
             parsed.value[column] = number.value
             parsed.residual[column] = number.residual
             parsed.format[column] = number.format

@@ -44,6 +44,7 @@ cdef extern from *:
         return bits;
     }
     #define kc_likely(x) __builtin_expect(!!(x), 1)
+    #define kc_unlikely(x) __builtin_expect(!!(x), 0)
     """
     ctypedef unsigned long long u128 "kc_u128"
     ctypedef long long i128 "kc_i128"
@@ -53,6 +54,7 @@ cdef extern from *:
     int bit_count "kc_bits"(u128 x) noexcept nogil
     uint64_t double_bits "kc_double_bits"(double x) noexcept nogil
     bint likely "kc_likely"(bint x) noexcept nogil
+    bint unlikely "kc_unlikely"(bint x) noexcept nogil
 
 cdef enum:
     NUMBER_OK = 0
@@ -158,7 +160,10 @@ cdef inline int number_make(
 cdef inline const char* number_read(
     const char* p, const char* end, bint keep_residual, Number* out, int* status
 ) noexcept nogil:
-    """Read a plain decimal at ``p``; returns the byte after it, or NULL with ``status`` set."""
+    """Read a plain decimal at ``p``; returns the byte after it, NULL if there is none.
+
+    ``status`` tells a decimal that cannot be kept from one that was.
+    """
     cdef const char* start = p
     cdef const char* point = NULL
     cdef uint64_t mantissa = 0
@@ -195,12 +200,12 @@ cdef inline const char* number_read(
         # More than 19 digits overflowed 64 bits above: leading zeros do not count, read again.
         if digits > DIGITS_MAX:
             status[0] = NUMBER_UNREPRESENTABLE
-            return NULL
+            return p
         for digit in range(<unsigned int>(p - start)):
             if start[digit] != c'.':
                 wide = wide * 10 + <unsigned int>(start[digit] - c'0')
         status[0] = number_wide(wide, decimals, keep_residual, out)
-    return p if status[0] == NUMBER_OK else NULL
+    return p
 
 
 # Printing goes backwards, as digits come out of a division: each function writes so that the

@@ -247,7 +247,14 @@ cdef class Series:
         cdef SeriesHeader* header = self.memory.header
         cdef uint32_t slot
         cdef int64_t expected
+        cdef uint32_t last = header.start + header.count + header.has_forming
         missing = []
+        if last <= header.start + 1 or (
+            self.memory.interval_ms
+            and self.memory.open_time_ms[last - 1] - self.memory.open_time_ms[header.start]
+            == self.memory.interval_ms * <int64_t>(last - 1 - header.start)
+        ):
+            return missing      # as many rows as intervals: none is missing
         for slot in range(header.start + 1, header.start + header.count + header.has_forming):
             expected = series_close_time(&self.memory, self.memory.open_time_ms[slot - 1]) + 1
             if self.memory.open_time_ms[slot] > expected:

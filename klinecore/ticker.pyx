@@ -58,24 +58,26 @@ cdef void _derive_change(TickerRecord* record) noexcept nogil:
     """p and P from open and close; in percent with three decimals, as the exchange prints it."""
     cdef TickerText* opened = &record.texts[text_place(c'o')]
     cdef TickerText* closed = &record.texts[text_place(c'c')]
-    cdef TickerText* text
     cdef Number first, last
     cdef int status = NUMBER_OK
-    cdef int decimals
-    if number_read(opened.text, opened.text + opened.size, True, &first, &status) == NULL:
+    number_read(opened.text, opened.text + opened.size, True, &first, &status)
+    if status == NUMBER_OK:
+        number_read(closed.text, closed.text + closed.size, True, &last, &status)
+    record.seen &= ~(1ULL << _bit(c'P') | 1ULL << _bit(c'p'))
+    record.texts[text_place(c'P')].size = record.texts[text_place(c'p')].size = 0
+    if status != NUMBER_OK or first.value <= 0:
         return
-    if number_read(closed.text, closed.text + closed.size, True, &last, &status) == NULL:
-        return
-    if first.value <= 0:
-        return
-    text = &record.texts[text_place(c'P')]
-    text.size = <unsigned char>snprintf(
-        text.text, 31, b"%.3f", (last.value - first.value) / first.value * 100.0
-    )
-    decimals = (last.format & 15) + (last.format >> 4)
-    text = &record.texts[text_place(c'p')]
-    text.size = <unsigned char>snprintf(text.text, 31, b"%.*f", decimals, last.value - first.value)
-    record.seen |= 1ULL << _bit(c'P') | 1ULL << _bit(c'p')
+    _print(record, c'P', 3, (last.value - first.value) / first.value * 100.0)
+    _print(record, c'p', (last.format & 15) + (last.format >> 4), last.value - first.value)
+
+
+cdef void _print(TickerRecord* record, char letter, int decimals, double value) noexcept nogil:
+    """Store a computed number, unless it is longer than a field."""
+    cdef TickerText* text = &record.texts[text_place(letter)]
+    cdef int size = snprintf(text.text, TICKER_TEXT_MAX, b"%.*f", decimals, value)
+    if 0 < size < TICKER_TEXT_MAX:
+        text.size = <unsigned char>size
+        record.seen |= 1ULL << _bit(letter)
 
 
 cdef TickerStatus ticker_merge(

@@ -80,17 +80,18 @@ cdef inline int hex4(const char* p, const char* end) noexcept nogil:
 cdef inline const char* read_string(const char* p, const char* end, Slice* out) noexcept nogil:
     """Read a string whose opening quote is behind us; ``out`` is its raw text."""
     cdef unsigned char c, high = 0
+    cdef uint32_t kind = SLICE_STRING
     out.data = p
-    out.kind = SLICE_STRING
     while p < end:
         c = <unsigned char>p[0]
         if c == c'"':
             out.size = <uint32_t>(p - out.data)
+            out.kind = kind
             if high >= 0x80 and not valid_utf8(out.data, out.size):
                 return NULL
             return p + 1
         if c == c'\\':
-            out.kind = SLICE_ESCAPED
+            kind = SLICE_ESCAPED
             p += 1
             if p >= end:
                 return NULL

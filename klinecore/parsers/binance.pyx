@@ -13,7 +13,8 @@ from klinecore.kline cimport (
     TAKER_BUY_QUOTE, VOLUME, KlineRow, Slice,
 )
 from klinecore.number cimport (
-    NUMBER_OK, NUMBER_TEXT_MAX, NUMBER_UNREPRESENTABLE, Number, likely, number_read, write_number,
+    NUMBER_OK, NUMBER_TEXT_MAX, NUMBER_UNREPRESENTABLE, Number, likely, number_read, unlikely,
+    write_number,
 )
 from klinecore.parsers._json cimport (
     DEPTH_MAX, KEY_LONG, SLICE_ESCAPED, SLICE_INTEGER, SLICE_LITERAL, SLICE_STRING, is_digit,
@@ -53,7 +54,7 @@ cdef enum:
 cdef const char* read_decimal(
     const char* p, const char* end, KlineRow* row, int column, int* status
 ) noexcept nogil:
-    """Read a quoted decimal into a column; ``status`` tells a too long number from a bad one."""
+    """Read a quoted decimal into a column; a too long one is stepped over, ``status`` tells."""
     cdef Number number
     cdef Slice text
     cdef char[NUMBER_TEXT_MAX] plain
@@ -62,26 +63,24 @@ cdef const char* read_decimal(
     if p >= end or p[0] != c'"':
         return NULL
     after = number_read(p + 1, end, column >= VOLUME, &number, status)
-    if likely(after != NULL and after < end and after[0] == c'"'):
-        row.value[column] = number.value
-        row.residual[column] = number.residual
-        row.format[column] = number.format
-        return after + 1
-    p = read_string(p + 1, end, &text)
-    if p == NULL:
-        return NULL
-    if text.kind == SLICE_ESCAPED:
+    if unlikely(after == NULL or after >= end or after[0] != c'"'):
+        p = read_string(p + 1, end, &text)
+        if p == NULL or text.kind != SLICE_ESCAPED:
+            return NULL
         size = unescape(&text, plain, NUMBER_TEXT_MAX)
         if size < 0:
             return NULL
+        status[0] = NUMBER_OK
         after = number_read(plain, plain + size, column >= VOLUME, &number, status)
         if after != plain + size:
-            return p if status[0] == NUMBER_UNREPRESENTABLE else NULL
+            return NULL
+    else:
+        p = after + 1
+    if likely(status[0] == NUMBER_OK):
         row.value[column] = number.value
         row.residual[column] = number.residual
         row.format[column] = number.format
-        return p
-    return p if status[0] == NUMBER_UNREPRESENTABLE else NULL
+    return p
 
 
 cdef inline int decimal_column(int key) noexcept nogil:
@@ -148,13 +147,17 @@ cdef const char* read_kline(
             seen |= SEEN_x
         elif key == c'i':
             p = read_value(p, end, &text, DEPTH_MAX)
+            if p == NULL:
+                return NULL
             settle(frame, &text)
-            if p == NULL or text.kind != SLICE_STRING:
+            if text.kind != SLICE_STRING:
                 return NULL
             frame.interval = interval_index(text.data, text.size)
             seen |= SEEN_i
         elif key == c's':
             p = read_value(p, end, symbol, DEPTH_MAX)
+            if p == NULL:
+                return NULL
             settle(frame, symbol)
         else:
             p = read_value(p, end, &text, 2)
@@ -286,6 +289,8 @@ cdef const char* read_object(
                 p = read_value(p, end, &text, 1)
             else:
                 p = read_value(p, end, &frame.fields[index], 1)
+                if p == NULL:
+                    return NULL
                 settle(frame, &frame.fields[index])
                 frame.seen |= 1ULL << index
         if p == NULL:

@@ -137,8 +137,10 @@ cdef int next_rest_ticker(const char** cursor, const char* end, Frame* frame) no
         p = read_value(p, end, &text, 2)
         if p == NULL:
             return -1
-        settle(frame, &name)
-        letter = rest_ticker_letter(&name) if key == KEY_LONG else 0
+        letter = 0
+        if key == KEY_LONG:
+            settle(frame, &name)
+            letter = rest_ticker_letter(&name)
         if letter:
             settle(frame, &text)
             frame.fields[letter_index(<char>letter)] = text
