@@ -74,18 +74,18 @@ class ServerClient:
         raise ServerError("the server ended before it was ready")
 
     def wait_settled(self, timeout_s: float, failed: Callable[[], bool]) -> int:
-        """Return when no series gains rows any more: klines closed so far, over all series."""
+        """Return when every window is whole and none gains rows: klines closed, over all series.
+
+        Raises ServerError: the server ended, or this never came about.
+        """
         deadline = self._clock.monotonic() + timeout_s
         count, since = -1, 0.0
         while not failed() and self._clock.monotonic() < deadline:
             status = self.json("/v1/status")
             now = self._clock.monotonic()
-            closed = sum(
-                series["closed_count"]
-                for market in status["markets"].values()
-                for series in market["series"]
-            )
-            if closed != count:
+            rows = [row for market in status["markets"].values() for row in market["series"]]
+            closed = sum(row["closed_count"] for row in rows)
+            if closed != count or not all(row["feed"]["ready"] for row in rows):
                 count, since = closed, now
             elif now - since >= _SETTLED_S:
                 return count

@@ -100,9 +100,13 @@ async def _serve(source: Source, port: int, speed: float) -> None:
 
 
 def _start_of(source: Source, end_ms: int) -> int:
-    """Where a recording begins to play, on a full hour if it is long enough."""
+    """Where a recording begins to play: in the middle of a minute.
+
+    At its very end the last close would be too fresh for REST to be trusted with it, and published
+    already.
+    """
     start_ms = source.first_ms + min((end_ms - source.first_ms) // 3, _HISTORY_MS_MAX)
-    return max(start_ms // _HOUR_MS * _HOUR_MS, source.first_ms + MINUTE_MS)
+    return max(start_ms, source.first_ms + MINUTE_MS) // MINUTE_MS * MINUTE_MS + MINUTE_MS // 2
 
 
 def _say(message: Announcement | dict[str, bool]) -> None:
