@@ -245,14 +245,16 @@ cdef class Market:
         PyBuffer_Release(&data)
         return FRAME_KIND[kind]
 
-    def apply_klines(self, symbol, interval, body, *, int64_t closed_before_ms, bint notify=True):
+    def apply_klines(
+        self, symbol, interval, const unsigned char[::1] body not None, *,
+        int64_t closed_before_ms, bint notify=True
+    ):
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
         closed; a later one is forming. ``notify=False`` emits no events (history).
 
         Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
         UnknownSeriesError: this market does not hold the series.
         """
-        cdef const unsigned char[::1] data = body
         cdef int index = self._series_of(symbol, interval)
         cdef const char* end = NULL
         cdef const char* start = NULL
@@ -261,11 +263,11 @@ cdef class Market:
         cdef MergeStatus merged
         cdef int64_t first = 0
         cdef int status, rows = 0, changed = 0, refused = 0
-        if data.shape[0]:
-            end = <const char*>&data[0] + data.shape[0]
-            start = open_array(<const char*>&data[0], end)
+        if body.shape[0]:
+            end = <const char*>&body[0] + body.shape[0]
+            start = open_array(<const char*>&body[0], end)
         if start == NULL:
-            raise ParseError(f"expected a JSON array of klines, received {bytes(data[:60])!r}")
+            raise ParseError(f"expected a JSON array of klines, received {bytes(body[:60])!r}")
         p = start
         while True:         # check the whole body before the first row is stored
             status = next_kline(&p, end, &row)
@@ -292,19 +294,18 @@ cdef class Market:
                 changed += 1
         return RowCounts(rows, changed, refused, first, row.open_time_ms if rows else 0)
 
-    def apply_tickers(self, body):
+    def apply_tickers(self, const unsigned char[::1] body not None):
         """Merge a REST ``ticker/24hr`` answer, FULL form, object or array; returns tickers stored.
 
         Raises ParseError: no such answer; tickers before the fault are not stored either.
         """
-        cdef const unsigned char[::1] data = body
         cdef bytes array
         cdef const char* start
         cdef const char* end
         cdef const char* p
         cdef Frame frame
         cdef int status, seen = 0, stored = 0
-        array = bytes(data).strip()
+        array = bytes(body).strip()
         if array.startswith(b"{"):
             array = b"[" + array + b"]"
         end = PyBytes_AS_STRING(array) + PyBytes_GET_SIZE(array)

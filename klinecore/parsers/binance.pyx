@@ -373,17 +373,19 @@ cdef FrameKind check_ticker(Frame* frame, FrameKind kind) noexcept nogil:
     cdef const char* texts = b"pPwcQohlvq"
     cdef const char* optional = b""
     cdef const char* integers = b"EOCFLn"
+    cdef const char* optional_integers = b""
     if kind == TICKER:
         optional = b"xbBaA"         # USD-M leaves these out
     elif kind == MINI_TICKER:
         texts, integers = b"cohlvq", b"E"
     else:
-        texts, integers = b"bBaA", b"u"
+        texts, integers, optional_integers = b"bBaA", b"u", b"E"   # spot has no event time
     if not (
         has_letters(frame, b"s") and has_letters(frame, texts) and has_letters(frame, integers)
         and _check_letters(frame, texts, True, &kept)
         and _check_letters(frame, optional, True, &kept)
         and _check_letters(frame, integers, False, &kept)
+        and _check_letters(frame, optional_integers, False, &kept)
     ):
         return MALFORMED
     frame.seen &= kept
@@ -569,13 +571,12 @@ cdef dict _fields(const Frame* frame):
     return fields
 
 
-def parse_frame(frame):
+def parse_frame(const unsigned char[::1] frame not None):
     """Parse one combined or raw stream message; never raises on bad bytes, see ``kind``."""
-    cdef const unsigned char[::1] data = frame
     cdef Frame parsed
     cdef FrameKind kind = MALFORMED
-    if data.shape[0]:
-        kind = parse_message(<const char*>&data[0], data.shape[0], &parsed)
+    if frame.shape[0]:
+        kind = parse_message(<const char*>&frame[0], frame.shape[0], &parsed)
     if kind == KLINE:
         interval = INTERVALS[parsed.interval] if parsed.interval >= 0 else None
         return ParsedFrame(

@@ -156,21 +156,20 @@ cdef int next_rest_ticker(const char** cursor, const char* end, Frame* frame) no
     return 1 if frame.kind == TICKER and take_symbol(frame) else -1
 
 
-def parse_klines(body):
+def parse_klines(const unsigned char[::1] body not None):
     """Parse a REST klines answer (array of 12-tuples); ``closed`` is True in every row.
 
     Raises ParseError: not such an array, or a number that cannot be kept exactly.
     """
-    cdef const unsigned char[::1] data = body
     cdef const char* p = NULL
     cdef const char* end = NULL
     cdef KlineRow row
     cdef int status
-    if data.shape[0]:
-        end = <const char*>&data[0] + data.shape[0]
-        p = open_array(<const char*>&data[0], end)
+    if body.shape[0]:
+        end = <const char*>&body[0] + body.shape[0]
+        p = open_array(<const char*>&body[0], end)
     if p == NULL:
-        raise ParseError(f"expected a JSON array of klines, received {bytes(body)[:60]!r}")
+        raise ParseError(f"expected a JSON array of klines, received {bytes(body[:60])!r}")
     rows = []
     while True:
         status = next_kline(&p, end, &row)

@@ -89,6 +89,7 @@ def _place(text: bytes, byte: int) -> str:
 
 
 def reply(result: object, request_id: RequestId) -> bytes:
+    """The answer to a request that was carried out."""
     return msgspec.json.encode({"result": result, "id": request_id})
 
 

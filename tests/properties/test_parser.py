@@ -312,6 +312,7 @@ def test_several_edits_are_read_as_the_slow_parse_reads_them(
 @example(b"[" * 5000)
 @example(b'{"a":' * 5000)
 @example(b"null")
+@example(b'{"code":0,"msg":""}')
 @example(b"{}{}")
 @example(b"{} \n")
 @example(b'{"e":"kline","E":1e999}')
@@ -319,7 +320,13 @@ def test_random_bytes_never_change_a_market(data: bytes) -> None:
     market = kc.Market(["BTCUSDT"], ["1m"])
     kind = market.apply(data)
     assert kind == kc.parse_frame(data).kind
-    assert kind in (kc.FrameKind.MALFORMED, kc.FrameKind.OTHER, kc.FrameKind.TICKER_ARRAY)
+    assert kind in (
+        kc.FrameKind.MALFORMED,
+        kc.FrameKind.OTHER,
+        kc.FrameKind.TICKER_ARRAY,
+        kc.FrameKind.REPLY,
+        kc.FrameKind.ERROR_REPLY,
+    )
     for read in (kc.parse_klines, market.apply_tickers):
         try:
             read(data)
