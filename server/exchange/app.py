@@ -137,11 +137,9 @@ class Exchange:
     # --- requests ------------------------------------------------------------------------------
 
     def _open_door(self) -> Door:
-        door = Door(self._answer, self._upgrade, self._doors)
-        if len(self._doors) >= _DOORS_MAX:
-            self._own_counters["doors_refused"] += 1
-            asyncio.get_running_loop().call_soon(door.close)
-        return door
+        welcome = len(self._doors) < _DOORS_MAX
+        self._own_counters["doors_refused"] += not welcome
+        return Door(self._answer, self._upgrade, self._doors, welcome=welcome)
 
     def _upgrade(self, target: str, address: str) -> Connection | HttpAnswer:
         if len(target) > _TARGET_SIZE_MAX:

@@ -51,10 +51,13 @@ Upgrader = Callable[[str, str], WSListener | HttpAnswer]
 class Door(asyncio.Protocol):
     """One accepted connection until it is closed or has become a WebSocket."""
 
-    def __init__(self, answer: Answerer, upgrade: Upgrader, doors: set[Door]) -> None:
+    def __init__(
+        self, answer: Answerer, upgrade: Upgrader, doors: set[Door], *, welcome: bool = True
+    ) -> None:
         self._answer = answer
         self._upgrade = upgrade
         self._doors = doors
+        self._welcome = welcome  # otherwise the connection is ended as soon as it is made
         self._buffer = b""
         self._busy = False
         self._address = ""
@@ -63,6 +66,9 @@ class Door(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if not self._welcome:
+            self.close()
+            return
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if peer else ""
         self._doors.add(self)

@@ -176,7 +176,7 @@ class Connection(WSListener):
             self._streams.unsubscribe(name, self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self._streams.faults.half_open:
+        if self._streams.faults.half_open or transport.is_close_frame_sent:
             return
         if frame.msg_type == WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code())

@@ -32,6 +32,10 @@ class Talk:
         """A WebSocket to ``path``, as a context manager."""
         return connect(self.exchange.ws_url + path, compression=None, proxy=None, **options)
 
+    def raw(self, path: str) -> Any:
+        """A ``RawSocket`` to ``path``, as a context manager."""
+        return raw_socket(self.exchange.port, path)
+
     async def get(self, target: str, **options: Any) -> tuple[int, dict[str, str], bytes]:
         """One GET on a connection of its own: status, lower-case headers, body."""
         return await asyncio.to_thread(get, self.exchange.port, target, **options)
@@ -54,6 +58,42 @@ class Talk:
         """Send a control message and return the next message."""
         await client.send(message if isinstance(message, str) else json.dumps(message))
         return json.loads(await asyncio.wait_for(client.recv(), 5))
+
+
+class RawSocket:
+    """A WebSocket client that says and hears what it is told to, and nothing of itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, *frames: tuple[int, bytes]) -> None:
+        """Frames of (opcode, payload under 126 bytes), in one write. A mask of zeros is a mask."""
+        self.writer.write(
+            b"".join(
+                bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
+                for opcode, payload in frames
+            )
+        )
+
+    async def to_the_end(self) -> bytes:
+        """All bytes until the server ends the connection."""
+        return await asyncio.wait_for(self.reader.read(), 5)
+
+
+@asynccontextmanager
+async def raw_socket(port: int, path: str) -> AsyncIterator[RawSocket]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    try:
+        yield RawSocket(reader, writer)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def get(
