@@ -317,7 +317,7 @@ def run(settings: Settings) -> None:
         ),
         runtime_mode=RuntimeModes.st,
         loop=Loops.uvloop,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         log_access=False,
         workers_kill_timeout=SHUTDOWN_S,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from klinecore.interval import next_open_ms
+from klinecore.interval import INTERVAL_MS
 from klinecore.market import Market
 from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
@@ -20,6 +20,8 @@ __all__ = ["STALE_SHARE_MAX", "FeedView", "ServedMarket", "ServerState"]
 #: Share of series whose next close may be overdue before the data counts as wrong. A halted symbol
 #: gets no klines for hours; it must not take hundreds of live ones out of service.
 STALE_SHARE_MAX = 0.01
+
+_MONTH_MS = 31 * 86_400_000  # the longest a ``1M`` kline lasts
 
 
 class FeedView(Protocol):
@@ -51,6 +53,10 @@ class ServedMarket:
         #: Series whose window is not whole yet; empty in normal operation.
         self.incomplete: frozenset[tuple[str, str]] = frozenset()
         self.reasons: list[str] = []
+        self._series = [
+            (series, series.symbol, series.interval, INTERVAL_MS[series.interval] or _MONTH_MS)
+            for series in market
+        ]
         self.readiness = MarketReadiness(
             "starting", False, None, True, 0, 0, 0, 0, [], SeriesCounts(total=0)
         )
@@ -87,21 +93,21 @@ class ServedMarket:
         )
 
     def _count(self, deadline_ms: int) -> SeriesCounts:
+        """``deadline_ms``: a close that was due before and is not here makes its series stale."""
         incomplete = []
-        counts = SeriesCounts()
-        for series in self.market:
-            counts.total += 1
-            symbol, interval = series.symbol, series.interval
-            if not self.feed.series_state(symbol, interval).ready:
+        empty = stale = 0
+        state_of = self.feed.series_state
+        for series, symbol, interval, length_ms in self._series:
+            if not state_of(symbol, interval).ready:
                 incomplete.append((symbol, interval))
             last_ms = series.last_close_ms
             if not last_ms:
-                counts.empty += 1
-            elif next_open_ms(interval, last_ms + 1) <= deadline_ms:
-                counts.stale += 1
-        counts.complete = counts.total - len(incomplete)
+                empty += 1
+            elif last_ms + length_ms < deadline_ms:
+                stale += 1
         self.incomplete = frozenset(incomplete)
-        return counts
+        total = len(self._series)
+        return SeriesCounts(total, total - len(incomplete), stale, empty)
 
 
 class ServerState:
