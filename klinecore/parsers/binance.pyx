@@ -373,21 +373,21 @@ cdef FrameKind check_ticker(Frame* frame, FrameKind kind) noexcept nogil:
     cdef const char* texts = b"pPwcQohlvq"
     cdef const char* optional = b""
     cdef const char* integers = b"EOCFLn"
-    cdef const char* optional_integers = b""
     if kind == TICKER:
         optional = b"xbBaA"         # USD-M leaves these out
     elif kind == MINI_TICKER:
         texts, integers = b"cohlvq", b"E"
     else:
-        texts, integers, optional_integers = b"bBaA", b"u", b"E"   # spot has no event time
+        texts, integers = b"bBaA", b"u"
     if not (
         has_letters(frame, b"s") and has_letters(frame, texts) and has_letters(frame, integers)
         and _check_letters(frame, texts, True, &kept)
         and _check_letters(frame, optional, True, &kept)
         and _check_letters(frame, integers, False, &kept)
-        and _check_letters(frame, optional_integers, False, &kept)
     ):
         return MALFORMED
+    if kind == BOOK_TICKER:     # spot has no event time, so none is needed
+        _check_letters(frame, b"E", False, &kept)
     frame.seen &= kept
     return kind
 
