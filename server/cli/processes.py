@@ -73,6 +73,7 @@ class Child:
         """``talks``: its standard output is JSON lines for ``read``, its input takes ``write``."""
         self.arguments = arguments
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES_MAX)
+        self._silent = False  # it closed its output: it ended, or is about to
         self._changed = threading.Condition()
         pipe = subprocess.PIPE if talks else None
         self._process = subprocess.Popen(
@@ -116,12 +117,12 @@ class Child:
     def read(self, timeout_s: float) -> dict[str, Any]:
         """Its next line. Raises ServerError: it ended, or said nothing for so long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._lines or self._ended(), timeout_s)
+            self._changed.wait_for(lambda: self._lines or self._silent, timeout_s)
             if self._lines:
                 return self._lines.popleft()
         name = self.arguments[0]
-        if self.status is not None:
-            raise ServerError(f"{name} ended with status {self.status}")
+        if self._silent:
+            raise ServerError(f"{name} ended with status {self.wait(STOP_S)}")
         raise ServerError(f"{name} said nothing for {timeout_s:g} s")
 
     def write(self, line: str) -> None:
@@ -145,9 +146,6 @@ class Child:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _ended(self) -> bool:
-        return self.status is not None
-
     def _collect(self) -> None:
         output = self._process.stdout
         assert output is not None
@@ -157,6 +155,7 @@ class Child:
                     self._lines.append(msgspec.json.decode(line, type=dict[str, Any]))
                     self._changed.notify_all()
         with self._changed:
+            self._silent = True
             self._changed.notify_all()
 
 
