@@ -156,6 +156,15 @@ def test_one_bad_ticker_spoils_its_array_and_nothing_of_it_is_stored() -> None:
     assert market.ticker("BTCUSDT") is None
 
 
+@pytest.mark.parametrize("odd", [None, "1", 1.5, [], 10**18])
+def test_a_book_ticker_needs_no_event_time_so_an_odd_one_costs_nothing(odd: Any) -> None:
+    market = one_market()
+    message = dump({**BOOK_TICKER_UM, "E": odd})
+    assert market.apply(message) == FrameKind.BOOK_TICKER
+    assert ticker_of(market)["b"] == BOOK_TICKER_UM["b"]
+    assert kc.parse_frame(message).event_time_ms is None
+
+
 def test_book_tickers_are_ordered_by_update_id() -> None:
     market = one_market()
     newer = {**BOOK_TICKER, "u": BOOK_TICKER["u"] + 1, "b": "2.00000000"}

@@ -166,8 +166,6 @@ def _check_ticker(message: dict[str, Any], kind: str) -> None:
         _text(message, letter, _SIGNED)
     for letter in integers:
         _integer(message, letter)
-    if kind == "BOOK_TICKER" and "E" in message:  # spot has no event time
-        _integer(message, "E")
     if kind == "TICKER":
         for letter in _TICKER_OPTIONAL:
             if letter in message:
