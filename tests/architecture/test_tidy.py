@@ -15,7 +15,6 @@ LINES_MAX = 520
 LONG = {
     "klinecore/market.pyx": 600,  # one extension type is one class body: it cannot be split
     "klinecore/parsers/binance.pyx": 600,  # one grammar, read by functions that inline each other
-    "tests/server/test_cli.py": 640,  # every command is tried on the one demo it starts
 }
 CODE = {".py", ".pyx", ".pxd", ".pyi"}
 TEXT = CODE | {".toml", ".ini", ".md", ".txt", ".js", ".css", ".yml", ".yaml"}

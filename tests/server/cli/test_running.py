@@ -1,0 +1,124 @@
+"""A running demo, and the commands that ask a running server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from commands import Demo, fetch, free_port, until
+
+from server.cli.client import ServerClient
+from server.errors import ServerError
+
+MINUTE_MS = 60_000
+
+
+def test_the_demo_prints_its_addresses_and_serves_them(demo: Demo) -> None:
+    text = "".join(demo.command.stderr)
+    assert f"{demo.url}/" in text
+    assert f"ws://127.0.0.1:{demo.port}/ws" in text
+    key = {"X-API-Key": "a-key-of-the-tests"}
+    status, body = fetch(demo.port, "/klines/BTCUSDT/1m?limit=50", **key)
+    assert (status, json.loads(body)["count"]) == (200, 50)
+    assert fetch(demo.port, "/klines/BTCUSDT/1m")[0] == 401
+    assert fetch(demo.port, "/")[0] == 200
+    assert "a-key-of-the-tests" not in text
+
+
+def test_time_runs_as_fast_as_the_demo_was_told(demo: Demo) -> None:
+    key = {"X-API-Key": "a-key-of-the-tests"}
+
+    def newest() -> int:
+        row = json.loads(fetch(demo.port, "/klines/BTCUSDT/1m?limit=1", **key)[1])["klines"][0]
+        assert row["x"] is True
+        return int(row["t"])
+
+    first = newest()
+    started = time.monotonic()
+    until(lambda: newest() >= first + 2 * MINUTE_MS)
+    assert 1.0 < time.monotonic() - started < 9.0  # two minutes last three seconds
+
+
+def ask(run: Callable[..., Any], demo: Demo, *arguments: str) -> Any:
+    return run(*arguments, "--url", demo.url, API_KEY="a-key-of-the-tests")
+
+
+def test_query_prints_rows_in_every_format(run: Callable[..., Any], demo: Demo) -> None:
+    parsed = json.loads(
+        ask(run, demo, "query", "btcusdt", "1h", "--limit", "3", "--format", "json").output
+    )
+    assert (parsed["symbol"], parsed["count"]) == ("BTCUSDT", 3)
+    text = ask(run, demo, "query", "BTCUSDT", "1h", "--limit", "3", "--format", "csv").output
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["close"] for row in rows] == [row["c"] for row in parsed["klines"]]
+    assert rows[0]["open_time"] == str(parsed["klines"][0]["t"])
+    table = ask(run, demo, "query", "BTCUSDT", "1h", "--limit", "3").output.splitlines()
+    assert table[0] == "BTCUSDT 1h, 3 klines, UTC"
+    assert len(table) == 5
+    assert parsed["klines"][2]["c"] in table[4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["DOGEUSDT", "1h"], "404 unknown_symbol"),
+        (["BTCUSDT", "1x"], "400 invalid_interval"),
+        (["BTCUSDT", "1h", "--limit", "51"], "a whole number from 1 to 50"),
+    ],
+)
+def test_query_says_what_the_server_said(
+    run: Callable[..., Any], demo: Demo, arguments: list[str], part: str
+) -> None:
+    result = ask(run, demo, "query", *arguments)
+    assert result.exit_code == 2
+    assert part in result.output
+
+
+def test_query_without_the_key_says_so(run: Callable[..., Any], demo: Demo) -> None:
+    result = run("query", "BTCUSDT", "1h", "--url", demo.url)
+    assert result.exit_code == 2
+    assert "401 unauthorized" in result.output
+
+
+def test_query_says_when_nobody_answers(run: Callable[..., Any]) -> None:
+    result = run("query", "BTCUSDT", "1h", "--url", f"http://127.0.0.1:{free_port()}")
+    assert result.exit_code == 2
+    assert "no answer from" in result.output
+
+
+def test_a_url_of_another_kind_is_refused() -> None:
+    with pytest.raises(ServerError, match="must begin with http"):
+        ServerClient("file:///etc/passwd", None)
+
+
+def test_watch_prints_tickers_and_klines(run: Callable[..., Any], demo: Demo) -> None:
+    result = ask(run, demo, "watch", "ETHUSDT", "--once")
+    assert result.exit_code == 0, result.output
+    assert "ETHUSDT" in result.output
+    assert "volume" in result.output
+    result = ask(run, demo, "watch", "BTCUSDT", "--interval", "1m", "--once")
+    assert "BTCUSDT      1m" in result.output
+
+
+@pytest.mark.parametrize(
+    ("symbol", "key", "part"),
+    [
+        ("DOGEUSDT", "a-key-of-the-tests", "unknown stream"),
+        ("BTCUSDT", "wrong", "is API_KEY set"),
+    ],
+)
+def test_watch_says_why_it_cannot(
+    run: Callable[..., Any], demo: Demo, symbol: str, key: str, part: str
+) -> None:
+    result = run("watch", symbol, "--once", "--url", demo.url, API_KEY=key)
+    assert result.exit_code == 2
+    assert part in result.output
+
+
+def test_openapi_is_what_the_server_serves(run: Callable[..., Any], demo: Demo) -> None:
+    assert json.loads(run("openapi").output) == json.loads(fetch(demo.port, "/openapi.json")[1])
