@@ -11,11 +11,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import msgspec
 
+import server
 from server.errors import ServerError
 
 __all__ = ["Announcement", "Child", "Interrupted", "end_with_parent", "raise_on_signal"]
@@ -25,6 +27,14 @@ STOP_S = 15.0
 
 #: Lines of a child's output kept until they are asked for.
 _LINES_MAX = 1000
+
+#: Runs the command line of this very package. ``-m server`` would run whatever is called so in the
+#: working directory, and that is a common name.
+_START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); "
+    "from server.cli import main; main(prog_name='klineserver')"
+)
+_ROOT = str(Path(server.__file__).parents[1])
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_VARIABLE = "KLINESERVER_PARENT"
@@ -77,7 +87,7 @@ class Child:
         self._changed = threading.Condition()
         pipe = subprocess.PIPE if talks else None
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "server", *arguments],
+            [sys.executable, "-P", "-c", _START, _ROOT, *arguments],
             env={**environment, _PARENT_VARIABLE: str(os.getpid())},
             stdin=pipe if talks else subprocess.DEVNULL,
             stdout=pipe,

@@ -22,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import server
+
 MINUTE_MS = 60_000
 START_MS = 1_700_000_040_000
 DEADLINE_S = 10.0
@@ -37,7 +39,8 @@ class Target:
             self.port: int = probe.getsockname()[1]
         script = Path(__file__).with_name("granian_target.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), str(self.port), json.dumps(options)]
+            [sys.executable, str(script), str(self.port), json.dumps(options)],
+            env=os.environ | {"PYTHONPATH": str(Path(server.__file__).parents[1])},
         )
         until(self._answers)
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")

@@ -15,6 +15,8 @@ from recordings import unpack, write_recording
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from server.cli.processes import Child
+
 MINUTE_MS = 60_000
 
 
@@ -60,6 +62,16 @@ def test_an_exchange_that_dies_is_started_again_and_the_data_goes_on() -> None:
         assert "starting it again" in "".join(demo.command.stderr)
     finally:
         assert demo.command.end() == 0
+
+
+def test_a_folder_of_the_same_name_is_not_run_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    with Child(["--version"], os.environ) as child:
+        assert child.wait(PATIENCE_S) == 0
 
 
 def test_nothing_is_left_when_the_demo_is_killed() -> None:
