@@ -30,6 +30,7 @@ from server.clock import Clock, ScaledClock, SystemClock
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api, Universe, resolve_symbols
+from server.feeds.session import ConnectLimiter
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
@@ -75,6 +76,8 @@ class Server:
         self._clock = clock
         self._market_clock = market_clock or clock
         self._random = random
+        # The exchange counts connects per address, whatever market they are for.
+        self._limiter = ConnectLimiter(self._market_clock, settings.connect_interval_s)
         self._show_progress = show_progress or (lambda name, done, total: None)
         self._metrics = Registry()
         self._hub = Hub(settings.subscriber_queue_max)
@@ -163,6 +166,7 @@ class Server:
             on_change=channels.publish_changes,
             on_progress=lambda done, total: self._show_progress(name, done, total),
             unknown_symbols=universe.unknown,
+            limiter=self._limiter,
         )
         self._feeds.append(feed)
         await feed.start()
