@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-import server
 from server.errors import ServerError
 
 __all__ = ["Announcement", "Child", "Interrupted", "end_with_parent", "raise_on_signal"]
@@ -34,7 +33,7 @@ _START = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from server.cli import main; main(prog_name='klineserver')"
 )
-_ROOT = str(Path(server.__file__).parents[1])
+_ROOT = str(Path(__file__).parents[2])
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_VARIABLE = "KLINESERVER_PARENT"

@@ -19,7 +19,6 @@ ROWS = (
     ("klinecore.market",),
     ("klinecore",),     # the front door: gathers names, and is what users import
     ("klinecore.frames", "klinecore.notebook"),
-    ("server",),        # imports nothing; where its files are is asked of it
     ("server.errors",),     # below the rest, which raise them
     ("server.settings", "server.clock", "server.logs", "server.metrics"),
     ("server.signals",),
