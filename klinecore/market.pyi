@@ -49,6 +49,7 @@ class Market:
     @property
     def size(self) -> int:
         """Bytes of the arena."""
+    heartbeat_ms: int  # what processes that attach see of this one's life: set it now and then
     @property
     def pending(self) -> bool:
         """False when ``drain`` would return nothing."""

@@ -140,8 +140,8 @@ cdef class Market:
         cdef uint32_t slots = series_slots(self.capacity)
         cdef Py_ssize_t symbol_index, interval_index, index
         self._arena = Arena(
-            capacity=self.capacity, slots=slots, symbol_count=len(self.symbols),
-            interval_count=self._interval_count, ticker_stride=sizeof(TickerRecord),
+            capacity=self.capacity, slots=slots, symbols_max=len(self.symbols),
+            intervals=self.intervals, ticker_stride=sizeof(TickerRecord),
             series_stride=series_size(slots), path=path,
         )
         self._memory = <SeriesMemory*>_allocate(
@@ -150,6 +150,7 @@ cdef class Market:
         self._tickers = <TickerRecord**>_allocate(len(self.symbols), sizeof(TickerRecord*))
         self._series = {}
         for symbol_index, symbol in enumerate(self.symbols):
+            self._arena.set_symbol(symbol_index, symbol)
             self._tickers[symbol_index] = <TickerRecord*>self._arena.ticker_at(symbol_index)
             for interval_index, interval in enumerate(self.intervals):
                 index = symbol_index * self._interval_count + interval_index
@@ -367,6 +368,15 @@ cdef class Market:
     def size(self):
         """Bytes of the arena."""
         return self._arena.size
+
+    @property
+    def heartbeat_ms(self):
+        """What processes that attach see of this one's life: set it now and then, ms UTC."""
+        return self._arena.heartbeat_ms
+
+    @heartbeat_ms.setter
+    def heartbeat_ms(self, int64_t time_ms):
+        self._arena.heartbeat_ms = time_ms
 
     @property
     def pending(self):

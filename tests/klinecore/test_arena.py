@@ -16,8 +16,8 @@ def arena(path: Path | None = None) -> Arena:
     return Arena(
         capacity=10,
         slots=27,
-        symbol_count=2,
-        interval_count=3,
+        symbols_max=2,
+        intervals=("1m", "5m", "1h"),
         ticker_stride=640,
         series_stride=4096,
         path=None if path is None else str(path),
@@ -38,6 +38,41 @@ def test_its_memory_is_readable_and_not_writable() -> None:
     assert view[:8] == b"KLCARENA"
     with pytest.raises(TypeError, match="read-only"):
         view[0] = 0
+
+
+def test_a_damaged_header_is_noticed_and_what_changes_in_it_is_not_damage(tmp_path: Path) -> None:
+    path = tmp_path / "arena"
+    block = arena(path)
+    block.heartbeat_ms = START_MS
+    block.set_symbol(1, "BTCUSDT")
+    assert block.heartbeat_ms == START_MS
+    assert block.verify()
+    with path.open("r+b") as file:
+        file.seek(24)
+        file.write(b"\x0b")  # the capacity
+    assert not block.verify()
+
+
+def test_a_place_takes_a_name_of_at_most_64_bytes() -> None:
+    block = arena()
+    block.set_symbol(0, "币" * 21)
+    block.set_symbol(0, None)
+    for place, name in ((2, "BTCUSDT"), (-1, "BTCUSDT"), (0, ""), (0, "币" * 22)):
+        with pytest.raises(ValueError, match="place|bytes"):
+            block.set_symbol(place, name)
+
+
+def test_an_arena_names_at_most_sixteen_short_intervals() -> None:
+    for intervals in (("123456789",), ("1m",) * 17):
+        with pytest.raises(ValueError, match="intervals"):
+            Arena(
+                capacity=10,
+                slots=27,
+                symbols_max=2,
+                intervals=intervals,
+                ticker_stride=640,
+                series_stride=4096,
+            )
 
 
 def test_a_file_holds_the_same_bytes(tmp_path: Path) -> None:
