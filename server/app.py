@@ -87,7 +87,7 @@ class Server:
         self.api = create_api(self.state)
         self._waiting: dict[str, str] = {}
         self._feeds: list[Feed] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._frozen = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -224,11 +224,11 @@ class Server:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("a part of the server failed", exc_info=error)
             self._wait_for("server", f"failed: {type(error).__name__}: {error}")

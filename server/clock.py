@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Clock", "ScaledClock", "SystemClock", "wait_event"]
@@ -27,6 +28,10 @@ class Clock(Protocol):
         """Return after that many of this clock's seconds."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """Call ``callback`` after that many of this clock's seconds, in the running loop."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -39,6 +44,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class ScaledClock:
@@ -63,16 +71,28 @@ class ScaledClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(seconds, 0.0) / self.rate)
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        real_s = max(seconds, 0.0) / self.rate
+        return asyncio.get_running_loop().call_later(real_s, callback)
+
 
 async def wait_event(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
     """Return when ``event`` is set or ``seconds`` have passed; True if it is set."""
     if event.is_set():
         return True
-    waiter = asyncio.ensure_future(event.wait())
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    # One future and one timer. Everything waits so once a second, and a simulation of a day does
+    # little else: two tasks for each wait, or a cancellation, cost several times as much.
+    waiter = asyncio.get_running_loop().create_future()
+
+    def expire() -> None:
+        if not waiter.done():
+            waiter.set_result(False)
+
+    timer = clock.call_later(seconds, expire)
+    event._waiters.append(waiter)  # as Event.wait does itself
     try:
-        await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+        await waiter
     finally:
-        waiter.cancel()
         timer.cancel()
+        event._waiters.remove(waiter)
     return event.is_set()

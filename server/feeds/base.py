@@ -132,7 +132,7 @@ class Feed:
         self._clock = clock
         self._api = api
         self._unknown = unknown_symbols
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._failure: str | None = None  # a task of ours ended by mistake
         self._time_known = asyncio.Event()
         changes = ChangeNotifier(on_change)
@@ -213,11 +213,11 @@ class Feed:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._tasks_done)
 
     def _tasks_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = f"a task of the feed failed: {type(error).__name__}"
             log.error("a task of the %s feed failed", self.name, exc_info=error)

@@ -64,12 +64,12 @@ class Channels:
 
     def publish_changes(self) -> None:
         """Publish everything that happened since the last call. Never waits."""
-        forming: set[tuple[str, str]] = set()
+        forming: dict[tuple[str, str], None] = {}  # in the order of the events
         for event in self._market.drain():
             if event.kind is EventKind.TICKER:
                 self._publish_ticker(event.symbol)
             elif event.kind is EventKind.FORMING:
-                forming.add((event.symbol, event.interval))
+                forming[event.symbol, event.interval] = None
             else:
                 self._publish_closed(event)
         # After the closes: a forming row is always newer than every closed one.

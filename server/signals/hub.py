@@ -110,8 +110,9 @@ class Hub:
     def __init__(self, queue_max: int = QUEUE_MAX) -> None:
         """``queue_max``: messages that may wait per subscriber, see ``Subscriber``."""
         self._queue_max = queue_max
-        self._topics: dict[str, set[Subscriber]] = {}
-        self._subscribers: set[Subscriber] = set()
+        # Dictionaries, not sets: who is served first must not depend on addresses in memory.
+        self._topics: dict[str, dict[Subscriber, None]] = {}
+        self._subscribers: dict[Subscriber, None] = {}
         self.published = 0  # messages that had at least one subscriber
         self.delivered = 0  # messages queued, summed over subscribers
         self.conflated = 0  # messages replaced by a newer one before they were taken
@@ -138,7 +139,7 @@ class Hub:
     def subscribe(self, *topics: str) -> Subscriber:
         """A new subscriber to ``topics``. Whoever takes one must ``end`` it."""
         subscriber = Subscriber(self, self._queue_max)
-        self._subscribers.add(subscriber)
+        self._subscribers[subscriber] = None
         for topic in topics:
             self._join(subscriber, topic)
         return subscriber
@@ -157,7 +158,7 @@ class Hub:
             return 0
         self.published += 1
         reached = 0
-        for subscriber in tuple(subscribers):  # an overflowing one leaves the set
+        for subscriber in tuple(subscribers):  # an overflowing one leaves them
             reached += subscriber.put(payload, conflate_key, final=final)
         self.delivered += reached
         return reached
@@ -165,17 +166,17 @@ class Hub:
     def _join(self, subscriber: Subscriber, topic: str) -> None:
         if subscriber.ended is None:
             subscriber.topics.add(topic)
-            self._topics.setdefault(topic, set()).add(subscriber)
+            self._topics.setdefault(topic, {})[subscriber] = None
 
     def _leave(self, subscriber: Subscriber, topic: str) -> None:
         subscriber.topics.discard(topic)
         subscribers = self._topics.get(topic)
         if subscribers is not None:
-            subscribers.discard(subscriber)
+            subscribers.pop(subscriber, None)
             if not subscribers:
                 del self._topics[topic]
 
     def _forget(self, subscriber: Subscriber) -> None:
         for topic in tuple(subscriber.topics):
             self._leave(subscriber, topic)
-        self._subscribers.discard(subscriber)
+        self._subscribers.pop(subscriber, None)

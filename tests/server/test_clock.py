@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from server.clock import ScaledClock, SystemClock, wait_event
+from server.clock import Clock, ScaledClock, SystemClock, wait_event
 
 
 def test_system_clock_is_the_machines() -> None:
@@ -50,5 +50,34 @@ def test_wait_event_returns_at_the_event_or_at_the_end_of_the_time() -> None:
         assert await wait_event(event, clock, 0.0)
         await asyncio.sleep(0)
         assert len(asyncio.all_tasks()) == 1, "a wait leaves no task behind"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), ScaledClock(0, 1.0)])
+def test_a_bounded_wait_costs_little_and_leaves_no_waiter(clock: Clock) -> None:
+    """Every connection waits so once a second, 86,400 times in a simulated day."""
+
+    async def scenario() -> float:
+        event = asyncio.Event()
+        count = 2000
+        begun = time.perf_counter()
+        for _ in range(count):
+            await wait_event(event, clock, 0.0)
+        assert not event._waiters
+        return (time.perf_counter() - begun) / count
+
+    assert min(asyncio.run(scenario()) for _ in range(5)) < 50e-6, "two tasks took 70 us and more"
+
+
+def test_a_cancelled_wait_leaves_no_waiter_and_no_timer() -> None:
+    async def scenario() -> None:
+        event = asyncio.Event()
+        task = asyncio.create_task(wait_event(event, SystemClock(), 1000.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not event._waiters
 
     asyncio.run(scenario())
