@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from server.clock import Clock, ScaledClock
 from server.exchange.book import Book
 from server.exchange.door import Door, HttpAnswer
 from server.exchange.faults import Faults
+from server.exchange.listings import Listings
 from server.exchange.minutes import MINUTE_MS, Source
 from server.exchange.publisher import SPEEDS, Publisher, Speeds
 from server.exchange.rest import RestFace
@@ -52,12 +53,14 @@ class Exchange:
         pong_s: float | None = None,
         life_s: float = 86_400.0,
         weight_limit: int | None = None,
+        unlisted: Sequence[str] = (),
     ) -> None:
+        """``unlisted``: symbols of ``source`` that ``list_symbol`` brings in later."""
         spot = source.market == "spot"
-        self.source = source
         self.clock = clock
         self.faults = Faults()
-        self.book = Book(source)
+        self.book = Book(Listings(source, unlisted=unlisted))
+        self.source = self.book.source
         self.rest = RestFace(self.book, self.faults, weight_limit=weight_limit)
         self.streams = Streams(clock, self.faults, market=source.market)
         self.publisher = Publisher(self.book, self.streams, self.faults)
@@ -133,6 +136,29 @@ class Exchange:
         for door in tuple(self._doors):
             door.close()
         await asyncio.sleep(0)
+
+    # --- symbols -------------------------------------------------------------------------------
+
+    def list_symbol(self, name: str) -> None:
+        """From now on ``name`` exists. Raises ValueError: it does already, or no source has it."""
+        self.source.list_symbol(name, self.now_ms)
+        self.publisher.renew(name)
+
+    def delist(self, name: str) -> None:
+        """From now on there is no ``name``. Raises KeyError: there was none."""
+        self.source.delist(name, self.now_ms)
+        self.publisher.renew(name)
+
+    def rename(self, old: str, new: str) -> None:
+        """``old`` goes, ``new`` comes in its place, without its history."""
+        self.source.rename(old, new, self.now_ms)
+        self.publisher.renew(old)
+        self.publisher.renew(new)
+
+    def set_status(self, name: str, status: str) -> None:
+        """Any status but ``TRADING`` ends its trades. Raises KeyError: no such symbol."""
+        self.source.set_status(name, status, self.now_ms)
+        self.publisher.renew(name)
 
     # --- requests ------------------------------------------------------------------------------
 

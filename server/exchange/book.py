@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from klinecore.interval import INTERVAL_MS, INTERVALS, next_open_ms, open_time_ms
+from server.exchange.listings import Listings
 from server.exchange.minutes import MINUTE_MS, Minutes, Row, Source, Symbol, aggregate, exact_sums
 from server.exchange.printing import decimal_text
 
@@ -22,7 +23,7 @@ class Book:
     """Klines and tickers of a source as of any time. Pure: the same question, the same bytes."""
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source = source if isinstance(source, Listings) else Listings(source)
         self.market = source.market
 
     # --- klines --------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ class Book:
     ) -> list[Row]:
         """Klines as REST gives them: none or end: the newest; start: the oldest from there."""
         last_ms = now_ms if end_ms is None else min(now_ms, end_ms)
-        first_ms = open_time_ms(interval, max(self.source.first_ms, start_ms or 0))
+        first_ms = open_time_ms(interval, max(self.source.first_of(symbol), start_ms or 0))
         if start_ms is not None and first_ms < start_ms:
             first_ms = next_open_ms(interval, first_ms)
         length = INTERVAL_MS[interval] or 31 * _DAY_MS
@@ -72,7 +73,7 @@ class Book:
         return rows[0] if rows else None
 
     def _texts(self, symbol: str, interval: str, row: Row) -> list[str]:
-        kind = self.source.symbols[symbol]
+        kind = self.source.kind(symbol)
         names = (
             "open",
             "high",

@@ -43,13 +43,20 @@ class Publisher:
         self._streams = streams
         self._faults = faults
         self._um = book.market == "um"
-        self._names = {
-            symbol: {iv: f"{symbol.lower()}@kline_{iv}" for iv in SERVED_INTERVALS}
-            for symbol in book.source.symbols
-        }
-        self._cursors = {symbol: Cursor(book.source, symbol) for symbol in book.source.symbols}
+        self._names: dict[str, dict[str, str]] = {}
+        self._cursors: dict[str, Cursor] = {}
+        for symbol in book.source.symbols:
+            self.renew(symbol)
         self._sent: dict[str, tuple[int, object]] = {}  # stream -> its newest listener, last words
         self._late: list[tuple[int, int, str, bytes]] = []
+
+    def renew(self, symbol: str) -> None:
+        """A symbol was listed, stopped, resumed or delisted: forget what was read ahead of it.
+
+        One that is gone still ends its klines; after that there is nothing to say of it.
+        """
+        self._names[symbol] = {iv: f"{symbol.lower()}@kline_{iv}" for iv in SERVED_INTERVALS}
+        self._cursors[symbol] = Cursor(self._book.source, symbol)
 
     def publish(self, now_ms: int, speeds: Speeds) -> None:
         """Send what is due: every close since the last call, in order, then what is forming."""
@@ -141,7 +148,7 @@ class Publisher:
         arrays = {"!miniTicker@arr", "!ticker@arr"} & heard.keys() if array else set()
         minis, fulls = [], []
         for symbol in self._names:
-            if self._is_silent(symbol):
+            if self._is_silent(symbol) or symbol not in self._book.source.symbols:
                 continue
             low = symbol.lower()
             names = [f"{low}@ticker", f"{low}@miniTicker"] if single else []

@@ -291,7 +291,9 @@ class RestFace:
         return [self._symbol({"symbol": name}) for name in names]
 
     def _status(self, name: str) -> str:
-        return "HALT" if name in self._faults.halted else "TRADING"
+        return self.book.source.statuses.get(
+            name, "HALT" if name in self._faults.halted else "TRADING"
+        )
 
     def _integer(self, query: Query, name: str) -> int | None:
         text = query.get(name)
@@ -354,7 +356,9 @@ class RestFace:
         letters = list(_LONG_NAMES) if kind == "FULL" else list("sohlcvqOCFLn")
         answers = []
         for name in names:
-            values = self._ticker(name, now_ms)
+            values = self._ticker(name, now_ms) if single else self.book.ticker(name, now_ms)
+            if values is None:  # not traded for a day
+                continue
             answers.append({_LONG_NAMES[key]: values[key] for key in letters if key in values})
         if self.spot:
             weight = 2 if len(names) <= 20 else 40 if len(names) <= 100 else 80
