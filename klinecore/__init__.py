@@ -7,7 +7,14 @@
 
 from __future__ import annotations
 
-from klinecore.errors import KlineCoreError, ParseError, UnknownSeriesError
+from klinecore.errors import (
+    ArenaError,
+    KlineCoreError,
+    ParseError,
+    SnapshotError,
+    TornReadError,
+    UnknownSeriesError,
+)
 from klinecore.events import EventKind
 from klinecore.interval import INTERVAL_MS, INTERVALS
 from klinecore.kline import COLUMNS, Kline
@@ -21,6 +28,7 @@ __all__ = [
     "COLUMNS",
     "INTERVALS",
     "INTERVAL_MS",
+    "ArenaError",
     "Event",
     "EventKind",
     "FrameKind",
@@ -32,6 +40,8 @@ __all__ = [
     "ParsedFrame",
     "RowCounts",
     "Series",
+    "SnapshotError",
+    "TornReadError",
     "UnknownSeriesError",
     "parse_frame",
     "parse_klines",

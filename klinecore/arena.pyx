@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
 from posix.mman cimport mmap, munmap
 
-from klinecore.sequence cimport write_begin, write_end
+from klinecore.sequence cimport sequence_begin, sequence_end
 
 __all__ = ["Arena", "Block"]
 
@@ -184,13 +184,13 @@ cdef class Arena(Block):
                 f"a symbol has 1..{SYMBOL_SIZE_MAX} bytes of UTF-8, not {len(text)}: {name!r}"
             )
         entry = self.place_at(place)
-        write_begin(&self.header.directory_sequence)
+        sequence_begin(&self.header.directory_sequence)
         memset(entry.name, 0, SYMBOL_SIZE_MAX)
         memcpy(entry.name, PyBytes_AS_STRING(text), len(text))
         entry.size = len(text)
         entry.live = name is not None
         entry.generation += 1
-        write_end(&self.header.directory_sequence)
+        sequence_end(&self.header.directory_sequence, self.header.directory_sequence + 1)
 
     @property
     def heartbeat_ms(self):

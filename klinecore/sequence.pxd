@@ -1,34 +1,39 @@
-"""A sequence lock's memory order: how one writer lets others see rows whole, in any process.
+"""The order of writes around a sequence number, so that readers elsewhere can tell a torn read.
 
-The writer makes the sequence odd, writes, makes it even. A reader notes an even sequence, copies,
-and believes the copy only if the sequence is still the same::
-
-    seen = read_begin(&sequence)            # odd: the writer is inside
-    ... copy ...
-    if seen & 1 or read_changed(&sequence, seen): try again
+A writer makes the number odd, writes, and makes it even again. A reader, in another thread or
+process, reads the number, the data and the number again: equal and even means untorn. Plain
+stores would allow compiler and processor to move data across; these fences do not. On x86 they
+cost nothing.
 """
 
 from libc.stdint cimport uint64_t
 
 cdef extern from *:
     """
+    #ifndef KLINECORE_SEQUENCE
+    #define KLINECORE_SEQUENCE
     #include <stdint.h>
-    static inline void kc_write_begin(uint64_t* sequence) {
-        __atomic_store_n(sequence, *sequence + 1, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_RELEASE);    /* odd before anything is written */
+    static inline void klc_sequence_begin(uint64_t *place) {
+        __atomic_store_n(place, *place + 1, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_RELEASE);
     }
-    static inline void kc_write_end(uint64_t* sequence) {
-        __atomic_store_n(sequence, *sequence + 1, __ATOMIC_RELEASE);   /* all of it before even */
+    static inline void klc_sequence_end(uint64_t *place, uint64_t value) {
+        __atomic_store_n(place, value, __ATOMIC_RELEASE);
     }
-    static inline uint64_t kc_read_begin(const uint64_t* sequence) {
-        return __atomic_load_n(sequence, __ATOMIC_ACQUIRE);
+    static inline uint64_t klc_sequence_read(const uint64_t *place) {
+        return __atomic_load_n(place, __ATOMIC_ACQUIRE);
     }
-    static inline int kc_read_changed(const uint64_t* sequence, uint64_t seen) {
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);    /* the copy before the second look */
-        return __atomic_load_n(sequence, __ATOMIC_RELAXED) != seen;
+    static inline int klc_sequence_still(const uint64_t *place, uint64_t before) {
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        return !(before & 1) && __atomic_load_n(place, __ATOMIC_RELAXED) == before;
     }
+    #endif
     """
-    void write_begin "kc_write_begin"(uint64_t* sequence) noexcept nogil
-    void write_end "kc_write_end"(uint64_t* sequence) noexcept nogil
-    uint64_t read_begin "kc_read_begin"(const uint64_t* sequence) noexcept nogil
-    bint read_changed "kc_read_changed"(const uint64_t* sequence, uint64_t seen) noexcept nogil
+    # Before the first write: the number becomes odd.
+    void sequence_begin "klc_sequence_begin"(uint64_t* place) noexcept nogil
+    # After the last write: the number becomes ``value``, even and never used before.
+    void sequence_end "klc_sequence_end"(uint64_t* place, uint64_t value) noexcept nogil
+    # Before the first read of the data.
+    uint64_t sequence_read "klc_sequence_read"(const uint64_t* place) noexcept nogil
+    # After the last read: 1 if nothing was written since ``sequence_read`` gave ``before``.
+    int sequence_still "klc_sequence_still"(const uint64_t* place, uint64_t before) noexcept nogil

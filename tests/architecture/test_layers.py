@@ -18,6 +18,7 @@ ROWS = (
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
     ("klinecore.series", "klinecore.encode", "klinecore.filters"),
     ("klinecore.market",),
+    ("klinecore.snapshot", "klinecore.attached"),
     ("klinecore",),     # the front door: gathers names, and is what users import
     ("klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
