@@ -234,7 +234,8 @@ async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
     findings = []
     try:
         async with asyncio.timeout(_EXCHANGE_S):
-            offset_ms = await api.sync_time()
+            await api.sync_time()
+            offset_ms = api.time.offset_ms
     except (FeedError, TimeoutError) as error:
         findings.append(Finding(f"{name} REST", FAILURE, f"{base}: {_what(error)}", _cure(error)))
     else:

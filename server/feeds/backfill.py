@@ -19,7 +19,8 @@ from klinecore.market import Market, RowCounts
 from klinecore.series import Series
 from server.clock import Clock
 from server.errors import FeedError, RestError
-from server.feeds.binance import Api, plan_limits
+from server.feeds.binance import Answer, Api, kline_weight, plan_limits
+from server.feeds.budget import Priority
 from server.settings import Settings
 
 __all__ = ["Backfill", "Hole", "Key"]
@@ -85,6 +86,7 @@ class Backfill:
         self._attempts: dict[tuple[Key, Hole], _Attempts] = {}
         self._last_rows: dict[Key, bytes] = {}
         self._busy: set[Key] = set()
+        self._waiting = 0  # windows nobody has begun to fill
         self._started_ms = self.now_ms()
 
     @property
@@ -104,7 +106,13 @@ class Backfill:
 
     def now_ms(self) -> int:
         """The exchange's time."""
-        return self._clock.time_ms() + self._api.budget.offset_ms
+        return self._api.time.now_ms()
+
+    def planned(self) -> dict[Priority, int]:
+        """Request weight of the work that nobody has begun, by priority."""
+        limits = plan_limits(self._api.venue, self._market.capacity + 1)
+        weight = sum(kline_weight(self._api.venue, limit) for limit in limits)
+        return {Priority.START: self._waiting * weight}
 
     # --- the start -----------------------------------------------------------------------------
 
@@ -115,6 +123,7 @@ class Backfill:
             for symbol in self._market.symbols
             for interval in self._market.intervals
         )
+        self._waiting = len(waiting)
         self._started_ms = self.now_ms()
         log.info("backfill of %d windows begins", self.total)
         async with asyncio.TaskGroup() as group:
@@ -126,6 +135,7 @@ class Backfill:
         step = max(1, self.total // 10)
         while waiting:
             key = waiting.popleft()
+            self._waiting = len(waiting)
             wait_s, wait_max_s = _RETRY_S
             while not await self._try_fill(key):
                 await self._clock.sleep(wait_s)
@@ -137,7 +147,7 @@ class Backfill:
     async def _try_fill(self, key: Key) -> bool:
         """Fill one window; False to try again later."""
         try:
-            await self._fill(key)
+            await self._fill(key, Priority.START)
             self.filled.add(key)
             return True
         except RestError as error:
@@ -150,24 +160,27 @@ class Backfill:
             log.warning("%s %s: answer dropped: %s", *key, error)
         return False
 
-    async def _fill(self, key: Key) -> None:
+    async def _fill(self, key: Key, priority: Priority = Priority.REPAIR) -> None:
         """Fetch a window and its forming row, newest page first."""
         end_ms: int | None = None
         for limit in plan_limits(self._api.venue, self._market.capacity + 1):
-            body = await self._api.klines(*key, limit, end_ms=end_ms)
-            counts = self._apply(key, body, followed=end_ms is not None, history=True)
+            answer = await self._api.klines(*key, limit, end_ms=end_ms, priority=priority)
+            counts = self._apply(key, answer, followed=end_ms is not None, history=True)
             if counts.rows < limit:
                 return
             end_ms = counts.first_open_ms - 1
 
-    def _apply(self, key: Key, body: bytes, *, followed: bool, history: bool = False) -> RowCounts:
+    def _apply(
+        self, key: Key, answer: Answer, *, followed: bool, history: bool = False
+    ) -> RowCounts:
         """Merge an answer.
 
         ``followed``: later rows than the answer's are known to exist. If not, its last row is
         closed only when it was read twice alike. Of ``history``, rows closed before the start
         are no news.
         """
-        settled_ms = self.now_ms() - int(self._settings.grace_s * 1000)
+        body = answer.body
+        settled_ms = answer.asked_ms - int(self._settings.grace_s * 1000)
         closed_before_ms = settled_ms
         last_open_ms = _last_open_ms(body)
         if not followed and last_open_ms:
@@ -273,8 +286,8 @@ class Backfill:
             return False
         limit = min(rows, self._api.venue.kline_weights[-1][0])
         end_ms = None if late else close_time_ms(key[1], hole[1]) + 1
-        body = await self._api.klines(*key, limit, start_ms=hole[0], end_ms=end_ms)
-        counts = self._apply(key, body, followed=False)
+        answer = await self._api.klines(*key, limit, start_ms=hole[0], end_ms=end_ms)
+        counts = self._apply(key, answer, followed=False)
         return hole in series.gaps() and counts.rows > 0 and counts.last_open_ms > hole[1]
 
     def _note(self, series: Series, hole: Hole, *, lacking: bool) -> None:

@@ -17,11 +17,12 @@ from server.errors import FeedError
 from server.feeds.arrivals import Arrivals
 from server.feeds.backfill import Backfill
 from server.feeds.binance import VENUES, Api, split_streams, stream_names
-from server.feeds.budget import WeightBudget
+from server.feeds.budget import Forecast, WeightBudget
 from server.feeds.gauges import register
 from server.feeds.listener import ChangeNotifier
 from server.feeds.rest import HttpRest, Rest
 from server.feeds.session import ConnectLimiter, Session
+from server.feeds.venue_time import VenueTime
 from server.metrics import Registry
 from server.settings import Settings
 
@@ -87,6 +88,7 @@ class FeedStatus(msgspec.Struct):
     gaps_repaired: int
     gaps_absent: int  # stretches the exchange has no rows for
     reasons: list[str]
+    rest: Forecast = msgspec.field(default_factory=Forecast)
 
 
 def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | None = None) -> Api:
@@ -99,7 +101,12 @@ def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | No
         timeout_s=settings.rest_timeout_s,
         body_max=settings.rest_body_max,
     )
-    budget = WeightBudget(clock, limit=venue.weight_limit, share=settings.rest_weight_share)
+    budget = WeightBudget(
+        VenueTime(clock),
+        limit=venue.weight_limit,
+        share=settings.rest_weight_share,
+        in_flight_max=settings.rest_concurrency,
+    )
     return Api(venue, rest, budget, clock)
 
 
@@ -131,6 +138,7 @@ class Feed:
         self._settings = settings
         self._clock = clock
         self._api = api
+        self._time = api.time
         self._unknown = unknown_symbols
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._failure: str | None = None  # a task of ours ended by mistake
@@ -182,7 +190,7 @@ class Feed:
                 clock=self._clock,
                 random=random,
                 limiter=limiter,
-                now_ms=self._backfill.now_ms,
+                now_ms=self._time.now_ms,
                 reconnects=reconnects,
                 changes=changes,
                 arrivals=Arrivals(self.market, streams),
@@ -223,23 +231,30 @@ class Feed:
             log.error("a task of the %s feed failed", self.name, exc_info=error)
 
     async def _keep_time(self) -> None:
-        """Measure the exchange's clock now and then, and when ours was set."""
+        """Measure the exchange's time now and then, and when ours was set."""
         clock = self._clock
         while True:
             try:
-                offset_ms = await self._api.sync_time()
+                sure = await self._api.sync_time()
             except FeedError as error:
                 log.warning("exchange time not read: %s", error)
+                sure = False
+            if not sure:
                 await clock.sleep(_TIME_LOOK_S)
+            if self._time.known and not self._time_known.is_set():
+                self._time_known.set()
+                if abs(self._time.offset_ms) > 1000:
+                    log.warning(
+                        "this machine's clock is %d ms off the exchange's", -self._time.offset_ms
+                    )
+            if not sure:
                 continue
-            if abs(offset_ms) > 1000:
-                log.warning("this machine's clock is %d ms off the exchange's", -offset_ms)
-            self._time_known.set()
             synced_s = clock.monotonic()
             base_ms = clock.time_ms() - synced_s * 1000
             while clock.monotonic() - synced_s < _SYNC_S:
                 await clock.sleep(_TIME_LOOK_S)
                 if abs(clock.time_ms() - clock.monotonic() * 1000 - base_ms) > _STEP_MS:
+                    # If it was asleep meanwhile, the monotonic clock was too.
                     log.warning("this machine's clock was set; the exchange's is read again")
                     break
 
@@ -267,7 +282,7 @@ class Feed:
         try:
             body = await self._api.tickers(self.market.symbols)
             for session in self._sessions:
-                session.arrivals.since_ms = self._backfill.now_ms()
+                session.arrivals.since_ms = self._time.now_ms()
             self.market.apply_tickers(body)
         except (FeedError, ParseError) as error:
             log.warning("24 h tickers not read, the streams will bring them: %s", error)
@@ -319,10 +334,11 @@ class Feed:
             last_message_age_ms=self._age_ms(),
             used_weight=self._api.budget.used,
             weight_limit=self._api.budget.limit,
-            server_offset_ms=self._api.budget.offset_ms,
+            server_offset_ms=self._time.offset_ms,
             gaps_repaired=self._backfill.repaired,
             gaps_absent=self._backfill.absent,
             reasons=self._reasons(),
+            rest=self._api.budget.forecast(self._backfill.planned()),
         )
 
     def _age_ms(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -11,12 +12,14 @@ import msgspec
 
 from server.clock import Clock
 from server.errors import FeedError, RestError
-from server.feeds.budget import WeightBudget
+from server.feeds.budget import Grant, Priority, WeightBudget
 from server.feeds.rest import Rest, RestResponse
+from server.feeds.weights import LearnedWeights
 from server.settings import Settings
 
 __all__ = [
     "VENUES",
+    "Answer",
     "Api",
     "Universe",
     "Venue",
@@ -97,34 +100,62 @@ class Universe(NamedTuple):
     unknown: tuple[str, ...]
 
 
+class Answer(NamedTuple):
+    """A klines answer, and the exchange's time when it was asked for: it may be as old as that."""
+
+    body: bytes
+    asked_ms: int
+
+
+class _Flight:
+    """A klines request under way, and how many wait for its answer."""
+
+    __slots__ = ("priority", "task", "waiting")
+
+    def __init__(self, priority: Priority, task: asyncio.Task[Answer]) -> None:
+        self.priority = priority
+        self.task = task
+        self.waiting = 0
+
+
 class Api:
     """Binance's REST requests under one weight budget."""
 
     def __init__(self, venue: Venue, rest: Rest, budget: WeightBudget, clock: Clock) -> None:
         self.venue = venue
         self.budget = budget
-        self._rest = rest
-        self._clock = clock
+        self.time = budget.time
+        self.weights = LearnedWeights(venue.name, venue.kline_weights)
         self.requests = 0
         self.failures = 0
+        self.shared = 0  # klines requests that were answered by another's answer
+        self._rest = rest
+        self._clock = clock
+        self._flights: dict[tuple[tuple[str, str | int], ...], _Flight] = {}
 
     async def close(self) -> None:
         """Give back connections."""
         await self._rest.close()
 
-    async def get(self, path: str, weight: int, **query: str | int) -> RestResponse:
+    async def get(
+        self, path: str, weight: int, priority: Priority, **query: str | int
+    ) -> RestResponse:
         """One request under the budget. Raises RestError: no answer, or one that is not 200."""
-        await self.budget.acquire(weight)
-        return await self._ask(path, weight, query)
+        grant = await self.budget.acquire(weight, priority)
+        response, _ = await self._ask(path, grant, query)
+        return response
 
-    async def _ask(self, path: str, weight: int, query: Mapping[str, str | int]) -> RestResponse:
-        """Send what the budget has allowed."""
+    async def _ask(
+        self, path: str, grant: Grant, query: Mapping[str, str | int]
+    ) -> tuple[RestResponse, int | None]:
+        """Send what the budget has granted; the answer, and its weight if the headers tell."""
         self.requests += 1
         response = None
+        weighed = None
         try:
             response = await self._rest.get(self.venue.api + path, query)
         finally:
-            self.budget.settle(weight, response)
+            weighed = self.budget.settle(grant, response)
             if response is None or response.status != 200:
                 self.failures += 1
         if response.status != 200:
@@ -132,17 +163,16 @@ class Api:
                 f"{path} answered {response.status}: {response.body[:200]!r}",
                 status=response.status,
             )
-        return response
+        return response, weighed
 
-    async def sync_time(self) -> int:
-        """Offset of the exchange's clock to ours, ms, measured at the middle of a round trip."""
-        await self.budget.acquire(1)
-        sent_ms = self._clock.time_ms()
-        response = await self._ask("/time", 1, {})
-        received_ms = self._clock.time_ms()
+    async def sync_time(self) -> bool:
+        """Measure the exchange's time; False if it should be measured again soon."""
+        grant = await self.budget.acquire(1, Priority.REPAIR)
+        sent_s = self._clock.monotonic()
+        response, _ = await self._ask("/time", grant, {})
+        received_s = self._clock.monotonic()
         server_ms = _decode(response.body, _ServerTime, "time").serverTime
-        self.budget.offset_ms = server_ms - (sent_ms + received_ms) // 2
-        return self.budget.offset_ms
+        return self.time.note(sent_s, received_s, server_ms)
 
     async def klines(
         self,
@@ -152,25 +182,56 @@ class Api:
         *,
         start_ms: int | None = None,
         end_ms: int | None = None,
-    ) -> bytes:
-        """Body of one klines request; see ``plan_limits`` for limits that are cheap."""
+        priority: Priority = Priority.REPAIR,
+    ) -> Answer:
+        """One klines request; see ``plan_limits`` for limits that are cheap.
+
+        An equal request that is under way, at least as urgent, is waited for instead.
+        """
         query: dict[str, str | int] = {"symbol": symbol, "interval": interval, "limit": limit}
         if start_ms is not None:
             query["startTime"] = start_ms
         if end_ms is not None:
             query["endTime"] = end_ms
-        response = await self.get("/klines", kline_weight(self.venue, limit), **query)
-        return response.body
+        key = tuple(query.items())
+        flight = self._flights.get(key)
+        if flight is None or flight.priority > priority or flight.task.done():
+            task = asyncio.ensure_future(self._ask_klines(limit, query, priority))
+            flight = self._flights[key] = _Flight(priority, task)
+        else:
+            self.shared += 1
+        flight.waiting += 1
+        try:
+            # One of several that wait may be cancelled: the others still want the answer.
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting:
+                flight.task.cancel()
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
 
-    async def exchange_info(self) -> _ExchangeInfo:
-        response = await self.get("/exchangeInfo", self.venue.exchange_info_weight)
+    async def _ask_klines(
+        self, limit: int, query: Mapping[str, str | int], priority: Priority
+    ) -> Answer:
+        grant = await self.budget.acquire(kline_weight(self.venue, limit), priority)
+        asked_ms = self.time.now_ms()
+        response, weighed = await self._ask("/klines", grant, query)
+        if weighed is not None and self.weights.note(limit, weighed):
+            self.venue = self.venue._replace(kline_weights=self.weights.steps)
+        return Answer(response.body, asked_ms)
+
+    async def exchange_info(self, priority: Priority = Priority.START) -> _ExchangeInfo:
+        response = await self.get("/exchangeInfo", self.venue.exchange_info_weight, priority)
         info = _decode(response.body, _ExchangeInfo, "exchangeInfo")
         for limit in info.rateLimits:
             if limit.rateLimitType == "REQUEST_WEIGHT" and limit.interval == "MINUTE":
                 self.budget.limit = limit.limit // max(limit.intervalNum, 1)
         return info
 
-    async def tickers(self, symbols: Sequence[str] = ()) -> bytes:
+    async def tickers(
+        self, symbols: Sequence[str] = (), priority: Priority = Priority.START
+    ) -> bytes:
         """Body of the 24 h tickers of all symbols; of ``symbols`` alone where that is cheaper."""
         query: dict[str, str] = {}
         weight = self.venue.all_tickers_weight
@@ -179,7 +240,7 @@ class Api:
                 query["symbols"] = msgspec.json.encode(list(symbols)).decode()
                 weight = cheaper
                 break
-        response = await self.get("/ticker/24hr", weight, **query)
+        response = await self.get("/ticker/24hr", weight, priority, **query)
         return response.body
 
 

@@ -26,6 +26,16 @@ _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
     ("kline_rest_used_weight", "Request weight used this minute.", lambda s: s.used_weight),
     ("kline_rest_weight_limit", "Request weight a minute.", lambda s: s.weight_limit),
     (
+        "kline_rest_weight_allowed",
+        "Of it what we allow ourselves.",
+        lambda s: s.rest.allowed,
+    ),
+    (
+        "kline_rest_served_in_seconds",
+        "Until all requests that wait can have been sent.",
+        lambda s: s.rest.served_in_s,
+    ),
+    (
         "kline_feed_clock_offset_seconds",
         "Exchange clock minus ours.",
         lambda s: s.server_offset_ms / 1000,
@@ -46,6 +56,9 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
     connections = metrics.gauge(
         "kline_feed_connections", "Stream connections by state.", ["market", "state"]
     )
+    queued = metrics.gauge(
+        "kline_rest_queued_weight", "Request weight that waits.", ["market", "priority"]
+    )
 
     def collect() -> None:
         status = feed.status()
@@ -55,10 +68,28 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
             count = sum(connection.state == state for connection in status.connections)
             connections.set(count, name, state)
 
+        for priority, weight in status.rest.queued.items():
+            queued.set(weight, name, priority)
+
     metrics.before_render(collect)
     for key, text, count in (
         ("kline_gaps_repaired_total", "Klines that filled a hole.", lambda: feed.repaired),
         ("kline_rest_requests_total", "REST requests sent.", lambda: api.requests),
+        (
+            "kline_rest_shared_total",
+            "Klines requests answered by an equal one's answer.",
+            lambda: api.shared,
+        ),
+        (
+            "kline_rest_weights_corrected_total",
+            "Corrections of what klines requests weigh.",
+            lambda: api.weights.corrections,
+        ),
+        (
+            "kline_feed_time_doubtful_total",
+            "Readings of the exchange's time that were not believed.",
+            lambda: api.time.doubtful,
+        ),
         ("kline_rest_failures_total", "REST requests without success.", lambda: api.failures),
         (
             "kline_rest_refusals_total",

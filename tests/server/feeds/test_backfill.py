@@ -17,6 +17,7 @@ from server.feeds.backfill import Backfill
 from server.feeds.binance import VENUES, Api
 from server.feeds.budget import WeightBudget
 from server.feeds.rest import RestResponse
+from server.feeds.venue_time import VenueTime
 from server.settings import Settings
 
 MINUTE_MS = 60_000
@@ -175,7 +176,7 @@ class Bench:
         self.market = Market(["AUSDT"], ["1m"], capacity)
         self.series = self.market["AUSDT", "1m"]
         self.told: list[Any] = []
-        budget = WeightBudget(self.clock, limit=6000, share=1.0)
+        budget = WeightBudget(VenueTime(self.clock), limit=6000, share=1.0)
         self.api = Api(VENUES[venue], self.shelf, budget, self.clock)
         self.backfill = Backfill(
             self.market,
@@ -215,8 +216,10 @@ def test_rows_closed_since_the_start_are_told() -> None:
         get = bench.shelf.get
 
         async def slow(path: str, query: Mapping[str, Any]) -> RestResponse:
-            bench.clock.now_ms = at(21.5)
-            bench.shelf.rows = minutes(*range(22))
+            if bench.clock.now_ms < at(21):
+                bench.clock.now_ms = at(21.5)
+                bench.shelf.rows = minutes(*range(22))
+                raise RestError("no answer")
             return await get(path, query)
 
         bench.shelf.get = slow  # type: ignore[method-assign]
@@ -391,7 +394,7 @@ def test_nothing_is_swept_before_its_window_was_filled() -> None:
 
 def test_series_the_exchange_refuses_is_given_up_and_named() -> None:
     async def scenario() -> None:
-        bench = Bench([], at(0))
+        bench = Bench([], at(0.5))
 
         async def refuse(path: str, query: Mapping[str, Any]) -> RestResponse:
             return RestResponse(400, {}, b'{"code":-1121,"msg":"Invalid symbol."}')

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from virtual_time import VirtualClock, run
 
 from server.clock import SystemClock
 from server.errors import FeedError, RestError
@@ -21,8 +22,9 @@ from server.feeds.binance import (
     split_streams,
     stream_names,
 )
-from server.feeds.budget import WeightBudget
+from server.feeds.budget import Priority, WeightBudget
 from server.feeds.rest import RestResponse
+from server.feeds.venue_time import VenueTime
 from server.settings import Settings
 
 venues = st.sampled_from(sorted(VENUES)).map(VENUES.__getitem__)
@@ -109,7 +111,8 @@ class Answers:
 
 def make_api(rest: Any, name: str = "spot") -> Api:
     clock = SystemClock()
-    return Api(VENUES[name], rest, WeightBudget(clock, limit=6000, share=1.0), clock)
+    budget = WeightBudget(VenueTime(clock), limit=6000, share=1.0)
+    return Api(VENUES[name], rest, budget, clock)
 
 
 INFO = {
@@ -203,3 +206,128 @@ def test_refused_request_carries_its_status() -> None:
         asyncio.run(api.klines("X", "1m", 5))
     assert caught.value.status == 400
     assert (api.requests, api.failures) == (1, 1)
+
+
+class SlowRest:
+    """Answers each request after a second, with its number; notes what it was asked."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.asked: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+        self.used = 0
+        self.weight = 2
+
+    async def get(self, path: str, query: Any) -> RestResponse:
+        self.asked.append(dict(query))
+        number = len(self.asked)
+        await self.clock.sleep(1.0)
+        if self.error is not None:
+            raise self.error
+        self.used += self.weight
+        return RestResponse(200, {"x-mbx-used-weight-1m": str(self.used)}, b"%d" % number)
+
+    async def close(self) -> None:
+        return None
+
+
+def make_slow(in_flight_max: int = 32, name: str = "spot") -> tuple[SlowRest, Api]:
+    clock = VirtualClock(1_768_384_801_000)
+    rest = SlowRest(clock)
+    time = VenueTime(clock)
+    budget = WeightBudget(time, limit=6000, share=1.0, in_flight_max=in_flight_max)
+    return rest, Api(VENUES[name], rest, budget, clock)
+
+
+def test_equal_requests_that_are_under_way_share_one_answer() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow()
+        same = [api.klines("A", "1m", 5, start_ms=7) for _ in range(3)]
+        others = [api.klines("A", "1m", 5, start_ms=8), api.klines("B", "1m", 5, start_ms=7)]
+        bodies = [answer.body for answer in await asyncio.gather(*same, *others)]
+        assert bodies == [b"1", b"1", b"1", b"2", b"3"]
+        assert (api.shared, api.requests) == (2, 3)
+        assert (await api.klines("A", "1m", 5, start_ms=7)).body == b"4", "a later read is its own"
+
+    run(scenario())
+
+
+def test_an_answer_is_as_old_as_its_question() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow()
+        assert (await api.klines("A", "1m", 5)).asked_ms == 1_768_384_801_000
+
+    run(scenario())
+
+
+def test_the_others_get_their_answer_when_one_that_waits_is_cancelled() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow()
+        tasks = [asyncio.ensure_future(api.klines("A", "1m", 5)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        tasks[0].cancel()
+        tasks[2].cancel()
+        assert (await tasks[1]).body == b"1"
+        assert tasks[0].cancelled()
+
+    run(scenario())
+
+
+def test_a_request_nobody_waits_for_any_more_is_given_up() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow()
+        tasks = [asyncio.ensure_future(api.klines("A", "1m", 5)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0.0)
+        await asyncio.sleep(0.0)
+        assert api.budget.forecast().in_flight == 0
+        assert (await api.klines("A", "1m", 5)).body == b"2"
+        assert len(asyncio.all_tasks()) == 1
+
+    run(scenario())
+
+
+def test_everybody_that_waits_hears_of_a_failure() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow()
+        rest.error = RestError("no answer")
+        results = await asyncio.gather(
+            *(api.klines("A", "1m", 5) for _ in range(3)), return_exceptions=True
+        )
+        assert [str(error) for error in results] == ["no answer"] * 3
+        assert (api.requests, api.failures) == (1, 1)
+
+    run(scenario())
+
+
+def test_an_urgent_request_does_not_wait_for_an_equal_one_at_the_end_of_the_queue() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow(in_flight_max=1)
+        first = asyncio.ensure_future(api.klines("X", "1m", 5))
+        await asyncio.sleep(0.1)
+        waiting = [
+            asyncio.ensure_future(api.klines(symbol, "1m", 5, priority=Priority.HISTORY))
+            for symbol in "BCDA"
+        ]
+        await asyncio.sleep(0.1)
+        assert (await api.klines("A", "1m", 5, priority=Priority.REPAIR)).body == b"2"
+        assert [query["symbol"] for query in rest.asked[:2]] == ["X", "A"]
+        await asyncio.gather(first, *waiting)
+
+    run(scenario())
+
+
+def test_weights_the_headers_tell_are_learned() -> None:
+    async def scenario() -> None:
+        rest, api = make_slow(name="um")
+        rest.weight = 5
+        for _ in range(7):
+            await api.klines("A", "1m", 499)
+        assert kline_weight(api.venue, 499) == 5
+        assert VENUES["um"].kline_weights[1] == (499, 2)
+        assert plan_limits(api.venue, 501) == (501,), "two pages have become dearer"
+        assert api.budget.used == 35
+
+    run(scenario())
