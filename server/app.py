@@ -30,6 +30,7 @@ from server.clock import Clock, ScaledClock, SystemClock
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api, Universe, resolve_symbols
+from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
 from server.metrics import Registry
 from server.settings import Settings
@@ -70,8 +71,14 @@ class Server:
         market_clock: Clock | None = None,
         random: random_module.Random,
         show_progress: Callable[[str, int, int], None] | None = None,
+        open_rest: Callable[[str], Rest] | None = None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
-        """``show_progress(market, done, total)`` is told of each window the backfill has filled."""
+        """``show_progress(market, done, total)`` is told of each window the backfill has filled.
+
+        ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
+        called when the server is ready for the first time.
+        """
         self._settings = settings
         self._clock = clock
         self._market_clock = market_clock or clock
@@ -79,6 +86,8 @@ class Server:
         # The exchange counts connects per address, whatever market they are for.
         self._limiter = ConnectLimiter(self._market_clock, settings.connect_interval_s)
         self._show_progress = show_progress or (lambda name, done, total: None)
+        self._open_rest = open_rest
+        self._on_ready = on_ready
         self._metrics = Registry()
         self._hub = Hub(settings.subscriber_queue_max)
         self.state = ServerState(
@@ -88,7 +97,7 @@ class Server:
         self._waiting: dict[str, str] = {}
         self._feeds: list[Feed] = []
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
-        self._frozen = False
+        self._was_ready = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
@@ -144,7 +153,8 @@ class Server:
 
     async def _bring_up(self, name: str) -> None:
         settings = self._settings
-        api = open_api(settings, name, self._market_clock)
+        rest = self._open_rest(name) if self._open_rest is not None else None
+        api = open_api(settings, name, self._market_clock, rest)
         universe = await self._resolve(name, api)
         if universe.unknown:
             log.warning("the %s exchange does not trade %s", name, ", ".join(universe.unknown))
@@ -215,11 +225,10 @@ class Server:
             before = self._clock.monotonic()
             await self._clock.sleep(BEAT_S)
             self.state.beat(max(0.0, self._clock.monotonic() - before - BEAT_S))
-            if not self._frozen and self.state.readiness().ready:
-                self._frozen = True
-                # What lives now lives for good: later collections need not look at it again.
-                gc.collect()
-                gc.freeze()
+            if not self._was_ready and self.state.readiness().ready:
+                self._was_ready = True
+                if self._on_ready is not None:
+                    self._on_ready()
                 log.info("ready after %.1f s", self._clock.monotonic() - self.state.started_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -271,7 +280,14 @@ def create() -> Application:
         market_clock=read_pace(pace, clock) if pace else None,
         random=random_module.Random(),
         show_progress=_ProgressBar() if on_terminal else None,
+        on_ready=_settle_memory,
     )
+
+
+def _settle_memory() -> None:
+    """What lives now lives as long as the process: later collections need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _leave_terminal() -> None:

@@ -31,8 +31,7 @@ _STEP_BUFFER_MAX = 1 << 20
 _STEP_STALL_S = 30.0
 _STEP_PAUSE_S = 0.0005
 
-_TICK_S = 0.25  # seconds of the exchange between two looks at the clock
-_TICK_MIN_S = 0.01  # real seconds, however fast the clock
+_TICK_MIN_S = 0.01  # real seconds between two looks at the clock, however fast it is
 
 
 class Exchange:
@@ -53,9 +52,13 @@ class Exchange:
         pong_s: float | None = None,
         life_s: float = 86_400.0,
         weight_limit: int | None = None,
+        speeds: Speeds | None = None,
         unlisted: Sequence[str] = (),
     ) -> None:
-        """``unlisted``: symbols of ``source`` that ``list_symbol`` brings in later."""
+        """``unlisted``: symbols of ``source`` that ``list_symbol`` brings in later.
+
+        ``speeds`` thins out (or not) what is sent; the default is the exchange's own.
+        """
         spot = source.market == "spot"
         self.clock = clock
         self.faults = Faults()
@@ -66,6 +69,7 @@ class Exchange:
         self.publisher = Publisher(self.book, self.streams, self.faults)
         self.host = ""
         self.port = 0
+        self._speeds = speeds or SPEEDS[source.market]
         self._stepping = stepping
         self._now_ms = 0  # of a stepping exchange: how far it has published
         self._keep_alive = {
@@ -75,7 +79,7 @@ class Exchange:
         }
         self._own_counters = {"connects_refused": 0, "doors_refused": 0}
         self._connects: dict[str, deque[float]] = {}
-        self._doors: set[Door] = set()
+        self._doors: dict[Door, None] = {}
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -199,11 +203,11 @@ class Exchange:
     async def _run(self) -> None:
         rate = self.clock.rate if isinstance(self.clock, ScaledClock) else 1.0
         # However fast the clock, no more looks at it than the machine has time for.
-        tick_s = max(_TICK_S, _TICK_MIN_S * rate)
-        speeds = SPEEDS[self.source.market]
+        tick_min_s = _TICK_MIN_S * rate
         while True:
-            self.publisher.publish(self.now_ms, speeds)
-            await self.clock.sleep(tick_s)
+            self.publisher.publish(self.now_ms, self._speeds)
+            wait_ms = self.publisher.next_due_ms(self._speeds) - self.clock.time_ms()
+            await self.clock.sleep(max(wait_ms / 1000, tick_min_s))
 
     async def _run_keep_alive(self) -> None:
         tick_s = min(1.0, *self._keep_alive.values())

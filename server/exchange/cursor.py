@@ -36,8 +36,8 @@ class Cursor:
             minute = self._minute(boundary_ms - MINUTE_MS)
             for interval, row in self._sums.items():
                 self._sums[interval] = _join(row, minute, interval)
-        wanted = set(intervals)
-        for interval in wanted.difference(self._sums):
+        wanted = dict.fromkeys(intervals)  # no set: its order would depend on the process
+        for interval in [interval for interval in wanted if interval not in self._sums]:
             opened_ms = open_time_ms(interval, boundary_ms - 1)
             self._sums[interval] = self._sum(interval, opened_ms, boundary_ms)
         closes = {}

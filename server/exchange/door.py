@@ -52,7 +52,7 @@ class Door(asyncio.Protocol):
     """One accepted connection until it is closed or has become a WebSocket."""
 
     def __init__(
-        self, answer: Answerer, upgrade: Upgrader, doors: set[Door], *, welcome: bool = True
+        self, answer: Answerer, upgrade: Upgrader, doors: dict[Door, None], *, welcome: bool = True
     ) -> None:
         self._answer = answer
         self._upgrade = upgrade
@@ -71,7 +71,7 @@ class Door(asyncio.Protocol):
             return
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if peer else ""
-        self._doors.add(self)
+        self._doors[self] = None
         self._wait()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -91,7 +91,7 @@ class Door(asyncio.Protocol):
             self._transport.abort()
 
     def _leave(self) -> None:
-        self._doors.discard(self)
+        self._doors.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
 

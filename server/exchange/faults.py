@@ -46,3 +46,4 @@ class Faults:
     rest_delay_s: float = 0.0  # real seconds before each answer
     rest_cut: int = 0  # of the next answers, this many end in the middle of their body
     klines_lack_last: bool = False  # klines answers end one row early
+    klines_lag_ms: int = 0  # klines answers are as of so long ago: the database is behind

@@ -75,6 +75,13 @@ class Publisher:
         if single or array or book:
             self._publish_tickers(now_ms, single=single, array=array, book=book)
 
+    def next_due_ms(self, speeds: Speeds) -> int:
+        """When ``publish`` has something to say again."""
+        at_ms = self.published_ms
+        periods = (MINUTE_MS, speeds.kline, speeds.ticker, speeds.array, speeds.book)
+        due_ms = min((at_ms // period + 1) * period for period in periods if period)
+        return min(due_ms, self._late[0][0]) if self._late else due_ms
+
     # --- klines --------------------------------------------------------------------------------
 
     def _wanted(self, symbol: str) -> dict[str, str]:

@@ -329,8 +329,9 @@ class RestFace:
         start_ms, end_ms = self._integer(query, "startTime"), self._integer(query, "endTime")
         if not self.spot and start_ms is not None and end_ms is not None and start_ms > end_ms:
             raise _Refused(-1023, "Start time is greater than end time.")
+        as_of_ms = now_ms - self._faults.klines_lag_ms
         rows = self.book.rows(
-            symbol, interval, now_ms, limit=limit, start_ms=start_ms, end_ms=end_ms
+            symbol, interval, as_of_ms, limit=limit, start_ms=start_ms, end_ms=end_ms
         )
         if self._faults.klines_lack_last:
             rows = rows[:-1]

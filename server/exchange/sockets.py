@@ -36,8 +36,9 @@ class Streams:
         self.clock = clock
         self.faults = faults
         self.market = market
-        self.connections: set[Connection] = set()
-        self.subscribers: dict[str, set[Connection]] = {}  # streams with none are not kept
+        self.connections: dict[Connection, None] = {}  # in order of their coming
+        #: Streams with no subscriber are not kept; those of a stream are in order of their coming.
+        self.subscribers: dict[str, dict[Connection, None]] = {}
         self.joined: dict[str, int] = {}  # stream -> number of its newest subscription
         self.streams_max = 1024
         self.messages_per_s = 5 if market == "spot" else 10
@@ -59,7 +60,7 @@ class Streams:
 
     def subscribe(self, stream: str, connection: Connection) -> None:
         """Let a connection hear a stream."""
-        self.subscribers.setdefault(stream, set()).add(connection)
+        self.subscribers.setdefault(stream, {})[connection] = None
         self._subscriptions += 1
         self.joined[stream] = self._subscriptions
 
@@ -67,7 +68,7 @@ class Streams:
         """Undo ``subscribe``; nothing if it was not."""
         listeners = self.subscribers.get(stream)
         if listeners is not None:
-            listeners.discard(connection)
+            listeners.pop(connection, None)
             if not listeners:
                 del self.subscribers[stream], self.joined[stream]
 
@@ -165,13 +166,13 @@ class Connection(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
-        self._streams.connections.add(self)
+        self._streams.connections[self] = None
         self._streams.counters["connections"] += 1
         self._subscribe(self._first)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
-        self._streams.connections.discard(self)
+        self._streams.connections.pop(self, None)
         for name in self.names:
             self._streams.unsubscribe(name, self)
 

@@ -1,0 +1,329 @@
+"""One simulated world: an exchange, the network, the whole server, and the judge of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random as random_module
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from server.api.state import ServedMarket
+from server.app import Server
+from server.exchange.app import Exchange
+from server.exchange.generated import GeneratedMarket
+from server.exchange.minutes import Source
+from server.settings import Settings
+from server.signals.hub import Subscriber
+from simulation.clock import SimulatedClock
+from simulation.faults import FAULTS, Planned
+from simulation.judge import Judge, Verdict
+from simulation.loop import VirtualLoop
+from simulation.rest import Mishap, SimulatedRest
+from simulation.thinning import SETTINGS, SPEEDS
+from simulation.trace import Trace
+from simulation.trouble import HEAL_S, Trouble
+
+__all__ = ["INTERVALS", "START_MS", "World", "symbol_names"]
+
+#: 2026-01-14 22:41:07 UTC: a day begins soon after the start.
+START_MS = 1_768_430_467_000
+
+INTERVALS = ("1m", "5m", "15m", "1h")
+CAPACITY = 120
+
+#: Seconds the server has to be ready after its start, without a fault.
+READY_S = 120.0
+
+#: A close that is younger may still travel, ms; USD-M says nothing of a kline in which nothing was
+#: traded, so that REST has to be asked.
+_ON_ITS_WAY_MS = {"spot": 5_000, "um": 25_000}
+
+#: The exchange's counters that must stay 0: its limits were not kept.
+_LIMITS = (
+    "too_many_messages",
+    "too_many_streams",
+    "too_long_messages",
+    "connects_refused",
+    "doors_refused",
+    "refused_429",
+    "refused_418",
+    "slow_cut",
+)
+
+
+def symbol_names(count: int) -> tuple[str, ...]:
+    """Names of so many generated symbols; the first few are quiet enough to miss minutes."""
+    known = ("QTUMUSDT", "BTCUSDT", "FDUSDUSDT", "PEPEUSDT", "LTCUSDT", "ETHBTC")
+    return (*known, *(f"SIM{index:03d}USDT" for index in range(max(0, count - len(known)))))[:count]
+
+
+class World:
+    """Built inside a ``VirtualLoop``; see the package for how to use it."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        symbols: int = 50,
+        hours: float = 24.0,
+        market: str = "spot",
+        intervals: tuple[str, ...] = INTERVALS,
+        capacity: int = CAPACITY,
+        source: Source | None = None,
+        start_ms: int = START_MS,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.seed = seed
+        self.loop = loop
+        self.random = random_module.Random(f"world {seed}")
+        self.trace = Trace(loop)
+        self.network = loop.network
+        self.network.trace = self.trace
+        self.network.random.seed(f"network {seed}")
+        self.source = source or GeneratedMarket(seed, symbol_names(symbols), market=market)
+        self.end_ms = start_ms + int(hours * 3_600_000)
+        self.true_clock = SimulatedClock(start_ms, loop)
+        self.clock = SimulatedClock(start_ms, loop)  # the server's: may be wrong
+        self.exchange = Exchange(self.source, self.true_clock, speeds=SPEEDS)
+        self.mishaps: deque[Mishap] = deque()
+        self.trouble = Trouble(start_ms)
+        self.judge = Judge(
+            self.exchange.book,
+            intervals,
+            capacity,
+            first_ms=start_ms,
+            end_ms=self.end_ms + 3_600_000,
+            trouble=self.trouble,
+            note=self.trace.note,
+        )
+        self.lives = 0
+        self.server: Server | None = None
+        self._values = {
+            "symbols": ",".join(self.source.symbols),
+            "intervals": list(intervals),
+            "capacity": capacity,
+            "market": self.source.market,
+            "subscriber_queue_max": 1 << 16,
+            **SETTINGS,
+            **(settings or {}),
+        }
+        self.injected: dict[str, int] = {}  # faults by name
+        self._held: dict[tuple[int, str], tuple[object, list[object]]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._subscriber: Subscriber | None = None
+
+    # --- time ----------------------------------------------------------------------------------
+
+    @property
+    def now_ms(self) -> int:
+        """The exchange's time, which is the true one."""
+        return self.true_clock.time_ms()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
+
+    async def sleep_until(self, time_ms: int) -> None:
+        """Let virtual time pass up to a moment; nothing if it is over."""
+        await asyncio.sleep(max(0, time_ms - self.now_ms) / 1000)
+
+    # --- faults --------------------------------------------------------------------------------
+
+    def troubled(self, seconds: float) -> None:
+        """Until then, and ``HEAL_S`` more, rows may be missing."""
+        now_ms = self.now_ms
+        self.trouble.add(now_ms, now_ms + int(seconds * 1000))
+
+    @contextlib.contextmanager
+    def held(self, owner: object, name: str, value: object) -> Iterator[None]:
+        """A switch that is set while in here."""
+        # Two faults may hold the same switch: the first to end must not end the other.
+        baseline, values = self._held.setdefault((id(owner), name), (getattr(owner, name), []))
+        values.append(value)
+        setattr(owner, name, value)
+        try:
+            yield
+        finally:
+            values.remove(value)
+            setattr(owner, name, values[-1] if values else baseline)
+
+    async def inject(self, name: str, draw: random_module.Random | None = None) -> None:
+        """Let the fault of that name happen; returns when it is over."""
+        self.trace.note("fault", name)
+        self.injected[name] = self.injected.get(name, 0) + 1
+        await FAULTS[name][0](self, draw or self.random)
+        self.troubled(0.0)  # what it swallowed in its last moments has the usual time
+
+    async def suffer(self, planned: list[Planned]) -> None:
+        """Let all of them happen at their times; returns when the last is over."""
+        async with asyncio.TaskGroup() as group:
+            for fault in planned:
+                await asyncio.sleep(max(0.0, fault.at_s - self.loop.time()))
+                draw = random_module.Random(fault.dice)
+                group.create_task(self.inject(fault.name, draw))
+
+    # --- the server ----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Start the exchange and the first server."""
+        # Nobody reads the log of a simulation; building its lines would cost a tenth of the time.
+        logging.disable(logging.CRITICAL)
+        await self.exchange.start()
+        await self.start_server()
+
+    async def close(self) -> None:
+        """End everything; nothing may be left running."""
+        try:
+            await self.stop_server()
+            await self.exchange.stop()
+        finally:
+            logging.disable(logging.NOTSET)
+
+    async def start_server(self) -> None:
+        """One more life of the server, up to its readiness."""
+        self.lives += 1
+        name = self.source.market
+        settings = Settings.load(
+            {},
+            overrides=self._values
+            | {f"{name}_rest": self.exchange.rest_url, f"{name}_ws": self.exchange.ws_url},
+        )
+        self.server = Server(
+            settings,
+            clock=self.clock,
+            random=random_module.Random(f"server {self.seed} {self.lives}"),
+            open_rest=lambda market: SimulatedRest(
+                self.exchange,
+                self.network,
+                self.mishaps,
+                lambda mishap: self.troubled(mishap.trouble_s),
+            ),
+        )
+        self.trace.note("start", self.lives)
+        await self.server.start()
+
+    async def until_ready(self, seconds: float = READY_S) -> None:
+        """Return when the server says so. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not self._is_ready():
+                await asyncio.sleep(0.5)
+        self._listen()
+
+    def _is_ready(self) -> bool:
+        assert self.server is not None
+        self.server.state.beat(0.0)
+        return self.server.state.readiness().ready
+
+    def _listen(self) -> None:
+        """Hear every kline of every series from now on, as a client would."""
+        served = self._served()
+        topics = [
+            topic
+            for symbol in served.market.symbols
+            for interval in served.market.intervals
+            if (topic := served.channels.find(f"{symbol}@kline_{interval}")) is not None
+        ]
+        self._subscriber = self.server.state.hub.subscribe(*topics)
+        self.judge.begin_life(self.now_ms)
+        self._listening = asyncio.create_task(self._hear(self._subscriber))
+
+    async def _hear(self, subscriber: Subscriber) -> None:
+        while subscriber.ended is None:
+            await subscriber.wait()
+            while (payload := subscriber.take()) is not None:
+                self.judge.hear(payload)
+
+    async def stop_server(self) -> None:
+        """End the server politely."""
+        if self.server is None:
+            return
+        self.trace.note("stop", self.lives)
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+            if self._subscriber is not None and self._subscriber.ended is not None:
+                self.judge.fail("cut", f"the subscriber was ended: {self._subscriber.ended}")
+        await self.server.stop()
+        self.server = self._listening = self._subscriber = None
+
+    # --- questions -----------------------------------------------------------------------------
+
+    async def ask(self, target: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of a GET, made as the HTTP server makes it."""
+        path, _, query = target.partition("?")
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(b"host", b"localhost")],
+            "client": ("127.0.0.1", "1"),
+        }
+        assert self.server is not None
+        await self.server(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], headers, sent[1]["body"]
+
+    async def check(self, symbol: str, interval: str, *, final: bool = False) -> None:
+        """Ask for a whole window and let the judge look at it."""
+        target = f"/klines/{symbol}/{interval}?limit={self.judge.capacity}"
+        status, _, body = await self.ask(target)
+        if status != 200:
+            self.judge.fail("lost", f"{target} answered {status}: {body[:200]!r}")
+            return
+        self.judge.check_body(symbol, interval, body, self.now_ms, final=final)
+
+    async def check_all(self, *, final: bool = False) -> None:
+        """Every series."""
+        market = self._served().market
+        for symbol in market.symbols:
+            for interval in market.intervals:
+                await self.check(symbol, interval, final=final)
+
+    async def watch(self) -> None:
+        """Until cancelled: look at two series a minute, so that no row leaves a window unseen."""
+        served = self._served()
+        keys = [(symbol, "1m") for symbol in served.market.symbols]
+        others = [(s, i) for s in served.market.symbols for i in served.market.intervals]
+        while True:
+            for key in keys:
+                await self.check(*key)
+                await self.check(*self.random.choice(others))
+                await self.sleep_until((self.now_ms // 60_000 + 1) * 60_000 + 30_000)
+
+    async def heal(self) -> None:
+        """Let pass what the server may take to be whole again after the last fault."""
+        self.exchange.faults.drop_closes = 0  # what has not been dropped by now
+        self.exchange.faults.truncate = 0
+        self.mishaps.clear()
+        await self.sleep_until(self.trouble.until_ms + int(HEAL_S * 1000) + 1)
+        # Not within the moment in which a close is on its way.
+        travels_ms = _ON_ITS_WAY_MS[self.source.market]
+        if self.now_ms % 60_000 < travels_ms:
+            await self.sleep_until(self.now_ms // 60_000 * 60_000 + travels_ms)
+
+    async def verdict(self) -> Verdict:
+        """Let everything heal, look at all of it, and judge."""
+        await self.heal()
+        await self.check_all(final=True)
+        self.judge.end_life(self._served().market.symbols, self.now_ms)
+        counters = self.exchange.counters
+        return self.judge.verdict({name: counters[name] for name in _LIMITS})
+
+    def _served(self) -> ServedMarket:
+        assert self.server is not None
+        return self.server.state.markets[self.source.market]
