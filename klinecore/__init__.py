@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from klinecore.barrier import Barrier
 from klinecore.errors import (
     ArenaError,
     KlineCoreError,
@@ -23,12 +24,14 @@ from klinecore.merge import MergeStatus
 from klinecore.parsers.binance import FrameKind, ParsedFrame, parse_frame
 from klinecore.parsers.rest import parse_klines
 from klinecore.series import Series
+from klinecore.states import RowState
 
 __all__ = [
     "COLUMNS",
     "INTERVALS",
     "INTERVAL_MS",
     "ArenaError",
+    "Barrier",
     "Event",
     "EventKind",
     "FrameKind",
@@ -39,6 +42,7 @@ __all__ = [
     "ParseError",
     "ParsedFrame",
     "RowCounts",
+    "RowState",
     "Series",
     "SnapshotError",
     "TornReadError",

@@ -19,5 +19,4 @@ cdef bytes encode_kline_tuples(
     Scratch scratch, const SeriesMemory* series, uint32_t first, uint32_t last, bint forming
 )
 cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol)
-cdef char* write_ticker(char* p, const TickerRecord* record, bytes symbol) noexcept
-cdef Py_ssize_t ticker_size(bytes symbol) noexcept
+cdef bytes encode_tickers(Scratch scratch, TickerRecord** records, list places, list symbols)

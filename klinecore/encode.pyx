@@ -16,7 +16,7 @@ from klinecore.kline cimport (
 )
 from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_number, write_uint
 from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time
-from klinecore.ticker cimport TickerRecord, text_place
+from klinecore.ticker cimport TickerRecord, text_place, ticker_has
 
 __all__ = ["Scratch"]
 
@@ -191,7 +191,7 @@ cdef bytes encode_kline_tuples(
     return PyBytes_FromStringAndSize(p, end - p)
 
 
-cdef Py_ssize_t ticker_size(bytes symbol) noexcept:
+cdef Py_ssize_t _ticker_size(bytes symbol) noexcept:
     """Bytes one ticker can take."""
     return 400 + 2 * PyBytes_GET_SIZE(symbol)
 
@@ -201,7 +201,7 @@ cdef inline char* _text(char* p, const TickerRecord* record, char letter) noexce
     return write_bytes(p, record.texts[place].text, record.texts[place].size)
 
 
-cdef char* write_ticker(char* p, const TickerRecord* record, bytes symbol) noexcept:
+cdef char* _ticker(char* p, const TickerRecord* record, bytes symbol) noexcept:
     """``{"s":..,"c":..,"v":..,"q":..,"P":..,"h":..,"l":..,"t":..}``"""
     p = write_bytes(p, b'}', 1)
     p = write_int(p, record.event_time_ms)
@@ -224,8 +224,40 @@ cdef char* write_ticker(char* p, const TickerRecord* record, bytes symbol) noexc
 
 cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol):
     """One ticker in the seed's shape; ``symbol`` is already escaped for JSON."""
-    cdef Py_ssize_t size = ticker_size(symbol)
+    cdef Py_ssize_t size = _ticker_size(symbol)
     cdef char* data = scratch.reserve(size)
     cdef char* end = data + size
-    cdef char* p = write_ticker(end, record, symbol)
+    cdef char* p = _ticker(end, record, symbol)
+    return PyBytes_FromStringAndSize(p, end - p)
+
+
+cdef bytes encode_tickers(Scratch scratch, TickerRecord** records, list places, list symbols):
+    """``{"<SYMBOL>": <ticker>, ...}`` of those of ``places`` that have one, in that order.
+
+    ``symbols``, by place, are already escaped for JSON.
+    """
+    cdef Py_ssize_t place, size = 2
+    cdef bytes symbol
+    cdef char* data
+    cdef char* end
+    cdef char* p
+    cdef bint first = True
+    for place in places:
+        symbol = symbols[place]
+        size += _ticker_size(symbol) + PyBytes_GET_SIZE(symbol) + 8
+    data = scratch.reserve(size)
+    end = data + size
+    p = write_bytes(end, b"}", 1)
+    for place in reversed(places):
+        if not ticker_has(records[place], c'c'):
+            continue
+        if not first:
+            p = write_bytes(p, b",", 1)
+        first = False
+        symbol = symbols[place]
+        p = _ticker(p, records[place], symbol)
+        p = write_bytes(p, b'":', 2)
+        p = write_bytes(p, PyBytes_AS_STRING(symbol), PyBytes_GET_SIZE(symbol))
+        p = write_bytes(p, b'"', 1)
+    p = write_bytes(p, b"{", 1)
     return PyBytes_FromStringAndSize(p, end - p)

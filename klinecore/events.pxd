@@ -8,10 +8,16 @@ cpdef enum EventKind:
     CLOSED = 2
     REVISED = 3
     FILLED = 4
+    ABSENT = 5
+    BARRIER = 6
+    BARRIER_REVISED = 7
+
+cdef enum:
+    FORGOTTEN = 255             # the record of a symbol that was removed
 
 cdef struct EventRecord:
     int64_t open_time_ms
-    uint32_t index              # of the series, of the symbol for TICKER
+    uint32_t index              # of the series; TICKER: of the symbol; BARRIER: of the interval
     uint32_t kind
 
 cdef class EventQueue:
@@ -22,6 +28,9 @@ cdef class EventQueue:
     cdef uint32_t _conflated        # room kept for one ticker and one forming event of each
     cdef uint8_t* _forming_pending
     cdef uint8_t* _ticker_pending
+    cdef int64_t[16] _revised_pending   # BARRIER_REVISED by interval: open time + 1, or 0
 
     cdef void emit(self, uint32_t kind, uint32_t index, int64_t open_time_ms) noexcept
+    cdef void _settle(self, EventRecord* record) noexcept
     cdef void clear(self) noexcept
+    cdef void forget(self, uint32_t symbol, uint32_t interval_count) noexcept

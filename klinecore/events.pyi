@@ -11,6 +11,9 @@ class EventKind(IntEnum):
     CLOSED = 2  # a kline closed; one event per (series, open time)
     REVISED = 3  # a closed kline was corrected
     FILLED = 4  # a closed kline in the past filled its place
+    ABSENT = 5  # a hole is explained: the exchange has no klines there; its first open time
+    BARRIER = 6  # the closes of a boundary are in, or were given up; one per (interval, open time)
+    BARRIER_REVISED = 7  # and then more came in, or less is waited for (conflated until drained)
 
 @final
 class EventQueue:

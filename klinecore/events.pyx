@@ -1,12 +1,14 @@
 """What happened to a market since its owner last looked: bounded, conflated where that is harmless.
 
-A ticker or a forming row that changes ten times between two looks is one event; every close,
-revision and late close is one of its own.
+A ticker or a forming row that changes ten times between two looks is one event, and so is a barrier
+whose completeness changes again; every close, revision, late close, absence and barrier is one of
+its own.
 """
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 __all__ = ["EventKind", "EventQueue"]
 
@@ -21,6 +23,7 @@ cdef class EventQueue:
     def __cinit__(self, uint32_t series_count, uint32_t symbol_count):
         self._conflated = series_count + symbol_count
         self._limit = self._conflated + max(DISTINCT_MIN, 2 * series_count)
+        memset(self._revised_pending, 0, sizeof(self._revised_pending))
         self.records = <EventRecord*>calloc(self._limit, sizeof(EventRecord))
         self._forming_pending = <uint8_t*>calloc(series_count, 1)
         self._ticker_pending = <uint8_t*>calloc(symbol_count, 1)
@@ -43,21 +46,43 @@ cdef class EventQueue:
             if self._forming_pending[index]:
                 return
             self._forming_pending[index] = 1
+        elif kind == BARRIER_REVISED and self._revised_pending[index] == open_time_ms + 1:
+            return
         elif self.count + self._conflated >= self._limit:
             self.lost += 1
             return
+        elif kind == BARRIER_REVISED:
+            self._revised_pending[index] = open_time_ms + 1
         record = &self.records[self.count]
         record.kind = kind
         record.index = index
         record.open_time_ms = open_time_ms
         self.count += 1
 
+    cdef void _settle(self, EventRecord* record) noexcept:
+        """What was conflated into this record may be told again."""
+        if record.kind == TICKER:
+            self._ticker_pending[record.index] = 0
+        elif record.kind == FORMING:
+            self._forming_pending[record.index] = 0
+        elif record.kind == BARRIER_REVISED:
+            self._revised_pending[record.index] = 0
+
     cdef void clear(self) noexcept:
-        """Forget all events; what was conflated may be told again."""
+        """Forget all events."""
         cdef uint32_t i
         for i in range(self.count):
-            if self.records[i].kind == TICKER:
-                self._ticker_pending[self.records[i].index] = 0
-            elif self.records[i].kind == FORMING:
-                self._forming_pending[self.records[i].index] = 0
+            self._settle(&self.records[i])
         self.count = 0
+
+    cdef void forget(self, uint32_t symbol, uint32_t interval_count) noexcept:
+        """Forget the events of a symbol and of its series; the others stay in order."""
+        cdef EventRecord* record
+        cdef uint32_t i
+        for i in range(self.count):
+            record = &self.records[i]
+            if record.kind in (BARRIER, BARRIER_REVISED, FORGOTTEN):
+                continue
+            if record.index // (1 if record.kind == TICKER else interval_count) == symbol:
+                self._settle(record)
+                record.kind = FORGOTTEN

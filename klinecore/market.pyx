@@ -6,13 +6,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from klinecore.arena cimport Arena
+from klinecore.barrier cimport new_barriers
 from klinecore.encode cimport (
-    Scratch, encode_kline_tuples, encode_klines, encode_ticker, ticker_size, write_ticker,
+    Scratch, encode_kline_tuples, encode_klines, encode_ticker, encode_tickers,
 )
-from klinecore.events cimport EventKind, EventQueue, EventRecord
+from klinecore.events cimport FORGOTTEN, EventKind, EventQueue, EventRecord
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow
 from klinecore.names cimport SymbolTable
-from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read, write_bytes
+from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read
 from klinecore.parsers.binance cimport (
     BOOK_TICKER, FRAME_KINDS, KLINE, MINI_TICKER,
     TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, parse_message, slice_integer,
@@ -20,33 +21,41 @@ from klinecore.parsers.binance cimport (
 from klinecore.parsers.binance cimport TICKER as TICKER_FRAME
 from klinecore.parsers.rest cimport next_kline, next_rest_ticker, open_array
 from klinecore.merge cimport (
-    APPENDED, BAD_TIME, DUPLICATE, INSERTED, MergeStatus, SeriesMemory, series_find,
-    series_merge, series_open, series_size, series_slots,
+    APPENDED, BAD_TIME, DUPLICATE, INSERTED, STALE, MergeStatus, SeriesHeader, SeriesMemory,
+    series_clear, series_correct, series_find, series_merge, series_open,
+    series_size, series_slots,
 )
 from klinecore.merge cimport FORMING as FORMING_ROW
 from klinecore.merge cimport REVISED as REVISED_ROW
 from klinecore.merge cimport UNREPRESENTABLE as UNREPRESENTABLE_ROW
-from klinecore.series cimport new_series
+from klinecore.series cimport new_series, series_detach
+from klinecore.states cimport series_confirm_absent
 from klinecore.ticker cimport (
-    TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, integer_place, text_place,
+    TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, ticker_clear, ticker_fields,
     ticker_has, ticker_merge,
 )
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from collections import deque
 import json
 from operator import index as index_of
 from typing import NamedTuple
 
+import numpy as np
+
 from klinecore import events as _events
+from klinecore import interval as _calendar
 from klinecore.errors import ParseError, UnknownSeriesError
 from klinecore.parsers import binance as _binance
 from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
+from klinecore.names import symbol_bytes
 
 __all__ = ["Event", "Market", "RowCounts"]
 
 cdef enum:
     CAPACITY_MAX = 100000
+    ROOM_MAX = 10000
 
 
 # Members by value: the compiled enums become Python objects through a slow call.
@@ -71,6 +80,7 @@ class RowCounts(NamedTuple):
     refused: int
     first_open_ms: int
     last_open_ms: int
+    disputed: tuple = ()
 
 
 def _names(values, what, read):
@@ -99,68 +109,157 @@ cdef class Market:
         Names of ``klinecore.INTERVALS``.
     capacity : int, 1..100000
         Closed klines kept per series.
+    room : int, 0..10000
+        Symbols that can be added later; each takes its memory from the start.
     path : str, optional
         Put the memory in that file (in ``/dev/shm``: shared) instead of private memory.
 
     Raises
     ------
-    ValueError: no or duplicate symbols or intervals, unknown interval, capacity out of range.
+    ValueError: no or duplicate symbols or intervals, unknown interval, capacity or room out of
+    range.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        In the order they were added.
+    horizon_ms : int
+        Rows that open later, or are closed and close later, are refused and counted as ``future``;
+        0 for none.
     """
 
-    def __cinit__(self, symbols, intervals, capacity=500, *, path=None):
-        self.symbols = _names(symbols, "symbol", lambda symbol: symbol.strip().upper())
+    def __cinit__(self, symbols, intervals, capacity=500, *, room=0, path=None):
+        cdef uint32_t place_count
+        names = _names(symbols, "symbol", lambda symbol: symbol.strip().upper())
         self.intervals = _names(intervals, "interval", check_interval)
         capacity = index_of(capacity)
         if not 1 <= capacity <= CAPACITY_MAX:
             raise ValueError(f"capacity must be 1..{CAPACITY_MAX} klines, not {capacity}")
+        room = index_of(room)
+        if not 0 <= room <= ROOM_MAX:
+            raise ValueError(f"room must be 0..{ROOM_MAX} symbols, not {room}")
         self.capacity = capacity
+        place_count = len(names) + room
         self._interval_count = len(self.intervals)
+        self._interval_index = {interval: i for i, interval in enumerate(self.intervals)}
+        for index in range(16):
+            self._interval_of[index] = self._interval_index.get(INTERVALS[index], -1)
         self._scratch = Scratch()
-        self._map_names()
-        self._map_memory(path)
-        self._events = EventQueue(len(self.symbols) * self._interval_count, len(self.symbols))
+        self._table = SymbolTable(place_count)
+        self._map_memory(place_count, path)
+        self._events = EventQueue(place_count * self._interval_count, place_count)
+        self._barriers = new_barriers(
+            self._events, self._memory, self._interval_count, place_count
+        )
+        self.symbols = ()
+        self._series = {}
+        self._places = {}
+        self._names = [None] * place_count
+        self._json_names = [b""] * place_count
+        self._free_places = deque(range(place_count))
+        for symbol in names:
+            self._take_place(symbol, symbol_bytes(symbol))
+        self.symbols = names
 
     def __dealloc__(self):
         free(self._memory)
         free(self._tickers)
 
-    def _map_names(self):
-        """Fill the tables that lead from a name in a message to an index."""
-        cdef int index
-        self._interval_index = {interval: i for i, interval in enumerate(self.intervals)}
-        self._symbol_index = {symbol: i for i, symbol in enumerate(self.symbols)}
-        for index in range(16):
-            self._interval_of[index] = self._interval_index.get(INTERVALS[index], -1)
-        self._table = SymbolTable(self.symbols)
-        quoted = [json.dumps(symbol, ensure_ascii=False) for symbol in self.symbols]
-        self._json_names = [text[1:len(text) - 1].encode() for text in quoted]
-
-    def _map_memory(self, path):
+    cdef _map_memory(self, uint32_t place_count, path):
         """Reserve the arena and point every series and ticker at its place in it."""
         cdef uint32_t slots = series_slots(self.capacity)
-        cdef Py_ssize_t symbol_index, interval_index, index
+        cdef uint32_t place, index
         self._arena = Arena(
-            capacity=self.capacity, slots=slots, symbols_max=len(self.symbols),
+            capacity=self.capacity, slots=slots, symbols_max=place_count,
             intervals=self.intervals, ticker_stride=sizeof(TickerRecord),
             series_stride=series_size(slots), path=path,
         )
         self._memory = <SeriesMemory*>_allocate(
-            len(self.symbols) * self._interval_count, sizeof(SeriesMemory)
+            place_count * self._interval_count, sizeof(SeriesMemory)
         )
-        self._tickers = <TickerRecord**>_allocate(len(self.symbols), sizeof(TickerRecord*))
-        self._series = {}
-        for symbol_index, symbol in enumerate(self.symbols):
-            self._arena.set_symbol(symbol_index, symbol)
-            self._tickers[symbol_index] = <TickerRecord*>self._arena.ticker_at(symbol_index)
-            for interval_index, interval in enumerate(self.intervals):
-                index = symbol_index * self._interval_count + interval_index
-                series_open(
-                    &self._memory[index], self._arena.series_at(index), self._arena.formats, slots,
-                    self.capacity, INTERVAL_MS[interval]
-                )
-                self._series[symbol, interval] = new_series(
-                    self._arena, self._memory[index], symbol, interval
-                )
+        self._tickers = <TickerRecord**>_allocate(place_count, sizeof(TickerRecord*))
+        for place in range(place_count):
+            self._tickers[place] = <TickerRecord*>self._arena.ticker_at(place)
+        for index in range(place_count * self._interval_count):
+            series_open(
+                &self._memory[index], self._arena.series_at(index), self._arena.formats, slots,
+                self.capacity, INTERVAL_MS[self.intervals[index % self._interval_count]]
+            )
+
+    # --- symbols -------------------------------------------------------------------------------
+
+    cdef _take_place(self, str symbol, bytes name):
+        """Give a symbol the place that has been free for longest."""
+        cdef uint32_t place = self._free_places.popleft()
+        cdef uint32_t index = place * self._interval_count
+        self._places[symbol] = place
+        self._names[place] = symbol
+        quoted = json.dumps(symbol, ensure_ascii=False)
+        self._json_names[place] = quoted[1:len(quoted) - 1].encode()
+        for interval in self.intervals:
+            self._series[symbol, interval] = new_series(
+                self._arena, self._memory[index], symbol, interval
+            )
+            index += 1
+        self._table.set_name(place, name)
+        self._arena.set_symbol(place, symbol)
+        self._barriers.expect(place)
+
+    def add_symbol(self, symbol):
+        """Hold one more symbol, in every interval, from now on; upper-cased.
+
+        O(symbols). Open barriers wait for it too. Raises ValueError: it is held already, has not
+        1..64 bytes, or the ``room`` the market was made with is used up.
+        """
+        cdef uint32_t place
+        cdef int i
+        symbol = symbol.strip().upper()
+        name = symbol_bytes(symbol)
+        if symbol in self._places:
+            raise ValueError(f"{symbol} is held already")
+        if not self._free_places:
+            raise ValueError(f"no room for {symbol}: {len(self._names)} symbols is all")
+        place = self._free_places[0]
+        for i in range(self._interval_count):
+            series_clear(
+                &self._memory[place * self._interval_count + i], self._sequence_floor,
+                self._revision_floor
+            )
+        self._take_place(symbol, name)
+        self.symbols = tuple(self._places)
+
+    def remove_symbol(self, symbol):
+        """Hold a symbol no longer: its rows, its ticker and what was to be told of them are gone.
+
+        O(symbols). Its ``Series`` become empty for ever; NumPy views taken of them before show
+        whatever the place holds next, so copy what must stay. No barrier waits for it. Raises
+        ValueError: it is not held.
+        """
+        cdef SeriesHeader* header
+        cdef uint32_t place, index
+        cdef int i
+        symbol = symbol.strip().upper()
+        if symbol not in self._places:
+            raise ValueError(f"{symbol} is not held: there is nothing to remove")
+        place = self._places.pop(symbol)
+        self.symbols = tuple(self._places)
+        self._table.clear_name(place)
+        self._arena.set_symbol(place, None)     # first: a reader elsewhere must not see it cleared
+        self._barriers.dismiss(place)
+        self._events.forget(place, self._interval_count)
+        self._notice()
+        for i, interval in enumerate(self.intervals):
+            series_detach(self._series.pop((symbol, interval)))
+            index = place * self._interval_count + i
+            header = self._memory[index].header
+            # A cache that knows the symbol by these numbers must never find them again.
+            self._sequence_floor = max(self._sequence_floor, header.sequence + 4)
+            self._revision_floor = max(self._revision_floor, header.revision + 2)
+            series_clear(&self._memory[index], 0, 0)
+        ticker_clear(self._tickers[place])
+        self._names[place] = None
+        self._json_names[place] = b""
+        self._free_places.append(place)
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -168,11 +267,23 @@ cdef class Market:
         self._events.emit(kind, index, open_time_ms)
         self.has_events = True
 
+    cdef void _notice(self) noexcept:
+        """Barriers tell of themselves; whoever drains must learn that there is something."""
+        self.has_events = self._events.count > 0
+
     cdef MergeStatus merge_row(
-        self, uint32_t series_index, const KlineRow* row, bint notify
+        self, uint32_t series_index, const KlineRow* row, bint notify, bint correct
     ) noexcept:
         """Merge a row into a series, count what was refused, and remember what to tell."""
-        cdef MergeStatus status = series_merge(&self._memory[series_index], row)
+        cdef SeriesMemory* memory = &self._memory[series_index]
+        cdef MergeStatus status
+        if self.horizon_ms and (
+            row.open_time_ms > self.horizon_ms
+            or (row.closed and row.close_time_ms > self.horizon_ms)
+        ):
+            self._future += 1
+            return BAD_TIME
+        status = series_correct(memory, row) if correct else series_merge(memory, row)
         if status == BAD_TIME:
             self._bad_time += 1
         elif status == UNREPRESENTABLE_ROW:
@@ -186,7 +297,15 @@ cdef class Market:
                 self._emit(EventKind.REVISED, series_index, row.open_time_ms)
             elif status == FORMING_ROW:
                 self._emit(EventKind.FORMING, series_index, row.open_time_ms)
+        if status <= INSERTED:
+            self._row_closed(series_index, row.open_time_ms)
         return status
+
+    cdef void _row_closed(self, uint32_t series_index, int64_t open_time_ms) noexcept:
+        cdef uint32_t interval = series_index % self._interval_count
+        if self._barriers.records[interval].open_time_ms == open_time_ms:
+            self._barriers.row_closed(interval, series_index // self._interval_count)
+            self._notice()
 
     cdef void _apply_kline(self, Frame* frame) noexcept:
         cdef int interval = self._interval_of[frame.interval] if frame.interval >= 0 else -1
@@ -198,7 +317,7 @@ cdef class Market:
         if symbol < 0:
             self._unknown_symbol += 1
             return
-        self.merge_row(symbol * self._interval_count + interval, &frame.row, True)
+        self.merge_row(symbol * self._interval_count + interval, &frame.row, True, False)
 
     cdef bint _apply_ticker(self, Frame* frame) noexcept:
         """Store one ticker message; False if it is not for us or too long."""
@@ -248,10 +367,11 @@ cdef class Market:
 
     def apply_klines(
         self, symbol, interval, const unsigned char[::1] body not None, *,
-        int64_t closed_before_ms, bint notify=True
+        int64_t closed_before_ms, bint notify=True, bint correct=False
     ):
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
-        closed; a later one is forming. ``notify=False`` emits no events (history).
+        closed; a later one is forming. ``notify=False`` emits no events (history), but barriers
+        count its rows. ``correct=True`` lets its closed rows replace others of any rank.
 
         Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
         UnknownSeriesError: this market does not hold the series.
@@ -264,6 +384,7 @@ cdef class Market:
         cdef MergeStatus merged
         cdef int64_t first = 0
         cdef int status, rows = 0, changed = 0, refused = 0
+        cdef list disputed = []
         if body.shape[0]:
             end = <const char*>&body[0] + body.shape[0]
             start = open_array(<const char*>&body[0], end)
@@ -288,12 +409,16 @@ cdef class Market:
                 refused += 1
                 continue
             row.closed = row.close_time_ms < closed_before_ms
-            merged = self.merge_row(index, &row, notify)
+            merged = self.merge_row(index, &row, notify, correct)
             if merged == BAD_TIME or merged == UNREPRESENTABLE_ROW:
                 refused += 1
             elif merged < DUPLICATE:
                 changed += 1
-        return RowCounts(rows, changed, refused, first, row.open_time_ms if rows else 0)
+            elif merged == STALE and row.closed:
+                disputed.append(row.open_time_ms)
+        return RowCounts(
+            rows, changed, refused, first, row.open_time_ms if rows else 0, tuple(disputed)
+        )
 
     def apply_tickers(self, const unsigned char[::1] body not None):
         """Merge a REST ``ticker/24hr`` answer, FULL form, object or array; returns tickers stored.
@@ -360,7 +485,7 @@ cdef class Market:
             raise ValueError(f"expected a count of trades, received {row.trades}")
         parsed.closed = row.closed
         parsed.source = SOURCE_PUSH
-        return self.merge_row(index, &parsed, True)
+        return self.merge_row(index, &parsed, True, False)
 
     # --- events and counters -------------------------------------------------------------------
 
@@ -393,7 +518,14 @@ cdef class Market:
         for i in range(self._events.count):
             record = &self._events.records[i]
             if record.kind == EventKind.TICKER:
-                events.append(Event(EVENT_KIND[0], self.symbols[record.index], "", 0))
+                events.append(Event(EVENT_KIND[0], self._names[record.index], "", 0))
+                continue
+            if record.kind == FORGOTTEN:
+                continue
+            if record.kind >= EventKind.BARRIER:
+                events.append(Event(
+                    EVENT_KIND[record.kind], "", self.intervals[record.index], record.open_time_ms
+                ))
                 continue
             open_time_ms = record.open_time_ms
             if record.kind == EventKind.FORMING:
@@ -402,7 +534,7 @@ cdef class Market:
                     continue        # it closed meanwhile, and that is told
                 open_time_ms = memory.open_time_ms[memory.header.start + memory.header.count]
             events.append(Event(
-                EVENT_KIND[record.kind], self.symbols[record.index // self._interval_count],
+                EVENT_KIND[record.kind], self._names[record.index // self._interval_count],
                 self.intervals[record.index % self._interval_count], open_time_ms
             ))
         self._events.clear()
@@ -419,24 +551,138 @@ cdef class Market:
             unknown_symbol=self._unknown_symbol,
             unknown_interval=self._unknown_interval,
             bad_time=self._bad_time,
+            future=self._future,
             unrepresentable=self._unrepresentable,
             ticker_stale=self._ticker_stale,
             events_lost=self._events.lost,
         )
         return counts
 
+    # --- completeness --------------------------------------------------------------------------
+
+    def confirm_absent(self, symbol, interval, int64_t first_ms, int64_t last_ms):
+        """Note that the exchange has no klines in a stretch that ``holes`` names; tells of it.
+
+        True if exactly this stretch was a hole. A row that comes after all takes its place.
+        """
+        cdef int index = self._series_of(symbol, interval)
+        if not series_confirm_absent(&self._memory[index], first_ms, last_ms):
+            return False
+        self._emit(EventKind.ABSENT, index, first_ms)
+        return True
+
+    def event_times(self):
+        """Newest event time merged of each series, 0 before the first; a new int64 array, shape
+        ``(symbols, intervals)``, rows in the order of ``symbols``."""
+        times = np.empty((len(self._places), self._interval_count), np.int64)
+        cdef int64_t[:, ::1] view = times
+        cdef Py_ssize_t row, place
+        cdef int i
+        for row, place in enumerate(self._places.values()):
+            for i in range(self._interval_count):
+                view[row, i] = self._memory[place * self._interval_count + i].header.last_event_ms
+        return times
+
+    def ticker_times(self):
+        """Event time of each newest ticker, 0 before the first; a new int64 array, shape
+        ``(symbols,)``. A bookTicker does not move it."""
+        times = np.empty(len(self._places), np.int64)
+        cdef int64_t[::1] view = times
+        cdef Py_ssize_t row, place
+        for row, place in enumerate(self._places.values()):
+            view[row] = self._tickers[place].event_time_ms
+        return times
+
+    def last_open_times(self):
+        """Open time of each newest closed kline, 0 before the first; a new int64 array, shape
+        ``(symbols, intervals)``, rows in the order of ``symbols``."""
+        times = np.zeros((len(self._places), self._interval_count), np.int64)
+        cdef int64_t[:, ::1] view = times
+        cdef SeriesMemory* memory
+        cdef Py_ssize_t row, place
+        cdef int i
+        for row, place in enumerate(self._places.values()):
+            for i in range(self._interval_count):
+                memory = &self._memory[place * self._interval_count + i]
+                if memory.header.count:
+                    view[row, i] = memory.open_time_ms[
+                        memory.header.start + memory.header.count - 1
+                    ]
+        return times
+
+    def missing_closes(self, interval, int64_t open_time_ms):
+        """Expected symbols that hold no closed kline of that time, in the order of ``symbols``."""
+        cdef int index = self._interval(interval)
+        cdef Py_ssize_t place
+        return [
+            self._names[place] for place in self._places.values()
+            if self._barriers.expected[place]
+            and not self._barriers.holds(index, place, open_time_ms)
+        ]
+
+    def set_expected(self, symbol, bint expected):
+        """Whether barriers wait for a symbol: True at first, False for one that is halted.
+
+        Open barriers follow. One that has ended no longer names the symbol as missing, but waits
+        for nobody anew. Raises UnknownSeriesError.
+        """
+        cdef Py_ssize_t place = self._symbol(symbol)
+        if expected:
+            self._barriers.expect(place)
+        else:
+            self._barriers.dismiss(place)
+            self._notice()
+
+    def begin_barrier(self, interval, int64_t open_time_ms):
+        """Wait for the closes of the klines that opened then; those held already count.
+
+        An older barrier of the interval that is still open ends. False, and nothing happens, if
+        the last one was not older. O(symbols). Raises ValueError: a time before 1970.
+        """
+        if open_time_ms < 0:
+            raise ValueError(f"expected an open time in ms since 1970, received {open_time_ms}")
+        begun = self._barriers.begin(self._interval(interval), open_time_ms)
+        self._notice()
+        return begun
+
+    def end_barrier(self, interval):
+        """Wait no longer (the deadline): tells of the open barrier of an interval, if any."""
+        self._barriers.end(self._interval(interval))
+        self._notice()
+
+    def barrier(self, interval):
+        """The newest ``Barrier`` of an interval; None before the first. O(symbols)."""
+        return self._barriers.view(self._interval(interval), interval, self._places)
+
+    def coherent(self, intervals, int64_t boundary_ms):
+        """True if every one of ``intervals`` that closes at this boundary has told its barrier.
+
+        ``boundary_ms`` is the open time of the klines that follow. Raises UnknownSeriesError.
+        """
+        return all([
+            self._barriers.told(self._interval(interval), boundary_ms)
+            for interval in intervals
+            if _calendar.open_time_ms(interval, boundary_ms) == boundary_ms
+        ])
+
     # --- reading -------------------------------------------------------------------------------
 
     cdef int _series_of(self, symbol, interval) except -1:
-        symbol_index = self._symbol_index.get(symbol)
-        if symbol_index is None:
-            symbol_index = self._symbol_index.get(symbol.upper())
-        if symbol_index is None:
+        return <int>self._symbol(symbol) * self._interval_count + self._interval(interval)
+
+    cdef Py_ssize_t _symbol(self, symbol) except -1:
+        place = self._places.get(symbol)
+        if place is None:
+            place = self._places.get(symbol.upper())
+        if place is None:
             raise UnknownSeriesError("symbol", symbol, self.symbols)
-        interval_index = self._interval_index.get(interval)
-        if interval_index is None:
+        return place
+
+    cdef int _interval(self, interval) except -1:
+        index = self._interval_index.get(interval)
+        if index is None:
             raise UnknownSeriesError("interval", interval, self.intervals)
-        return <int>symbol_index * self._interval_count + <int>interval_index
+        return index
 
     def __getitem__(self, key):
         symbol, interval = key
@@ -510,19 +756,8 @@ cdef class Market:
 
         None before the first. Raises UnknownSeriesError.
         """
-        cdef TickerRecord* record = self._tickers[self._symbol(symbol)]
-        cdef int place
-        if not record.seen:
-            return None
-        fields = {"s": self.symbols[self._symbol(symbol)], "E": record.event_time_ms}
-        for letter in "pPwxcQbBaAohlvq":
-            if ticker_has(record, <char>ord(letter)):
-                place = text_place(<char>ord(letter))
-                fields[letter] = record.texts[place].text[:record.texts[place].size].decode("ascii")
-        for letter in "OCFLn":
-            if ticker_has(record, <char>ord(letter)):
-                fields[letter] = record.integers[integer_place(<char>ord(letter))]
-        return fields
+        cdef Py_ssize_t place = self._symbol(symbol)
+        return ticker_fields(self._tickers[place], self._names[place])
 
     def ticker_json(self, symbol):
         """``{"s","c","v","q","P","h","l","t"}``; None before the first ticker."""
@@ -534,38 +769,9 @@ cdef class Market:
 
     def tickers_json(self):
         """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""
-        cdef Py_ssize_t index, size = 2
-        cdef bytes name
-        cdef char* data
-        cdef char* end
-        cdef char* p
-        cdef bint first = True
-        for name in self._json_names:
-            size += ticker_size(name) + PyBytes_GET_SIZE(name) + 8
-        data = self._scratch.reserve(size)
-        end = data + size
-        p = write_bytes(end, b"}", 1)
-        for index in range(len(self.symbols) - 1, -1, -1):
-            if not ticker_has(self._tickers[index], c'c'):
-                continue
-            if not first:
-                p = write_bytes(p, b",", 1)
-            first = False
-            name = self._json_names[index]
-            p = write_ticker(p, self._tickers[index], name)
-            p = write_bytes(p, b'":', 2)
-            p = write_bytes(p, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-            p = write_bytes(p, b'"', 1)
-        p = write_bytes(p, b"{", 1)
-        return PyBytes_FromStringAndSize(p, end - p)
-
-    cdef Py_ssize_t _symbol(self, symbol) except -1:
-        index = self._symbol_index.get(symbol)
-        if index is None:
-            index = self._symbol_index.get(symbol.upper())
-        if index is None:
-            raise UnknownSeriesError("symbol", symbol, self.symbols)
-        return index
+        return encode_tickers(
+            self._scratch, self._tickers, list(self._places.values()), self._json_names
+        )
 
     cdef bint _live(self, const SeriesMemory* series, last, start_ms, end_ms):
         """True if the forming row belongs behind slot ``last``."""

@@ -18,7 +18,9 @@ cpdef enum MergeStatus:
 
 cdef enum:
     FORMAT_MASK = 0x1FFF        # low 13 bits of a tag: index into the arena's FormatTable
-    SOURCE_SHIFT = 13           # high 3 bits: Source
+    SOURCE_SHIFT = 13           # next 2 bits: Source
+    SOURCE_MASK = 0x6000
+    ABSENT_BIT = 0x8000         # the exchange has no klines between the row before and this one
 
 cdef struct SeriesHeader:
     uint64_t sequence           # odd while the writer is inside; readers check it before and after
@@ -43,8 +45,8 @@ cdef struct SeriesMemory:
     int64_t* open_time_ms       # [slots]
     double* values              # [COLUMN_COUNT][slots]
     int16_t* residuals          # [RESIDUAL_COLUMNS][slots]
-    uint16_t* tags              # [slots]; format index and source
-    uint32_t slots
+    uint16_t* tags              # [slots]; format index, source, ABSENT_BIT
+    uint32_t slots              # 0 when the symbol was removed: nothing can be merged
     uint32_t capacity
     int64_t interval_ms         # 0 for 1M
     int64_t aligned_ms          # opening times are multiples of it; 0 where the feed decides
@@ -56,5 +58,9 @@ cdef void series_open(
     int64_t interval_ms
 ) noexcept nogil
 cdef int64_t series_close_time(const SeriesMemory* series, int64_t open_time_ms) noexcept nogil
+cdef void series_clear(
+    SeriesMemory* series, uint64_t sequence, uint64_t revision
+) noexcept nogil
 cdef MergeStatus series_merge(SeriesMemory* series, const KlineRow* row) noexcept nogil
+cdef MergeStatus series_correct(SeriesMemory* series, const KlineRow* row) noexcept nogil
 cdef uint32_t series_find(const SeriesMemory* series, int64_t open_time_ms) noexcept nogil

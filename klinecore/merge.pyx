@@ -9,16 +9,22 @@ front (one memmove each, once per ``slots - capacity - 1`` closes)::
 
 The merge rule is a total order, so that every permutation and duplication of the same rows ends
 in the same state. A row's identity is its open time. Of two rows with one identity the one of
-higher rank stays: closed before forming, then the trade count, then the numbers themselves.
+higher rank stays: closed before forming, then the trade count, then the numbers themselves. Of
+equal rows that came in two ways the source that comes first is kept: stream, REST, pushed.
+
+A stretch without rows may be known to be empty (``states``). That is one bit in the tag of the row
+after it: it moves with the row, stays when the row is revised, and goes when the stretch becomes
+another one.
 """
 
 from libc.stdint cimport int16_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from klinecore.arena cimport FormatTable, format_index
 from klinecore.kline cimport (
     COLUMN_COUNT, NUMBER_COLUMNS, RESIDUAL_COLUMNS, TRADES, VOLUME, KlineRow,
 )
+from klinecore.sequence cimport sequence_begin, sequence_end
 
 __all__ = ["MergeStatus"]
 
@@ -163,7 +169,7 @@ cdef int _compare(const SeriesMemory* series, uint32_t slot, const KlineRow* row
 
 
 cdef int _tag(SeriesMemory* series, const KlineRow* row) noexcept nogil:
-    """Format index and source of a row in 16 bits; -1 when the format table is full."""
+    """Format index and source of a row in 15 bits; -1 when the format table is full."""
     cdef SeriesHeader* header = series.header
     cdef uint64_t key
     cdef int index
@@ -195,11 +201,15 @@ cdef void _append(SeriesMemory* series, const KlineRow* row, uint16_t tag) noexc
     if header.has_forming:
         if series.open_time_ms[end] > row.open_time_ms:
             _move(series, end + 1, end, 1)
+            series.tags[end + 1] &= ~ABSENT_BIT
         else:
+            if series.open_time_ms[end] == row.open_time_ms:
+                tag |= series.tags[end] & ABSENT_BIT    # the stretch before it is the same
             header.has_forming = 0
     _write(series, end, row, tag)
     if header.count == series.capacity:
         header.start += 1
+        series.tags[header.start] &= ~ABSENT_BIT        # no stretch reaches out of the window
     else:
         header.count += 1
     header.closed_count += 1
@@ -227,13 +237,22 @@ cdef void _insert(
         _move(series, slot + 1, slot, end - slot)
         header.count += 1
     _write(series, slot, row, tag)
+    series.tags[slot + 1] &= ~ABSENT_BIT
+    series.tags[header.start] &= ~ABSENT_BIT
     header.closed_count += 1
     header.inserted += 1
     header.revision += 1
 
 
+cdef void _confirm(SeriesMemory* series, uint32_t slot, uint16_t tag) noexcept nogil:
+    """The stored row came once more: it is the one's whose source comes first."""
+    if tag & SOURCE_MASK < series.tags[slot] & SOURCE_MASK:
+        series.tags[slot] = tag | (series.tags[slot] & ABSENT_BIT)
+        series.header.revision += 1
+
+
 cdef MergeStatus _merge_closed(
-    SeriesMemory* series, const KlineRow* row, uint16_t tag
+    SeriesMemory* series, const KlineRow* row, uint16_t tag, bint correct
 ) noexcept nogil:
     cdef SeriesHeader* header = series.header
     cdef uint32_t end = header.start + header.count
@@ -251,14 +270,15 @@ cdef MergeStatus _merge_closed(
         return INSERTED
     rank = _compare(series, slot, row)
     if rank == 0:
+        _confirm(series, slot, tag)
         header.duplicates += 1
         return DUPLICATE
     if <double>row.trades == series.values[TRADES * series.slots + slot]:
         header.mismatches += 1
-    if rank < 0:
+    if rank < 0 and not correct:
         header.stale += 1
         return STALE
-    _write(series, slot, row, tag)
+    _write(series, slot, row, tag | (series.tags[slot] & ABSENT_BIT))
     header.revisions += 1
     header.revision += 1
     return REVISED
@@ -285,6 +305,7 @@ cdef MergeStatus _merge_forming(
             if rank < 0:
                 header.stale += 1
                 return STALE
+            tag |= series.tags[end] & ABSENT_BIT
     elif end == series.slots:
         _slide(series)
         end = header.count
@@ -293,25 +314,52 @@ cdef MergeStatus _merge_forming(
     return FORMING
 
 
-cdef MergeStatus series_merge(SeriesMemory* series, const KlineRow* row) noexcept nogil:
-    """Merge one row, closed or forming, new, late or repeated; what it did is the status."""
+cdef inline MergeStatus _merge(
+    SeriesMemory* series, const KlineRow* row, bint correct
+) noexcept nogil:
     cdef SeriesHeader* header = series.header
     cdef MergeStatus status
     cdef int tag
     if (
         row.open_time_ms < 0
+        or series.slots == 0
         or row.close_time_ms != series_close_time(series, row.open_time_ms)
     ):
         return BAD_TIME
     tag = _tag(series, row)
     if tag < 0 or row.trades < 0 or row.trades >= 1LL << 53:
         return UNREPRESENTABLE
-    header.sequence += 1
+    sequence_begin(&header.sequence)
     if row.closed:
-        status = _merge_closed(series, row, <uint16_t>tag)
+        status = _merge_closed(series, row, <uint16_t>tag, correct)
     else:
         status = _merge_forming(series, row, <uint16_t>tag)
     if row.event_time_ms > header.last_event_ms:
         header.last_event_ms = row.event_time_ms
-    header.sequence += 1
+    sequence_end(&header.sequence, header.sequence + 1)
     return status
+
+
+cdef MergeStatus series_merge(SeriesMemory* series, const KlineRow* row) noexcept nogil:
+    """Merge one row, closed or forming, new, late or repeated; what it did is the status."""
+    return _merge(series, row, False)
+
+
+cdef MergeStatus series_correct(SeriesMemory* series, const KlineRow* row) noexcept nogil:
+    """``series_merge``, but a closed row takes the place of another one whatever its rank."""
+    return _merge(series, row, True)
+
+
+cdef void series_clear(
+    SeriesMemory* series, uint64_t sequence, uint64_t revision
+) noexcept nogil:
+    """Empty a series; its numbers go on from the given ones, where those are higher."""
+    cdef SeriesHeader* header = series.header
+    if sequence < header.sequence + 2:
+        sequence = header.sequence + 2
+    sequence_begin(&header.sequence)
+    if revision < header.revision + 1:
+        revision = header.revision + 1
+    memset(&header.revision, 0, sizeof(SeriesHeader) - sizeof(uint64_t))
+    header.revision = revision
+    sequence_end(&header.sequence, sequence)

@@ -1,4 +1,4 @@
-"""From the symbol in a message to the symbol's index, without a Python object."""
+"""From the symbol in a message to the symbol's place, without a Python object."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -6,10 +6,19 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
-__all__ = ["SymbolTable"]
+from klinecore.arena cimport SYMBOL_SIZE_MAX
 
-cdef enum:
-    SYMBOL_SIZE_MAX = 64        # bytes of UTF-8
+__all__ = ["SymbolTable", "symbol_bytes"]
+
+
+def symbol_bytes(str symbol not None):
+    """UTF-8 of a symbol. Raises ValueError: it has not 1..64 bytes."""
+    cdef bytes name = symbol.encode()
+    if not 0 < len(name) <= SYMBOL_SIZE_MAX:
+        raise ValueError(
+            f"a symbol has 1..{SYMBOL_SIZE_MAX} bytes of UTF-8, not {len(name)}: {symbol!r}"
+        )
+    return name
 
 
 cdef uint32_t _hash(const char* name, uint32_t size) noexcept nogil:
@@ -23,34 +32,18 @@ cdef uint32_t _hash(const char* name, uint32_t size) noexcept nogil:
 
 @cython.final
 cdef class SymbolTable:
-    """Open addressing over the UTF-8 bytes of a fixed tuple of distinct symbols."""
+    """Open addressing over the UTF-8 bytes of at most ``place_count`` distinct symbols."""
 
-    def __cinit__(self, tuple symbols):
-        cdef uint32_t index, bucket
-        cdef uint32_t count = <uint32_t>len(symbols)
-        cdef bytes name
-        self._names = [symbol.encode() for symbol in symbols]
+    def __cinit__(self, uint32_t place_count):
+        self._names = [None] * place_count
         self._mask = 15
-        while self._mask < 2 * count:
+        while self._mask < 2 * place_count:
             self._mask = 2 * self._mask + 1
-        self._data = <const char**>calloc(count, sizeof(char*))
-        self._sizes = <uint32_t*>calloc(count, sizeof(uint32_t))
+        self._data = <const char**>calloc(place_count, sizeof(char*))
+        self._sizes = <uint32_t*>calloc(place_count, sizeof(uint32_t))
         self._buckets = <uint32_t*>calloc(self._mask + 1, sizeof(uint32_t))
         if self._data == NULL or self._sizes == NULL or self._buckets == NULL:
-            raise MemoryError(f"no memory for a table of {count} symbols")
-        for index in range(count):
-            name = self._names[index]
-            if not 0 < len(name) <= SYMBOL_SIZE_MAX:
-                raise ValueError(
-                    f"a symbol has 1..{SYMBOL_SIZE_MAX} bytes of UTF-8, not {len(name)}: "
-                    f"{symbols[index]!r}"
-                )
-            self._data[index] = PyBytes_AS_STRING(name)
-            self._sizes[index] = <uint32_t>PyBytes_GET_SIZE(name)
-            bucket = _hash(self._data[index], self._sizes[index])
-            while self._buckets[bucket & self._mask]:
-                bucket += 1
-            self._buckets[bucket & self._mask] = index + 1
+            raise MemoryError(f"no memory for a table of {place_count} symbols")
 
     def __dealloc__(self):
         free(self._data)
@@ -58,14 +51,44 @@ cdef class SymbolTable:
         free(self._buckets)
 
     cdef int find(self, const char* name, uint32_t size) noexcept:
-        """Index of a symbol; -1 for others."""
+        """Place of a symbol; -1 for others."""
         cdef uint32_t bucket = _hash(name, size)
-        cdef uint32_t index
+        cdef uint32_t place
         while True:
-            index = self._buckets[bucket & self._mask]
-            if not index:
+            place = self._buckets[bucket & self._mask]
+            if not place:
                 return -1
-            index -= 1
-            if self._sizes[index] == size and memcmp(self._data[index], name, size) == 0:
-                return <int>index
+            place -= 1
+            if self._sizes[place] == size and memcmp(self._data[place], name, size) == 0:
+                return <int>place
+            bucket += 1
+
+    cdef _enter(self, uint32_t place):
+        cdef uint32_t bucket = _hash(self._data[place], self._sizes[place])
+        while self._buckets[bucket & self._mask]:
+            bucket += 1
+        self._buckets[bucket & self._mask] = place + 1
+
+    cdef set_name(self, uint32_t place, bytes name):
+        """Enter a symbol that is not in the table at a free place."""
+        self._names[place] = name
+        self._data[place] = PyBytes_AS_STRING(name)
+        self._sizes[place] = <uint32_t>PyBytes_GET_SIZE(name)
+        self._enter(place)
+
+    cdef clear_name(self, uint32_t place):
+        """Free a place; those who stood behind it for want of room move up."""
+        cdef uint32_t bucket = _hash(self._data[place], self._sizes[place])
+        cdef uint32_t moved
+        while self._buckets[bucket & self._mask] != place + 1:
+            bucket += 1
+        self._buckets[bucket & self._mask] = 0
+        self._sizes[place] = 0
+        self._data[place] = NULL
+        self._names[place] = None
+        bucket += 1
+        while self._buckets[bucket & self._mask]:
+            moved = self._buckets[bucket & self._mask] - 1
+            self._buckets[bucket & self._mask] = 0
+            self._enter(moved)
             bucket += 1

@@ -1,6 +1,6 @@
 """C face of a series."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from klinecore.arena cimport Arena
 from klinecore.merge cimport SeriesMemory
@@ -17,6 +17,7 @@ cdef class Series:
     cdef _map(self)
     cdef _column(self, int index)
     cdef _row(self, uint32_t slot, bint closed)
-    cdef int64_t _last_before(self, int64_t first_ms, uint32_t slot)
+    cdef list _stretches(self, bint holes, bint absences)
 
 cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval)
+cdef void series_detach(Series series)

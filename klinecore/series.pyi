@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.kline import Kline
+from klinecore.states import RowState
 
 __all__ = ["Series"]
 
@@ -12,8 +13,9 @@ class Series:
     """The last ``capacity`` closed klines of one symbol and interval, and the forming one.
 
     Columns are read-only views of live memory: float64, shape ``(n,)``, oldest first, contiguous,
-    closed rows only. A view shows other rows after the market has applied more data; copy what
-    must stay (``numpy.array(view)``) or take a ``snapshot``.
+    closed rows only. A view shows other rows after the market has applied more data, and another
+    symbol's after its own was removed and the place given away; copy what must stay
+    (``numpy.array(view)``) or take a ``snapshot``. A removed symbol's series is empty for ever.
     """
 
     @property
@@ -56,7 +58,12 @@ class Series:
         """Moves by two on every write; odd while one is going on."""
     @property
     def revision(self) -> int:
-        """Moves when any closed row changes: what caches of closed rows key on."""
+        """Moves when any closed row or its state changes: what caches of closed rows key on."""
+    @property
+    def states(self) -> NDArray[np.uint8]:
+        """``RowState`` of every closed row; a new array, shape ``(n,)``, oldest first."""
+    def state_at(self, open_time_ms: int) -> RowState:
+        """What is known of the kline that opens then, held or not; O(log n)."""
     @property
     def closed_count(self) -> int:
         """Klines ever closed here, also those that left the window since."""
@@ -75,6 +82,13 @@ class Series:
     def klines(self, limit: int | None = None, *, forming: bool = False) -> list[Kline]:
         """The newest ``limit`` closed rows (default all), oldest first, as the exchange's text."""
     def gaps(self) -> list[tuple[int, int]]:
-        """Missing stretches between held rows: ``(first, last)`` missing open times, inclusive."""
+        """Missing stretches between held rows: ``(first, last)`` missing open times, inclusive.
+
+        Runs up to the forming row, so that a close still awaited after its kline is over shows.
+        """
+    def holes(self) -> list[tuple[int, int]]:
+        """The gaps nobody has explained: what is left to fetch."""
+    def absences(self) -> list[tuple[int, int]]:
+        """The gaps in which the exchange has confirmed that it has no klines."""
     def index_range(self, start_ms: int | None, end_ms: int | None) -> tuple[int, int]:
         """Rows ``first <= i < last`` whose open time lies in ``[start_ms, end_ms]``."""

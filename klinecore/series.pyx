@@ -1,7 +1,9 @@
 """The last N closed klines of a symbol and interval, as Python sees them; ``merge`` writes."""
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memset
 
 from klinecore.arena cimport Arena
 from klinecore.kline cimport COLUMN_COUNT, NUMBER_COLUMNS, TRADES, VOLUME
@@ -9,16 +11,24 @@ from klinecore.merge cimport (
     FORMAT_MASK, SeriesHeader, SeriesMemory, series_close_time, series_find,
 )
 from klinecore.number cimport NUMBER_TEXT_MAX, write_number
+from klinecore.states cimport (
+    Stretch, series_next_stretch, series_state_at, series_states,
+)
 
 import numpy as np
 
 from klinecore.kline import COLUMNS
 from klinecore.kline import Kline
+from klinecore.states import RowState
 
 __all__ = ["Series"]
 
 
 cdef bint _making = False
+# Members by value: the compiled enum becomes a Python object through a slow call.
+cdef tuple ROW_STATE = tuple(RowState)
+cdef SeriesHeader NOTHING       # never written: what a removed series points to
+memset(&NOTHING, 0, sizeof(SeriesHeader))
 
 
 cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval):
@@ -35,13 +45,25 @@ cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interva
     return series
 
 
+cdef void series_detach(Series series):
+    """Let a removed series be empty for ever, whoever gets its memory."""
+    series.memory.header = &NOTHING
+    series.memory.slots = 0
+    series._times = np.empty(0, np.int64)
+    series._block = np.empty((COLUMN_COUNT, 0), np.float64)
+    series._times.flags.writeable = series._block.flags.writeable = False
+    series._columns = tuple(series._block)
+    series._arena = None
+
+
 @cython.final
 cdef class Series:
     """The last ``capacity`` closed klines of one symbol and interval, and the forming one.
 
     Columns are read-only views of live memory: float64, shape ``(n,)``, oldest first, contiguous,
-    closed rows only. A view shows other rows after the market has applied more data; copy what
-    must stay (``numpy.array(view)``) or take a ``snapshot``.
+    closed rows only. A view shows other rows after the market has applied more data, and another
+    symbol's after its own was removed and the place given away; copy what must stay
+    (``numpy.array(view)``) or take a ``snapshot``. A removed symbol's series is empty for ever.
     """
 
     def __cinit__(self):
@@ -176,7 +198,7 @@ cdef class Series:
 
     @property
     def revision(self):
-        """Moves when any closed row changes: what caches of closed rows key on."""
+        """Moves when any closed row or its state changes: what caches of closed rows key on."""
         return self.memory.header.revision
 
     @property
@@ -239,38 +261,43 @@ cdef class Series:
             rows.append(self._row(end, False))
         return rows
 
+    @property
+    def states(self):
+        """``RowState`` of every closed row; a new uint8 array, shape ``(n,)``."""
+        states = np.empty(self.memory.header.count, np.uint8)
+        cdef Py_buffer view
+        PyObject_GetBuffer(states, &view, PyBUF_WRITABLE)
+        series_states(&self.memory, <uint8_t*>view.buf)
+        PyBuffer_Release(&view)
+        return states
+
+    def state_at(self, open_time_ms):
+        """``RowState`` of the kline that opens then, held or not; O(log n)."""
+        return ROW_STATE[<int>series_state_at(&self.memory, _clip(open_time_ms))]
+
     def gaps(self):
         """Missing stretches between held rows: ``(first, last)`` missing open times, inclusive.
 
         Runs up to the forming row, so that a close still awaited after its kline is over shows.
         """
-        cdef SeriesHeader* header = self.memory.header
-        cdef uint32_t slot
-        cdef int64_t expected
-        cdef uint32_t last = header.start + header.count + header.has_forming
-        missing = []
-        if last <= header.start + 1 or (
-            self.memory.interval_ms
-            and self.memory.open_time_ms[last - 1] - self.memory.open_time_ms[header.start]
-            == self.memory.interval_ms * <int64_t>(last - 1 - header.start)
-        ):
-            return missing      # as many rows as intervals: none is missing
-        for slot in range(header.start + 1, header.start + header.count + header.has_forming):
-            expected = series_close_time(&self.memory, self.memory.open_time_ms[slot - 1]) + 1
-            if self.memory.open_time_ms[slot] > expected:
-                missing.append((expected, self._last_before(expected, slot)))
-        return missing
+        return self._stretches(True, True)
 
-    cdef int64_t _last_before(self, int64_t first_ms, uint32_t slot):
-        """Open time of the last kline, counted from ``first_ms``, before the row at ``slot``."""
-        cdef int64_t limit = self.memory.open_time_ms[slot] - 1
-        cdef int64_t following = first_ms
-        if self.memory.interval_ms:
-            return limit - (limit - first_ms) % self.memory.interval_ms
-        while following <= limit:
-            first_ms = following
-            following = series_close_time(&self.memory, following) + 1
-        return first_ms
+    def holes(self):
+        """The gaps nobody has explained: what is left to fetch."""
+        return self._stretches(True, False)
+
+    def absences(self):
+        """The gaps in which the exchange has confirmed that it has no klines."""
+        return self._stretches(False, True)
+
+    cdef list _stretches(self, bint holes, bint absences):
+        cdef Stretch stretch
+        cdef uint32_t slot = self.memory.header.start
+        cdef list found = []
+        while series_next_stretch(&self.memory, &slot, &stretch):
+            if absences if stretch.absent else holes:
+                found.append((stretch.first_ms, stretch.last_ms))
+        return found
 
     def index_range(self, start_ms, end_ms):
         """Rows ``first <= i < last`` whose open time lies in ``[start_ms, end_ms]``."""

@@ -30,6 +30,8 @@ cdef TickerStatus ticker_merge(
     TickerRecord* record, const Slice* fields, uint64_t seen, int64_t event_time_ms,
     int64_t book_update_id, bint mini
 ) noexcept nogil
+cdef dict ticker_fields(const TickerRecord* record, str symbol)
+cdef void ticker_clear(TickerRecord* record) noexcept nogil
 cdef int text_place(char letter) noexcept nogil
 cdef int integer_place(char letter) noexcept nogil
 cdef bint ticker_has(const TickerRecord* record, char letter) noexcept nogil

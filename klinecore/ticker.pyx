@@ -7,10 +7,11 @@ id. A mini ticker has no change in percent, so it is computed anew from its open
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from klinecore.kline cimport Slice
 from klinecore.number cimport NUMBER_OK, Number, number_read
+from klinecore.sequence cimport sequence_begin, sequence_end
 
 __all__ = []
 
@@ -97,7 +98,7 @@ cdef TickerStatus ticker_merge(
         if seen >> _bit(letter[0]) & 1 and fields[_bit(letter[0])].size > TICKER_TEXT_MAX:
             return TICKER_REFUSED
         letter += 1
-    record.sequence += 1
+    sequence_begin(&record.sequence)
     letter = TEXT_LETTERS
     while letter[0]:
         if seen >> _bit(letter[0]) & 1:
@@ -119,5 +120,28 @@ cdef TickerStatus ticker_merge(
             letter += 1
         if mini:
             _derive_change(record)
-    record.sequence += 1
+    sequence_end(&record.sequence, record.sequence + 1)
     return TICKER_STORED
+
+
+cdef void ticker_clear(TickerRecord* record) noexcept nogil:
+    """Forget the ticker of a symbol; the sequence goes on."""
+    sequence_begin(&record.sequence)
+    memset(&record.seen, 0, sizeof(TickerRecord) - sizeof(uint64_t))
+    sequence_end(&record.sequence, record.sequence + 1)
+
+
+cdef dict ticker_fields(const TickerRecord* record, str symbol):
+    """What is known of a ticker, in the exchange's letters; None before the first."""
+    cdef int place
+    if not record.seen:
+        return None
+    fields = {"s": symbol, "E": record.event_time_ms}
+    for letter in "pPwxcQbBaAohlvq":
+        if ticker_has(record, <char>ord(letter)):
+            place = text_place(<char>ord(letter))
+            fields[letter] = record.texts[place].text[:record.texts[place].size].decode("ascii")
+    for letter in "OCFLn":
+        if ticker_has(record, <char>ord(letter)):
+            fields[letter] = record.integers[integer_place(<char>ord(letter))]
+    return fields

@@ -15,6 +15,8 @@ __all__ = ["TICKERS", "Channels"]
 
 #: Every ticker of the market, in the short form of ``/ticker``: what a silent client receives.
 TICKERS = "tickers"
+#: Events of one closed row each.
+ROWS = frozenset({EventKind.CLOSED, EventKind.FILLED, EventKind.REVISED})
 
 
 class Channels:
@@ -70,7 +72,7 @@ class Channels:
                 self._publish_ticker(event.symbol)
             elif event.kind is EventKind.FORMING:
                 forming[event.symbol, event.interval] = None
-            else:
+            elif event.kind in ROWS:
                 self._publish_closed(event)
         # After the closes: a forming row is always newer than every closed one.
         for key in forming:

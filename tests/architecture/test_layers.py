@@ -16,6 +16,7 @@ ROWS = (
     ("klinecore.arena",),
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
+    ("klinecore.states", "klinecore.barrier"),
     ("klinecore.series", "klinecore.encode", "klinecore.filters"),
     ("klinecore.market",),
     ("klinecore.snapshot", "klinecore.attached"),

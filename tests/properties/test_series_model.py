@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.messages import kline_frame
+from reference.messages import kline_frame, rest_klines
 from reference.series import NUMBERS, SeriesModel
-from reference.strategies import klines, opens, plain_kline
+from reference.strategies import START_MS, klines, opens, plain_kline, plain_klines
 
 import klinecore as kc
+from klinecore import RowState
 
 SYMBOL = "BTCUSDT"
 capacities = st.one_of(st.integers(1, 12), st.just(500))
@@ -58,6 +59,10 @@ def assert_holds(series: kc.Series, model: SeriesModel) -> None:
     assert len(series) == len(rows)
     assert series.closed_count == model.closed_count
     assert series.gaps() == model.gaps()
+    assert series.holes() == model.holes()
+    assert series.absences() == model.absences()
+    assert series.states.tolist() == model.states()
+    assert series.states.dtype == np.uint8
     counters = series.counters
     assert {name: counters[name] for name in model.counters} == model.counters
     assert series.open_time_ms.tolist() == [row.open_time_ms for row in rows]
@@ -106,6 +111,9 @@ def state(series: kc.Series) -> tuple[Any, ...]:
     return (
         series.klines(),
         series.forming,
+        series.states.tobytes(),
+        series.holes(),
+        series.absences(),
         series.open_time_ms.tobytes(),
         np.ascontiguousarray(series.columns()).tobytes(),
         series.last_event_ms,
@@ -140,8 +148,6 @@ def test_order_and_repetition_do_not_matter_in_long_runs(seed: int, capacity: in
 
 @given(data=st.data(), capacity=st.integers(1, 8))
 def test_stream_rest_and_push_leave_the_same_rows(data: st.DataObject, capacity: int) -> None:
-    from reference.messages import rest_klines
-
     rows = data.draw(st.lists(klines(closed=st.just(True)), min_size=1, max_size=12))
     ways: list[kc.Series] = []
     for way in range(3):
@@ -156,6 +162,109 @@ def test_stream_rest_and_push_leave_the_same_rows(data: st.DataObject, capacity:
                 market.push(SYMBOL, "1m", row)
     assert ways[0].klines() == ways[1].klines() == ways[2].klines()
     assert ways[0].revision == ways[1].revision == ways[2].revision
+
+
+WAYS = (RowState.STREAM, RowState.REST, RowState.PUSHED)
+ways = st.sampled_from(WAYS)
+
+
+def deliver(
+    market: kc.Market, interval: str, row: kc.Kline, way: RowState, *, correct: bool = False
+) -> None:
+    """Bring a row into a market by stream, REST or hand."""
+    if way == RowState.STREAM:
+        market.apply(kline_frame(row, interval=interval))
+    elif way == RowState.REST:
+        market.apply_klines(
+            SYMBOL,
+            interval,
+            rest_klines([row]),
+            closed_before_ms=row.close_time_ms + row.closed,
+            correct=correct,
+        )
+    else:
+        market.push(SYMBOL, interval, row)
+
+
+def stretch_near(data: st.DataObject, series: kc.Series) -> tuple[int, int]:
+    """A gap, mostly a whole one, or something that is none."""
+    gaps = series.gaps()
+    if not gaps:
+        return START_MS, START_MS
+    first, last = data.draw(st.sampled_from(gaps))
+    off = data.draw(st.sampled_from([(0, 0), (0, 0), (0, 0), (1, 0), (0, -1), (60_000, 0)]))
+    return first + off[0], last + off[1]
+
+
+@given(data=st.data(), interval=intervals, capacity=st.integers(1, 12))
+def test_what_is_known_of_each_place_equals_a_dict_of_pairs(
+    data: st.DataObject, interval: str, capacity: int
+) -> None:
+    market, series = market_of(interval, capacity)
+    model = SeriesModel(interval, capacity)
+    places = opens(interval, 18)
+    for _ in range(data.draw(st.integers(1, 25))):
+        action = data.draw(st.sampled_from(["row", "row", "row", "confirm"]))
+        revision, known = series.revision, (series.klines(), series.states.tolist())
+        if action == "row":
+            row, way = data.draw(plain_klines(interval, slots=16)), data.draw(ways)
+            correct = way == RowState.REST and row.closed and data.draw(st.booleans())
+            deliver(market, interval, row, way, correct=correct)
+            model.push(row, way, correct=correct)
+            moved = series.revision != revision
+            assert moved >= (known != (series.klines(), series.states.tolist()))
+        else:
+            stretch = stretch_near(data, series)
+            confirmed = market.confirm_absent(SYMBOL, interval, *stretch)
+            assert confirmed == model.confirm_absent(*stretch)
+            assert (series.revision != revision) == confirmed
+        assert series.sequence % 2 == 0
+        assert series.holes() == model.holes()
+        assert series.absences() == model.absences()
+        assert series.states.tolist() == model.states()
+    assert_holds(series, model)
+    assert [series.state_at(place) for place in places] == list(map(model.state_at, places))
+    assert [series.state_at(place + 1) for place in places] == [RowState.NONE] * len(places)
+
+
+@given(seed=st.integers(0, 2**32), capacity=capacities, interval=st.sampled_from(["1m", "1M"]))
+def test_absences_move_with_their_rows_through_long_runs(
+    seed: int, capacity: int, interval: str
+) -> None:
+    market, series = market_of(interval, capacity)
+    model = SeriesModel(interval, capacity)
+    rng = random.Random(seed)
+    for row in random_rows(seed, 300, interval):
+        way = rng.choice(WAYS)
+        deliver(market, interval, row, way)
+        model.push(row, way)
+        holes = series.holes()
+        if holes and rng.random() < 0.4:
+            stretch = rng.choice(holes)
+            assert market.confirm_absent(SYMBOL, interval, *stretch)
+            assert model.confirm_absent(*stretch)
+        assert series.absences() == model.absences()
+    assert_holds(series, model)
+
+
+@given(data=st.data(), interval=intervals, capacity=st.integers(1, 8))
+def test_every_order_of_rows_from_all_sides_gives_one_state(
+    data: st.DataObject, interval: str, capacity: int
+) -> None:
+    """Also what is known of each row; and then the same stretches can be confirmed."""
+    sent = data.draw(st.lists(st.tuples(klines(interval, slots=10), ways), min_size=1, max_size=12))
+    again = data.draw(st.lists(st.sampled_from(sent), max_size=8))
+    states = []
+    for order in (sent, data.draw(st.permutations(sent + again))):
+        market, series = market_of(interval, capacity)
+        for row, way in order:
+            deliver(market, interval, row, way)
+        holes = series.holes()
+        assert all(market.confirm_absent(SYMBOL, interval, *hole) for hole in holes)
+        assert series.holes() == []
+        assert series.absences() == holes == series.gaps()
+        states.append((state(series)[:-1], holes))
+    assert states[0] == states[1]
 
 
 def as_object(row: kc.Kline) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 
-from klinecore import INTERVAL_MS, Kline
+from klinecore import INTERVAL_MS, Kline, RowState
 from klinecore.interval import close_time_ms, next_open_ms
 
 DAY_MS = INTERVAL_MS["1d"]
@@ -47,16 +48,19 @@ class SeriesModel:
         self.capacity = capacity
         self.closed: dict[int, Kline] = {}
         self.forming: Kline | None = None
+        self.sources: dict[int, RowState] = {}
+        self.absent: set[tuple[int, int]] = set()  # held neighbours, nothing in between for sure
         self.closed_count = 0
         self.counters = dict.fromkeys(
             ("duplicates", "stale", "revisions", "mismatches", "inserted", "too_old"), 0
         )
 
-    def push(self, row: Kline) -> str:
+    def push(self, row: Kline, source: RowState = RowState.PUSHED, *, correct: bool = False) -> str:
         """Merge a row; the name of its ``MergeStatus``."""
         if row.close_time_ms != due_close_ms(self.interval, row.open_time_ms):
             return "BAD_TIME"
-        status = self._push_closed(row) if row.closed else self._push_forming(row)
+        status = self._push_closed(row, source, correct) if row.closed else self._push_forming(row)
+        self.absent &= set(self._neighbours())
         counter = {
             "DUPLICATE": "duplicates",
             "STALE": "stale",
@@ -68,20 +72,23 @@ class SeriesModel:
             self.counters[counter] += 1
         return status
 
-    def _push_closed(self, row: Kline) -> str:
+    def _push_closed(self, row: Kline, source: RowState, correct: bool) -> str:
         stored = self.closed.get(row.open_time_ms)
         if stored is not None:
             if rank(row) == rank(stored):
+                self.sources[row.open_time_ms] = min(source, self.sources[row.open_time_ms])
                 return "DUPLICATE"
             self.counters["mismatches"] += row.trades == stored.trades
-            if rank(row) < rank(stored):
+            if rank(row) < rank(stored) and not correct:
                 return "STALE"
             self.closed[row.open_time_ms] = row
+            self.sources[row.open_time_ms] = source
             return "REVISED"
         newest = max(self.closed, default=-1)
         if row.open_time_ms < min(self.closed, default=0) and len(self.closed) == self.capacity:
             return "TOO_OLD"
         self.closed[row.open_time_ms] = row
+        self.sources[row.open_time_ms] = source
         self.closed_count += 1
         if len(self.closed) > self.capacity:
             del self.closed[min(self.closed)]
@@ -137,16 +144,64 @@ class SeriesModel:
             return [*taken, live]
         return taken
 
+    def _neighbours(self) -> list[tuple[int, int]]:
+        """Open times of each two rows that stand side by side, the forming one included."""
+        held = sorted(self.closed) + ([self.forming.open_time_ms] if self.forming else [])
+        return list(itertools.pairwise(held))
+
+    def _missing(self, before: int, after: int) -> list[int]:
+        missing = []
+        slot = next_open_ms(self.interval, before)
+        while slot < after:
+            missing.append(slot)
+            slot = next_open_ms(self.interval, slot)
+        return missing
+
+    def stretches(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """First and last missing open time between held neighbours, by those neighbours."""
+        return {
+            pair: (missing[0], missing[-1])
+            for pair in self._neighbours()
+            if (missing := self._missing(*pair))
+        }
+
     def gaps(self) -> list[tuple[int, int]]:
         """Missing stretches between the rows held, the forming one included, slot by slot."""
-        held = sorted(self.closed) + ([self.forming.open_time_ms] if self.forming else [])
-        found = []
-        for before, after in zip(held, held[1:], strict=False):
-            missing = []
-            slot = next_open_ms(self.interval, before)
-            while slot < after:
-                missing.append(slot)
-                slot = next_open_ms(self.interval, slot)
-            if missing:
-                found.append((missing[0], missing[-1]))
-        return found
+        return list(self.stretches().values())
+
+    def holes(self) -> list[tuple[int, int]]:
+        """Those of them that are not confirmed."""
+        return [gap for pair, gap in self.stretches().items() if pair not in self.absent]
+
+    def absences(self) -> list[tuple[int, int]]:
+        """Those that are."""
+        return [gap for pair, gap in self.stretches().items() if pair in self.absent]
+
+    def confirm_absent(self, first_ms: int, last_ms: int) -> bool:
+        """True if exactly this stretch was a hole; then it is one no longer."""
+        for pair, gap in self.stretches().items():
+            if gap == (first_ms, last_ms) and pair not in self.absent:
+                self.absent.add(pair)
+                return True
+        return False
+
+    def _closed_state(self, open_ms: int) -> RowState:
+        source = self.sources[open_ms]
+        if source != RowState.PUSHED and self.closed[open_ms].trades == 0:
+            return RowState.NO_TRADES
+        return source
+
+    def states(self) -> list[RowState]:
+        """The state of each closed row, oldest first."""
+        return [self._closed_state(open_ms) for open_ms in sorted(self.closed)]
+
+    def state_at(self, open_ms: int) -> RowState:
+        """What is known of the kline that opens then."""
+        if open_ms in self.closed:
+            return self._closed_state(open_ms)
+        if self.forming is not None and self.forming.open_time_ms == open_ms:
+            return RowState.FORMING
+        for pair in self._neighbours():
+            if open_ms in self._missing(*pair):
+                return RowState.ABSENT if pair in self.absent else RowState.HOLE
+        return RowState.NONE
