@@ -36,6 +36,7 @@ from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
+from server.snapshots import Disk, SnapshotStore, SystemDisk, data_directory
 
 __all__ = ["PACE_VARIABLE", "Server", "create", "pace_text", "read_pace", "run"]
 
@@ -73,11 +74,13 @@ class Server:
         show_progress: Callable[[str, int, int], None] | None = None,
         open_rest: Callable[[str], Rest] | None = None,
         on_ready: Callable[[], None] | None = None,
+        disk: Disk | None = None,
     ) -> None:
         """``show_progress(market, done, total)`` is told of each window the backfill has filled.
 
         ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
-        called when the server is ready for the first time.
+        called when the server is ready for the first time. Without a ``disk`` no snapshots are
+        kept, and none is read at the start.
         """
         self._settings = settings
         self._clock = clock
@@ -95,7 +98,9 @@ class Server:
         )
         self.api = create_api(self.state)
         self._waiting: dict[str, str] = {}
+        self._disk = disk if settings.snapshot_interval_s else None
         self._feeds: list[Feed] = []
+        self._snapshots: list[SnapshotStore] = []
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._was_ready = False
 
@@ -147,6 +152,7 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for feed in self._feeds:
             await feed.stop()
+        await asyncio.gather(*(snapshots.stop() for snapshots in self._snapshots))
         log.info("stopped")
 
     # --- one market ----------------------------------------------------------------------------
@@ -164,6 +170,9 @@ class Server:
             settings.capacity,
             path=self._arena_path(name),
         )
+        snapshots = self._open_snapshots(name, market)
+        if snapshots is not None:
+            await snapshots.load()  # the feed then fetches what is missing
         channels = Channels(name, market, self._hub, self._market_clock)
         feed = Feed(
             market,
@@ -180,6 +189,9 @@ class Server:
         )
         self._feeds.append(feed)
         await feed.start()
+        if snapshots is not None:
+            self._snapshots.append(snapshots)
+            snapshots.start()
         served = ServedMarket(name, market, feed, channels, epoch=self._clock.time_ms())
         served.check(self._market_clock, settings.stale_after_s)
         self.state.markets[name] = served
@@ -205,6 +217,20 @@ class Server:
             await self._market_clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s + 0.1, settings.backoff_max_s)
 
+    def _open_snapshots(self, name: str, market: Market) -> SnapshotStore | None:
+        if self._disk is None:
+            return None
+        return SnapshotStore(
+            name,
+            market,
+            directory=data_directory(self._settings, os.environ),
+            source=getattr(self._settings, f"{name}_rest"),
+            interval_s=self._settings.snapshot_interval_s,
+            disk=self._disk,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+
     def _arena_path(self, name: str) -> str | None:
         path = self._settings.arena
         if path is None or len(self._settings.markets) == 1:
@@ -225,6 +251,8 @@ class Server:
             before = self._clock.monotonic()
             await self._clock.sleep(BEAT_S)
             self.state.beat(max(0.0, self._clock.monotonic() - before - BEAT_S))
+            for served in self.state.markets.values():
+                served.market.heartbeat_ms = self._clock.time_ms()
             if not self._was_ready and self.state.readiness().ready:
                 self._was_ready = True
                 if self._on_ready is not None:
@@ -281,6 +309,7 @@ def create() -> Application:
         random=random_module.Random(),
         show_progress=_ProgressBar() if on_terminal else None,
         on_ready=_settle_memory,
+        disk=SystemDisk(),
     )
 
 

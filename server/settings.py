@@ -52,6 +52,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "subscribe_rate_per_s": (0.1, 10.0),
     "frame_size_max": (1 << 12, 1 << 26),
     "stale_after_s": (0.1, 86_400.0),
+    "snapshot_interval_s": (0.0, 86_400.0),
     "subscriber_queue_max": (1, 1 << 20),
     "subscriber_stall_s": (0.1, 3600.0),
     "ws_clients_max": (0, 10_000),
@@ -82,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     market: str = "spot"  # spot, um (USD-M futures) or both
     arena: str | None = None  # file for the live market's memory, in /dev/shm: shared
     data_dir: str = ""  # SQLite file and snapshots; empty: the platform's place
+    snapshot_interval_s: float = 180.0  # between two snapshots; 0: none, and none is read
 
     # where to listen
     host: str = "127.0.0.1"

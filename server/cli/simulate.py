@@ -40,8 +40,14 @@ _CAPACITY_MAX = 100_000
 
 _LOOK_S = 0.2  # between two looks at the children
 
-#: Defaults that spare Binance's servers; this one is ours.
-_UNHURRIED = {"rest_weight_share": 1.0, "connect_interval_s": 0.0, "backoff_max_s": 2.0}
+#: Defaults that spare Binance's servers; this one is ours. Its market is another every time: no
+#: snapshot may outlive it.
+_UNHURRIED = {
+    "rest_weight_share": 1.0,
+    "connect_interval_s": 0.0,
+    "backoff_max_s": 2.0,
+    "snapshot_interval_s": 0.0,
+}
 
 
 @click.command()

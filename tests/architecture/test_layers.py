@@ -26,7 +26,7 @@ ROWS = (
     ("server.settings", "server.clock", "server.logs", "server.metrics"),
     ("server.signals",),
     ("server.traders",),
-    ("server.feeds", "server.store", "server.alerts"),
+    ("server.feeds", "server.snapshots", "server.store", "server.alerts"),
     ("server.api", "server.streams", "server.exchange"),
     ("server.app",),
     ("server.cli",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import random
 import time
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash_disk import CrashDisk
 
 import klinecore as kc
+from klinecore.snapshot import restore
 from server.app import PACE_VARIABLE, Server, create, pace_text, read_pace
 from server.clock import ScaledClock, SystemClock
 from server.errors import SettingsError
@@ -24,6 +27,7 @@ from server.settings import Settings
 #: 2026-01-14 09:58:30 UTC: minutes, and then an hour, end soon after the start.
 START_MS = 1_768_384_710_000
 RATE = 20.0
+DATA_DIR = "/nowhere"
 PATIENCE_S = 20.0
 
 
@@ -88,6 +92,7 @@ async def open_world(
     *markets: str,
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"),
     rate: float = RATE,
+    disk: CrashDisk | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     clock = ScaledClock(START_MS, rate)
@@ -97,19 +102,20 @@ async def open_world(
         await exchange.start()
         exchanges[name] = exchange
         settings |= {f"{name}_rest": exchange.rest_url, f"{name}_ws": exchange.ws_url}
-    server = make_server(clock, symbols=",".join(symbols), **settings)
-    await server.start()
+    world = World(clock, make_server(clock, disk, symbols=",".join(symbols), **settings), exchanges)
+    await world.server.start()
     try:
-        yield World(clock, server, exchanges)
+        yield world
     finally:
-        await server.stop()
+        await world.server.stop()
         for exchange in exchanges.values():
             await exchange.stop()
     assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
 
 
-def make_server(clock: ScaledClock, **settings: Any) -> Server:
+def make_server(clock: ScaledClock, disk: CrashDisk | None = None, **settings: Any) -> Server:
     values: dict[str, Any] = {
+        "data_dir": DATA_DIR,
         "intervals": ["1m", "5m", "1h"],
         "capacity": 60,
         "connect_interval_s": 0.0,
@@ -123,6 +129,7 @@ def make_server(clock: ScaledClock, **settings: Any) -> Server:
         clock=SystemClock(),
         market_clock=clock,
         random=random.Random(5),
+        disk=disk,
     )
 
 
@@ -361,3 +368,59 @@ def test_the_worker_refuses_settings_that_are_wrong(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("KLINE_HOST", "0.0.0.0")
     with pytest.raises(SettingsError, match="API_KEY"):
         create()
+
+
+def test_a_restart_begins_with_the_rows_of_the_last_snapshot() -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        async with open_world(disk=disk, capacity=20) as world:
+            await world.until_ready()
+            await world.server.stop()
+            assert disk.steps[-1] == "sync_directory"
+            kept = kc.Market(["BTCUSDT", "ETHUSDT"], ["1m", "5m", "1h"], 20)
+            restore(kept, disk.entries[f"{DATA_DIR}/spot.snapshot"].written)
+            addresses = {"spot_rest": world.exchange.rest_url, "spot_ws": world.exchange.ws_url}
+            world.server = make_server(
+                world.clock, disk, capacity=20, symbols="BTCUSDT,ETHUSDT", **addresses
+            )
+            await world.server.start()
+            await world.until_ready()
+            metrics = world.server.state.metrics.render().decode()
+            assert sum(map(len, kept)) == 120
+            assert 'kline_snapshot_restored_rows{market="spot"} 120\n' in metrics
+            served = world.server.state.markets["spot"]
+            await world.until(lambda: served.market.heartbeat_ms > 0)
+            for symbol in ("BTCUSDT", "ETHUSDT"):
+                _, body = await world.get(f"/klines/{symbol}/1m?limit=20")
+                opens = [row["t"] for row in body["klines"]]
+                assert [[row[letter] for letter in LETTERS] for row in body["klines"]] == truth(
+                    world.exchange, symbol, "1m", opens[0], opens[-1]
+                )
+
+    asyncio.run(scenario())
+
+
+def test_a_server_whose_disk_fails_serves_all_the_same() -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        full = OSError(errno.ENOSPC, "No space left on device")
+        disk.fail_at = dict.fromkeys(range(1000), full)
+        async with open_world(disk=disk, snapshot_interval_s=0.05) as world:
+            await world.until_ready()
+            await world.until(lambda: len(disk.steps) > 20)
+            status, body = await world.get("/klines/BTCUSDT/1m?limit=5")
+            assert (status, body["count"]) == (200, 5)
+            metrics = world.server.state.metrics.render().decode()
+            assert 'kline_snapshot_errors_total{market="spot",reason="ENOSPC"}' in metrics
+
+    asyncio.run(scenario())
+
+
+def test_a_period_of_zero_keeps_nothing_and_reads_nothing() -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        async with open_world(disk=disk, snapshot_interval_s=0.0) as world:
+            await world.until_ready()
+        assert disk.steps == []
+
+    asyncio.run(scenario())

@@ -1,0 +1,478 @@
+"""server.snapshots: what a start finds after any end, and that no disk stops the server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import random
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash_disk import CrashDisk, PowerLossError
+from reference.strategies import START_MS, plain_kline
+
+import klinecore as kc
+from server.clock import Clock, ScaledClock, SystemClock
+from server.metrics import Registry
+from server.settings import Settings
+from server.snapshots import Disk, SnapshotStore, SystemDisk, data_directory
+
+MINUTE = 60_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+PATH = "data/spot.snapshot"
+
+
+class World:
+    """A market of rows that follow from their open times, and its snapshots on some disk."""
+
+    def __init__(self, disk: Disk, *, clock: Clock | None = None, **options: Any) -> None:
+        self.market = kc.Market(SYMBOLS, ["1m"], 20)
+        self.metrics = Registry()
+        values: dict[str, Any] = {"directory": "data", "source": "a", "interval_s": 60.0}
+        self.store = SnapshotStore(
+            "spot",
+            self.market,
+            disk=disk,
+            clock=clock or ScaledClock(START_MS + 100 * MINUTE),
+            metrics=self.metrics,
+            **values | options,
+        )
+
+    def rows(self) -> int:
+        """Minutes whose klines all symbols hold: the newest one's number."""
+        times = [int(series.open_time_ms[-1]) if len(series) else -MINUTE for series in self.market]
+        return (min(times) - START_MS) // MINUTE + 1 if min(times) > 0 else 0
+
+    def apply(self, count: int = 1) -> None:
+        """The next minutes' rows, for every symbol."""
+        for minute in range(self.rows(), self.rows() + count):
+            for symbol in SYMBOLS:
+                self.market.push(symbol, "1m", plain_kline(START_MS + minute * MINUTE))
+
+    def check(self) -> int:
+        """Every row is as it was made, and none is missing; returns ``rows``."""
+        for series in self.market:
+            times = series.open_time_ms.tolist()
+            assert times == list(range(times[0], times[-1] + 1, MINUTE)) if times else True
+            assert series.klines() == [plain_kline(open_ms) for open_ms in times]
+        return self.rows()
+
+    def metric(self, name: str) -> float:
+        for line in self.metrics.render().decode().splitlines():
+            if line.startswith(f"kline_snapshot_{name}{{"):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+def run(scenario: Any) -> Any:
+    return asyncio.run(scenario)
+
+
+def restarted(disk: Disk) -> World:
+    world = World(disk)
+    run(world.store.load())
+    return world
+
+
+def test_a_restart_finds_the_rows_of_the_last_snapshot() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply(7)
+    assert run(world.store.save())
+    again = restarted(disk)
+    assert again.check() == 7
+    assert again.metric("restored_rows") == 14
+    assert world.metric("bytes") == len(disk.entries[PATH].written)
+
+
+def test_steps_come_in_the_order_that_makes_them_safe() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply()
+    run(world.store.save())
+    run(world.store.save())
+    one = ["create", "write", "sync", "close", "rename", "rename", "sync_directory"]
+    assert disk.steps == ["claim", *one, *one]
+    assert sorted(disk.entries) == [PATH, f"{PATH}.previous"]
+
+
+def test_nothing_to_load_is_no_fault() -> None:
+    world = World(CrashDisk())
+    assert run(world.store.load()) is None
+    assert "kline_snapshot_errors_total{" not in world.metrics.render().decode()
+    assert world.metric("age_seconds") != world.metric("age_seconds")  # not a number
+
+
+def test_an_empty_market_does_not_replace_what_is_there() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply()
+    run(world.store.save())
+    assert not run(World(disk).store.save())
+    assert restarted(disk).check() == 1
+
+
+def test_the_age_is_that_of_the_rows_also_after_a_restart() -> None:
+    clock = ScaledClock(START_MS, 1e-9)
+    disk = CrashDisk()
+    world = World(disk, clock=clock)
+    world.apply()
+    run(world.store.save())
+    assert world.metric("age_seconds") == 0
+    later = World(disk, clock=ScaledClock(START_MS + 90_000, 1e-9))
+    run(later.store.load())
+    assert later.metric("age_seconds") == 90
+
+
+@pytest.mark.parametrize("damage", [b"", b"KLCSNAPS", b"\0" * 5000])
+def test_a_damaged_file_is_passed_over_and_never_takes_the_place_of_the_good_one(
+    damage: bytes,
+) -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    for _ in range(2):
+        world.apply(3)
+        run(world.store.save())
+    disk.entries[PATH].written = damage
+    again = restarted(disk)
+    assert again.check() == 3
+    assert again.metric("errors_total") == 1
+    again.apply(4)
+    assert run(again.store.save())
+    assert disk.entries[f"{PATH}.previous"].written != damage
+    disk.entries[PATH].written = damage  # and once more
+    assert restarted(disk).check() == 3
+
+
+def test_rows_of_another_exchange_are_refused() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply()
+    run(world.store.save())
+    other = World(disk, source="https://testnet.example")
+    assert run(other.store.load()) is None
+    assert other.check() == 0
+
+
+def test_both_files_damaged_is_a_cold_start() -> None:
+    disk = CrashDisk({PATH: b"x", f"{PATH}.previous": b"y"})
+    world = restarted(disk)
+    assert world.rows() == 0
+    assert world.metric("errors_total") == 2
+    world.apply()
+    assert run(world.store.save())
+    assert restarted(disk).check() == 1
+
+
+# --- a disk that fails ---------------------------------------------------------------------------
+
+CODES = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_fault_at_any_step_leaves_the_old_rows_and_is_counted(
+    code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(step: int) -> tuple[CrashDisk, World]:
+        disk = CrashDisk()
+        world = World(disk)
+        world.apply(3)
+        run(world.store.save())
+        disk.steps.clear()
+        disk.fail_at = {step: OSError(code, os.strerror(code))}
+        world.apply(2)
+        return disk, world
+
+    sound, world = broken(10**6)
+    run(world.store.save())
+    names = list(sound.steps)
+    for step, name in enumerate(names):
+        disk, world = broken(step)
+        assert not run(world.store.save()), name
+        assert world.metric("errors_total") == 1
+        assert f"{PATH}.new" not in disk.entries
+        # The name of the new file may be on disk already; then it is whole as well.
+        assert restarted(disk).check() == (5 if name == "sync_directory" else 3)
+        assert run(world.store.save()), name
+        assert restarted(disk).check() == 5
+    assert len(names) == 7
+
+
+def test_a_fault_while_cleaning_up_is_the_same_fault() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply()
+    fault = OSError(errno.ENOSPC, "No space left on device")
+    disk.fail_at = {2: fault, 3: fault, 4: fault}  # write, close, remove
+    assert not run(world.store.save())
+    assert world.metric("errors_total") == 1
+    assert disk.steps == ["claim", "create", "write", "close", "remove"]
+    assert run(world.store.save())
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_start_that_cannot_read_is_a_cold_one(code: int) -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply(3)
+    run(world.store.save())
+    run(world.store.save())
+    disk.steps.clear()
+    disk.fail_at = dict.fromkeys((0, 1), OSError(code, os.strerror(code)))
+    again = restarted(disk)
+    assert again.rows() == 0
+    assert again.metric("errors_total") == 2
+
+
+def test_the_same_fault_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.apply()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    disk.fail_at = {step: full for step in range(2, 40) if step != 9}
+    disk.fail_at[0] = full
+    with caplog.at_level(logging.INFO, "server.snapshots"):
+        for _ in range(5):
+            assert not run(world.store.save())
+        disk.fail_at = {}
+        for _ in range(3):
+            assert run(world.store.save())
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2, lines
+    assert "No space left" in lines[0]
+    assert "written again" in lines[1]
+    assert world.metric("errors_total") == 5
+
+
+# --- a loss of power -----------------------------------------------------------------------------
+
+#: Disks tried for each step at which the power goes.
+FATES = 30
+
+
+def interrupted(step: int, make: type[CrashDisk] = CrashDisk) -> tuple[CrashDisk, set[int], bool]:
+    """Saves on and on, rows coming in between, until the power goes at that step.
+
+    Returns the disk, the rows a start may find, and whether the power went at all.
+    """
+    disk = make()
+    world = World(disk)
+    disk.before_step = world.apply
+    disk.fail_at = {step: PowerLossError()}
+    allowed = {0}
+    world.apply()
+    for _ in range(4):
+        before = world.rows()
+        try:
+            saved = run(world.store.save())
+        except PowerLossError:
+            return disk, allowed | set(range(before, world.rows() + 1)), True
+        assert saved
+        allowed = {restarted(disk.copy()).check()}
+    return disk, allowed, False
+
+
+def test_a_loss_of_power_at_any_step_leaves_the_last_whole_snapshot_or_the_next() -> None:
+    noise = random.Random(20)
+    points = step = 0
+    found: set[int] = set()
+    while True:
+        disk, allowed, lost = interrupted(step)
+        if not lost:
+            break
+        for _ in range(FATES):
+            after = disk.after_loss(noise)
+            world = restarted(after)
+            rows = world.check()
+            assert rows in allowed, (step, disk.steps[-8:], rows, allowed, sorted(after.entries))
+            found.add(rows)
+            points += 1
+            # What was left behind hinders nobody.
+            world.apply(30)
+            assert run(world.store.save())
+            assert restarted(after).check() == world.rows()
+        step += 1
+    assert points >= 800
+    assert len(found) >= 5
+
+
+class ForgetfulDisk(CrashDisk):
+    """Says that it synced a directory, and did not."""
+
+    def sync_directory(self, directory: str) -> None:
+        self._step("sync_directory")
+
+
+class ForgetfulFileDisk(CrashDisk):
+    """Says that it synced a file, and did not."""
+
+    def create(self, path: str) -> Any:
+        file = super().create(path)
+        file.sync = lambda: self._step("sync")
+        return file
+
+
+@pytest.mark.parametrize("make", [ForgetfulDisk, ForgetfulFileDisk])
+def test_the_tests_of_power_losses_would_notice_a_sync_left_out(make: type[CrashDisk]) -> None:
+    noise = random.Random(22)
+    losses = 0
+    for step in range(29):
+        disk, allowed, _ = interrupted(step, make)
+        losses += sum(restarted(disk.after_loss(noise)).check() not in allowed for _ in range(10))
+    assert losses > 20
+
+
+def test_a_loss_of_power_at_two_restarts_in_a_row_leaves_a_whole_snapshot() -> None:
+    """The second start works on what the first loss left: also on names nobody synced."""
+    noise = random.Random(21)
+    points = 0
+    for first in range(0, 29, 2):
+        disk, _, _ = interrupted(first)
+        for second in range(1, 12):
+            for _ in range(4):
+                after = disk.after_loss(noise)
+                world = restarted(after)
+                before = world.check()
+                world.apply(5)
+                after.fail_at = {len(after.steps) + second: PowerLossError()}
+                try:
+                    run(world.store.save())
+                except PowerLossError:
+                    rows = restarted(after.after_loss(noise)).check()
+                    assert rows in (before, before + 5)
+                    points += 1
+    assert points >= 300
+
+
+# --- the machine's disk --------------------------------------------------------------------------
+
+
+def test_the_real_disk_keeps_two_files_that_only_the_owner_may_read(tmp_path: Path) -> None:
+    directory = tmp_path / "data" / "here"
+    disk = SystemDisk()
+    world = World(disk, directory=str(directory))
+    for _ in range(3):
+        world.apply(2)
+        assert run(world.store.save())
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "spot.snapshot",
+        "spot.snapshot.previous",
+    ]
+    for path in directory.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = World(SystemDisk(), directory=str(directory))
+    run(again.store.load())
+    assert again.check() == 6
+    (directory / "spot.snapshot").write_bytes(b"")
+    older = World(SystemDisk(), directory=str(directory))
+    run(older.store.load())
+    assert older.check() == 4
+    disk.close()
+
+
+def test_two_servers_do_not_share_a_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = SystemDisk(), SystemDisk()
+    worlds = [World(disk, directory=str(tmp_path)) for disk in (first, second)]
+    for world in worlds:
+        world.apply()
+    assert run(worlds[0].store.save())
+    assert not run(worlds[1].store.save())
+    assert "another server" in caplog.text
+    first.close()
+    assert run(worlds[1].store.save())
+    second.close()
+
+
+def test_a_directory_that_cannot_be_made_is_a_fault_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    world = World(SystemDisk(), directory=str(tmp_path / "file" / "below"))
+    world.apply()
+    assert run(world.store.load()) is None
+    assert not run(world.store.save())
+    assert world.metric("errors_total") >= 1
+
+
+def test_blocking_work_runs_in_another_thread() -> None:
+    async def scenario() -> None:
+        assert await SystemDisk().call(threading.get_ident) != threading.get_ident()
+
+    run(scenario())
+
+
+def test_the_place_for_data_is_the_platforms_unless_it_is_set() -> None:
+    settings = Settings.load({})
+    assert data_directory(settings, {"XDG_DATA_HOME": "/x"}) == "/x/klinecore"
+    home = os.path.expanduser("~")
+    assert data_directory(settings, {}) == os.path.join(home, ".local", "share", "klinecore")
+    assert data_directory(Settings.load({"KLINE_DATA_DIR": "/y"}), {}) == "/y"
+
+
+# --- the period, and the end ---------------------------------------------------------------------
+
+
+def test_one_is_saved_every_period_and_one_at_the_end() -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        world = World(disk, clock=ScaledClock(START_MS, 1000.0), interval_s=10.0)
+        world.apply()
+        world.store.start()
+        while disk.steps.count("sync_directory") < 3:
+            await asyncio.sleep(0.002)
+        world.apply(5)
+        await world.store.stop()
+        fresh = World(disk)
+        await fresh.store.load()
+        assert fresh.check() == 6
+        assert len(asyncio.all_tasks()) == 1
+
+    run(scenario())
+
+
+class StuckDisk(CrashDisk):
+    """From a given moment on nothing comes back."""
+
+    stuck = False
+
+    async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self.stuck:
+            await asyncio.get_running_loop().create_future()
+        return await super().call(function, *arguments)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_a_disk_that_hangs_does_not_keep_the_server_from_ending(periodic: bool) -> None:
+    async def scenario() -> None:
+        disk = StuckDisk()
+        clock = ScaledClock(START_MS, 1000.0)
+        world = World(disk, clock=clock, interval_s=5.0 if periodic else 1e6)
+        world.apply()
+        await world.store.save()
+        disk.stuck = True
+        world.store.start()
+        await clock.sleep(10.0)
+        before_s = clock.monotonic()
+        await world.store.stop()
+        assert clock.monotonic() - before_s < 60.0
+        assert len(asyncio.all_tasks()) == 1
+        fresh = World(disk.copy())
+        await fresh.store.load()
+        assert fresh.check() == 1
+
+    run(scenario())
+
+
+def test_a_stop_before_the_first_start_is_quiet() -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        await World(disk, clock=SystemClock()).store.stop()
+        assert disk.steps == []
+
+    run(scenario())

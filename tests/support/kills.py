@@ -1,0 +1,134 @@
+"""Forks servers' writers, kills each at a random moment, and has the next one look: FOLDER KILLS.
+
+A process of its own, with the modules loaded once: a fork takes a millisecond, a start a second.
+Prints one line of JSON: how many were killed at what, and what was wrong, if anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from typing import Any
+
+from reference.strategies import plain_kline
+
+import klinecore as kc
+from server.clock import SystemClock
+from server.metrics import Registry
+from server.snapshots import SnapshotStore, SystemDisk
+
+MINUTE = 60_000
+START_MS = 1_769_904_000_000
+SYMBOLS = tuple(f"COIN{number}USDT" for number in range(12))
+CAPACITY = 400
+#: A writer lives at most this long; a good part of it is reading, the rest writing.
+LIFE_S = 0.12
+
+
+def body(first: int, count: int) -> bytes:
+    rows = []
+    for number in range(first, first + count):
+        row = plain_kline(START_MS + number * MINUTE)
+        rows.append([*row[:11], "0"])
+    return json.dumps(rows).encode()
+
+
+def open_market(folder: str) -> tuple[kc.Market, SnapshotStore]:
+    market = kc.Market(SYMBOLS, ["1m"], CAPACITY)
+    store = SnapshotStore(
+        "spot", market, directory=folder, source="kills", interval_s=60.0, disk=SystemDisk(),
+        clock=SystemClock(), metrics=Registry(),
+    )  # fmt: skip
+    return market, store
+
+
+def newest(series: kc.Series) -> int:
+    return (int(series.open_time_ms[-1]) - START_MS) // MINUTE if len(series) else -1
+
+
+def faults(market: kc.Market, at_least: int) -> list[str]:
+    """What is wrong with rows taken from a snapshot."""
+    found = []
+    for series in market:
+        times = series.open_time_ms.tolist()
+        if times and times != list(range(times[0], times[-1] + 1, MINUTE)):
+            found.append(f"{series.symbol} has holes")
+        if series.klines() != [plain_kline(open_ms) for open_ms in times]:
+            found.append(f"{series.symbol} holds a wrong row")
+        if newest(series) < at_least:
+            found.append(f"{series.symbol} ends at {newest(series)}, {at_least} was saved")
+    return found
+
+
+async def write(folder: str, pipe: int, at_least: int) -> None:
+    """Start as a server does, look at what is there, then apply and save until the end.
+
+    The pipe is told of each step before it is taken: Load, Apply, Save, Done, or Wrong.
+    """
+    market, store = open_market(folder)
+    os.write(pipe, b"L")
+    await store.load()
+    if wrong := faults(market, at_least):
+        os.write(pipe, b"W" + json.dumps(wrong[:3]).encode())
+        return
+    while True:
+        os.write(pipe, b"A")
+        for _ in range(10):
+            for symbol in SYMBOLS:
+                first = newest(market[symbol, "1m"]) + 1
+                market.apply_klines(symbol, "1m", body(first, 5), closed_before_ms=1 << 60)
+        saved = min(newest(series) for series in market)
+        os.write(pipe, b"S")
+        await store.save()
+        os.write(pipe, b"D%08d" % saved)
+
+
+def read_all(pipe: int) -> bytes:
+    data = b""
+    while piece := os.read(pipe, 65536):
+        data += piece
+    os.close(pipe)
+    return data
+
+
+def one_kill(folder: str, at_least: int, noise: random.Random) -> bytes:
+    """Fork a writer, kill it, and return what it told."""
+    reader, pipe = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            asyncio.run(write(folder, pipe, at_least))
+        finally:
+            os._exit(0)
+    os.close(pipe)
+    time.sleep(noise.uniform(0.0, LIFE_S))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return read_all(reader)
+
+
+def main(folder: str, kills: int) -> dict[str, Any]:
+    noise = random.Random(4)
+    at_least = -1
+    killed_at: dict[str, int] = {}
+    for _ in range(kills):
+        told = one_kill(folder, at_least, noise)
+        if b"W" in told:
+            return {"wrong": told[told.index(b"W") :].decode()}
+        for part in told.split(b"D")[1:]:
+            at_least = int(part[:8])
+        last = told.rstrip(b"0123456789")[-1:].decode() or "start"
+        killed_at[last] = killed_at.get(last, 0) + 1
+    market, store = open_market(folder)
+    asyncio.run(store.load())
+    return {"wrong": faults(market, at_least), "killed_at": killed_at, "minutes": at_least + 1}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
