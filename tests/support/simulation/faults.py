@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from picows import WSCloseCode
 
 from simulation.network import End
-from simulation.rest import Mishap
+from simulation.rest import IN_A_MINUTE, Mishap
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -277,7 +277,7 @@ REFUSALS = (
     _refusal(429, "60", 60.0),
     _refusal(429, None, 60.0),
     _refusal(429, "soon", 60.0),
-    _refusal(429, "Wed, 21 Oct 2026 07:28:00 GMT", 60.0),
+    _refusal(429, IN_A_MINUTE, 61.0),
     _refusal(418, "120", 120.0),
     _refusal(418, None, 120.0),
     _refusal(403, None, 300.0),

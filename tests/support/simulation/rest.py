@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import urllib.parse
 import zlib
 from collections import deque
@@ -14,7 +15,10 @@ from server.exchange.app import Exchange
 from server.feeds.rest import RestResponse
 from simulation.network import Network
 
-__all__ = ["Mishap", "SimulatedRest"]
+__all__ = ["IN_A_MINUTE", "Mishap", "SimulatedRest"]
+
+#: Stands for a date a minute after the answer, in a header.
+IN_A_MINUTE = "in a minute"
 
 #: A whole answer is waited for so long, s.
 _TIMEOUT_S = 10.0
@@ -94,4 +98,8 @@ class SimulatedRest:
             raise RestError("no answer from the exchange: timed out")
         body = response.body[: int(len(response.body) * mishap.kept)]
         status = mishap.status if response.status == 200 else response.status
-        return RestResponse(status, response.headers | dict(mishap.headers), body)
+        headers = response.headers | dict(mishap.headers)
+        if headers.get("retry-after") == IN_A_MINUTE:
+            moment_s = self._exchange.now_ms / 1000 + 60.0
+            headers["retry-after"] = email.utils.formatdate(moment_s, usegmt=True)
+        return RestResponse(status, headers, body)
