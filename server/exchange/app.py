@@ -31,6 +31,7 @@ _STEP_BUFFER_MAX = 1 << 20
 _STEP_STALL_S = 30.0
 _STEP_PAUSE_S = 0.0005
 
+_KEEP_ALIVE_S = 1.0  # seconds of the exchange between two looks at who is alive
 _TICK_MIN_S = 0.01  # real seconds between two looks at the clock, however fast it is
 
 
@@ -210,7 +211,7 @@ class Exchange:
             await self.clock.sleep(max(wait_ms / 1000, tick_min_s))
 
     async def _run_keep_alive(self) -> None:
-        tick_s = min(1.0, *self._keep_alive.values())
+        tick_s = min(_KEEP_ALIVE_S, *self._keep_alive.values())
         while True:
             await self.clock.sleep(tick_s)
             self.streams.keep_alive(**self._keep_alive)

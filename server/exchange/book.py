@@ -73,21 +73,7 @@ class Book:
         return rows[0] if rows else None
 
     def _texts(self, symbol: str, interval: str, row: Row) -> list[str]:
-        kind = self.source.kind(symbol)
-        names = (
-            "open",
-            "high",
-            "low",
-            "close",
-            "volume",
-            "quote_volume",
-            "taker_buy_base",
-            "taker_buy_quote",
-        )
-        return [
-            self.source.text(kind, name, getattr(row, name), row.open_ms, interval)
-            for name in names
-        ]
+        return self.source.texts(self.source.kind(symbol), row, interval)
 
     def rest_row(self, symbol: str, interval: str, row: Row) -> str:
         """``[t,"o","h","l","c","v",T,"q",n,"V","Q","0"]``"""

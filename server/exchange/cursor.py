@@ -54,8 +54,7 @@ class Cursor:
         if opened_ms != self._at_ms:
             self._sums.clear()
             self._at_ms = opened_ms
-        found = aggregate(self._source.minutes(self._symbol, opened_ms, now_ms), "1m", now_ms)
-        minute = found[0] if found else None
+        minute = self._source.present(self._symbol, now_ms)
         rows = {}
         for interval in intervals:
             if interval not in self._sums:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.exchange.minutes import MINUTE_MS, Integers, Minutes, Symbol
-from server.exchange.printing import print_spot, print_um
+from server.exchange.minutes import MINUTE_MS, Integers, Minutes, Row, Symbol
+from server.exchange.printing import SPOT_DECIMALS, row_printer
 
 __all__ = ["DEMO_SYMBOLS", "GeneratedMarket"]
 
@@ -99,22 +99,34 @@ class GeneratedMarket:
         self.end_ms: int | None = None
         self._kinds = {name: _KINDS.get(name) or _drawn_kind(name) for name in symbols}
         self.symbols = {name: kind.symbol for name, kind in self._kinds.items()}
+        self._printers: dict[Symbol, Callable[[Row], list[str]]] = {}
         self._trade_days: OrderedDict[tuple[str, int], _Trades] = OrderedDict()
         self._minute_days: OrderedDict[tuple[str, int], Minutes] = OrderedDict()
 
     def minutes(self, symbol: str, first_ms: int, now_ms: int) -> Minutes:
         """Minutes from ``first_ms`` up to and including the one ``now_ms`` is in, so far."""
         first_ms = max(first_ms, self.first_ms)
-        today = now_ms // _DAY_MS
-        if first_ms >= now_ms // MINUTE_MS * MINUTE_MS:
-            return self._present(symbol, now_ms).between(first_ms, now_ms + 1)
-        parts = [self._day(symbol, day) for day in range(first_ms // _DAY_MS, today)]
-        parts.append(self._until(symbol, now_ms))
-        return Minutes.concatenate(parts).between(first_ms, now_ms + 1)
+        opened_ms = now_ms // MINUTE_MS * MINUTE_MS
+        row = self.present(symbol, now_ms) if first_ms <= opened_ms else None
+        parts = [] if row is None else [_minutes_of(row)]
+        if first_ms < opened_ms:
+            # Whole days are summed once; what of them lies ahead is cut off.
+            days = range(first_ms // _DAY_MS, (opened_ms - 1) // _DAY_MS + 1)
+            past = [self._day(symbol, day) for day in days]
+            past[0] = past[0].between(first_ms, opened_ms)
+            past[-1] = past[-1].between(first_ms, opened_ms)
+            parts[:0] = past
+        return Minutes.concatenate(parts) if len(parts) > 1 else parts[0] if parts else _NOTHING
 
-    def text(self, symbol: Symbol, column: str, value: int, open_ms: int, interval: str) -> str:
-        """How the exchange prints a value of a kline's column."""
-        return (print_spot if self.market == "spot" else print_um)(symbol, column, value)
+    def texts(self, symbol: Symbol, row: Row, interval: str) -> list[str]:
+        """How the exchange prints open, high, low, close, volume, quote volume and taker buys."""
+        printer = self._printers.get(symbol)
+        if printer is None:
+            spot = self.market == "spot"
+            printer = self._printers[symbol] = (
+                row_printer(symbol, width=SPOT_DECIMALS) if spot else row_printer(symbol, zero="0")
+            )
+        return printer(row)
 
     # --- days ----------------------------------------------------------------------------------
 
@@ -158,45 +170,50 @@ class GeneratedMarket:
         key = (symbol, day)
         minutes = self._minute_days.get(key)
         if minutes is None:
-            trades = self._draw(self._kinds[symbol], day)
+            trades = self._trade_days.get(key) or self._draw(self._kinds[symbol], day)
             minutes = self._sum(symbol, day, trades, _MINUTES)
             self._minute_days[key] = minutes
             if len(self._minute_days) > _MINUTE_DAYS_MAX:
                 self._minute_days.popitem(last=False)
         return minutes
 
-    def _until(self, symbol: str, now_ms: int) -> Minutes:
-        """The present day, as far as it has come."""
-        day = now_ms // _DAY_MS
-        trades = self._trades(symbol, day)
-        so_far = int(np.searchsorted(trades.time_ms, now_ms, side="right"))
-        part = _Trades(
-            trades.time_ms[:so_far],
-            trades.price[:so_far],
-            trades.quantity[:so_far],
-            trades.taker_buys[:so_far],
-            trades.first_id,
-        )
-        return self._sum(symbol, day, part, now_ms % _DAY_MS // MINUTE_MS + 1)
-
-    def _present(self, symbol: str, now_ms: int) -> Minutes:
-        """The minute ``now_ms`` is in: as the last of ``_until``, without summing the day."""
+    def present(self, symbol: str, now_ms: int) -> Row | None:
+        """The minute ``now_ms`` is in, so far: from its trades alone, without summing the day."""
         day, opened_ms = now_ms // _DAY_MS, now_ms // MINUTE_MS * MINUTE_MS
+        if opened_ms < self.first_ms:
+            return None
         trades = self._trades(symbol, day)
-        low = int(np.searchsorted(trades.time_ms, opened_ms))
-        high = int(np.searchsorted(trades.time_ms, now_ms, side="right"))
+        low, high = np.searchsorted(trades.time_ms, [opened_ms, now_ms + 1]).tolist()
+        closed_ms = opened_ms + MINUTE_MS - 1
         if low == high:
-            return self._until(symbol, now_ms).between(opened_ms, now_ms + 1)
-        # Summed as if the minute were the first of its day, then put in its place.
-        part = _Trades(
-            trades.time_ms[low:high] - (opened_ms - day * _DAY_MS),
-            trades.price[low:high],
-            trades.quantity[low:high],
-            trades.taker_buys[low:high],
+            last = int(trades.price[low - 1]) if low else self._opening(self._kinds[symbol], day)
+            return Row(
+                opened_ms, closed_ms, last, last, last, last, 0, 0, 0, 0, 0, -1, -1, closed=False
+            )
+        price = trades.price[low:high]
+        quantity = trades.quantity[low:high]
+        quote = price * quantity
+        buys = trades.taker_buys[low:high]
+        return Row(
+            opened_ms,
+            closed_ms,
+            int(price[0]),
+            int(price.max()),
+            int(price.min()),
+            int(price[-1]),
+            int(quantity.sum()),
+            int(quote.sum()),
+            high - low,
+            int(quantity[buys].sum()),
+            int(quote[buys].sum()),
             trades.first_id + low,
+            trades.first_id + high - 1,
+            closed=False,
         )
-        minute = self._sum(symbol, day, part, 1)
-        return minute._replace(open_ms=minute.open_ms + (opened_ms - day * _DAY_MS))
+
+    def _opening(self, kind: _Kind, day: int) -> int:
+        """The price a day begins with, as an integer."""
+        return int(max(round(self._anchor(kind, day) * 10**kind.symbol.price_decimals), 1))
 
     def _sum(self, symbol: str, day: int, trades: _Trades, count: int) -> Minutes:
         """``count`` minutes of a day from its trades; without trades the price stands still."""
@@ -206,7 +223,7 @@ class GeneratedMarket:
         first, end = starts[:-1], starts[1:]
         traded = end > first
         kind = self._kinds[symbol]
-        before = max(round(self._anchor(kind, day) * 10**kind.symbol.price_decimals), 1)
+        before = self._opening(kind, day)
         # The price before each minute: that of the last trade so far, or the day's anchor.
         standing = np.concatenate(([before], price))[first]
         result = [np.arange(count, dtype=np.int64) * MINUTE_MS + day * _DAY_MS]
@@ -228,6 +245,13 @@ class GeneratedMarket:
             result[10][traded] = trades.first_id + at
             result[11][traded] = trades.first_id + last
         return Minutes(*result)
+
+
+_NOTHING = Minutes(*(np.empty(0, np.int64) for _ in Minutes._fields))
+
+
+def _minutes_of(row: Row) -> Minutes:
+    return Minutes(*(np.array([getattr(row, name)], np.int64) for name in Minutes._fields))
 
 
 def _number(name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from server.exchange.minutes import MINUTE_MS, Minutes, Source, Symbol
+from server.exchange.minutes import MINUTE_MS, Minutes, Row, Source, Symbol
 
 __all__ = ["Listings"]
 
@@ -114,9 +114,17 @@ class Listings:
                 minutes = Minutes(*(np.delete(column, slice(low, high)) for column in minutes))
         return minutes
 
-    def text(self, symbol: Symbol, column: str, value: int, open_ms: int, interval: str) -> str:
-        """How the exchange prints a value of a kline's column."""
+    def present(self, symbol: str, now_ms: int) -> Row | None:
+        """The minute ``now_ms`` is in, so far; None if it is not traded."""
+        opened_ms = now_ms // MINUTE_MS * MINUTE_MS
+        for start_ms, end_ms in self._hidden.get(symbol, ()):
+            if start_ms <= opened_ms < end_ms:
+                return None
+        return self._source.present(self._origins.get(symbol, symbol), now_ms)
+
+    def texts(self, symbol: Symbol, row: Row, interval: str) -> list[str]:
+        """How the exchange prints open, high, low, close, volume, quote volume and taker buys."""
         origin = self._origins.get(symbol.name)
         if origin is not None:
             symbol = symbol._replace(name=origin)
-        return self._source.text(symbol, column, value, open_ms, interval)
+        return self._source.texts(symbol, row, interval)

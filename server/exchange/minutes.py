@@ -101,8 +101,12 @@ class Source(Protocol):
         """Minutes from ``first_ms`` up to and including the one ``now_ms`` is in, so far."""
         ...
 
-    def text(self, symbol: Symbol, column: str, value: int, open_ms: int, interval: str) -> str:
-        """How the exchange prints a value of a kline's column."""
+    def present(self, symbol: str, now_ms: int) -> Row | None:
+        """The minute ``now_ms`` is in, so far, as a row of 1m; None if there is none."""
+        ...
+
+    def texts(self, symbol: Symbol, row: Row, interval: str) -> list[str]:
+        """How the exchange prints open, high, low, close, volume, quote volume and taker buys."""
         ...
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from server.exchange.minutes import Symbol
+from collections.abc import Callable
 
-__all__ = ["decimal_text", "decimals_of", "print_spot", "print_um"]
+from server.exchange.minutes import Row, Symbol
 
-_SPOT_DECIMALS = 8
+__all__ = ["SPOT_DECIMALS", "decimal_text", "decimals_of", "row_printer"]
+
+#: Decimals of every number on spot.
+SPOT_DECIMALS = 8
 
 
 def decimal_text(value: int, decimals: int, printed: int | None = None) -> str:
@@ -28,11 +31,45 @@ def decimals_of(symbol: Symbol, column: str) -> int:
     return symbol.quote_decimals
 
 
-def print_spot(symbol: Symbol, column: str, value: int) -> str:
-    """Eight decimals, whatever the tick."""
-    return decimal_text(value, decimals_of(symbol, column), _SPOT_DECIMALS)
+def row_printer(
+    symbol: Symbol, *, width: int = 0, zero: str | None = None
+) -> Callable[[Row], list[str]]:
+    """What prints rows of ``symbol``: open, high, low, close, volume, quote volume, taker buys.
+
+    ``width``: decimals there are at least; ``zero``: how an exact zero is printed, None as others.
+    Spot has eight decimals, whatever the tick; USD-M those of tick and step, and ``0``.
+    """
+    price, amount = (
+        _printer(decimals, max(decimals, width), zero)
+        for decimals in (symbol.price_decimals, symbol.volume_decimals)
+    )
+    quote = _printer(symbol.quote_decimals, max(symbol.quote_decimals, width), zero)
+
+    def texts(row: Row) -> list[str]:
+        return [
+            price(row.open),
+            price(row.high),
+            price(row.low),
+            price(row.close),
+            amount(row.volume),
+            quote(row.quote_volume),
+            amount(row.taker_buy_base),
+            quote(row.taker_buy_quote),
+        ]
+
+    return texts
 
 
-def print_um(symbol: Symbol, column: str, value: int) -> str:
-    """The decimals of tick and step; an exact zero is ``0``."""
-    return decimal_text(value, decimals_of(symbol, column)) if value else "0"
+def _printer(decimals: int, width: int, zero: str | None) -> Callable[[int], str]:
+    """As ``decimal_text`` of what is not negative, several times as fast."""
+    if not width:
+        return str
+    scale = 10 ** (width - decimals)
+
+    def text(value: int) -> str:
+        if not value and zero is not None:
+            return zero
+        digits = str(value * scale).rjust(width + 1, "0")
+        return f"{digits[:-width]}.{digits[-width:]}"
+
+    return text

@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from server.exchange.minutes import MINUTE_MS, Minutes, Symbol
-from server.exchange.printing import decimal_text, decimals_of
+from server.exchange.minutes import MINUTE_MS, Minutes, Row, Symbol, aggregate
+from server.exchange.printing import decimal_text, decimals_of, row_printer
 
 __all__ = ["RecordedMarket"]
 
@@ -59,6 +59,8 @@ class RecordedMarket:
         self.symbols: dict[str, Symbol] = {}
         self._minutes: dict[str, Minutes] = {}
         self._odd: dict[tuple[str, str, int], int] = {}  # printed decimals that differ
+        self._odd_rows: set[tuple[str, int]] = set()  # rows with any of those
+        self._printers: dict[str, Callable[[Row], list[str]]] = {}
         for name in sorted(rows):
             self._take(name, [rows[name][open_ms] for open_ms in sorted(rows[name])])
         self.first_ms = min(int(minutes.open_ms[0]) for minutes in self._minutes.values())
@@ -90,6 +92,8 @@ class RecordedMarket:
         trades = np.array(list(map(int, columns[8])), np.int64)
         ids = np.cumsum(trades)
         self.symbols[name] = symbol
+        zero = "0" if self.market == "um" else None
+        self._printers[name] = row_printer(symbol, zero=zero)
         self._minutes[name] = Minutes(
             open_ms,
             values["open"],
@@ -113,8 +117,10 @@ class RecordedMarket:
             decimals = _decimals(text)
             if decimals != usual and text != "0":
                 self._odd[symbol.name, column, time_ms] = decimals
+                self._odd_rows.add((symbol.name, time_ms))
             elif text != "0" and not text.strip("0."):
                 self._odd[symbol.name, column, time_ms] = decimals  # a zero with its decimals
+                self._odd_rows.add((symbol.name, time_ms))
 
     def minutes(self, symbol: str, first_ms: int, now_ms: int) -> Minutes:
         """Minutes from ``first_ms`` up to and including the one ``now_ms`` is in, so far."""
@@ -124,13 +130,26 @@ class RecordedMarket:
             return _partial(minutes, share)
         return minutes
 
-    def text(self, symbol: Symbol, column: str, value: int, open_ms: int, interval: str) -> str:
-        """How the exchange printed a value of a kline's column."""
+    def present(self, symbol: str, now_ms: int) -> Row | None:
+        """The minute ``now_ms`` is in, so far; None if there is none."""
+        rows = aggregate(
+            self.minutes(symbol, now_ms // MINUTE_MS * MINUTE_MS, now_ms), "1m", now_ms
+        )
+        return rows[0] if rows else None
+
+    def texts(self, symbol: Symbol, row: Row, interval: str) -> list[str]:
+        """How the exchange printed open, high, low, close, volume, quote volume and taker buys."""
+        if interval != "1m" or (symbol.name, row.open_ms) not in self._odd_rows:
+            return self._printers[symbol.name](row)
+        return [
+            self._odd_text(symbol, column, getattr(row, column), row.open_ms) for column in _PLACES
+        ]
+
+    def _odd_text(self, symbol: Symbol, column: str, value: int, open_ms: int) -> str:
         decimals = decimals_of(symbol, column)
-        if interval == "1m":
-            odd = self._odd.get((symbol.name, column, open_ms))
-            if odd is not None:
-                return decimal_text(value // 10 ** (decimals - odd), odd)
+        odd = self._odd.get((symbol.name, column, open_ms))
+        if odd is not None:
+            return decimal_text(value // 10 ** (decimals - odd), odd)
         if not value:
             return "0" if self.market == "um" else decimal_text(0, decimals)
         return decimal_text(value, decimals)

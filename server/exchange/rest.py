@@ -399,8 +399,8 @@ class RestFace:
         quote = sum(row.quote_volume for row in rows)
         shift = kind.price_decimals + kind.volume_decimals - kind.quote_decimals
         value = quote * 10**shift // volume if volume else rows[-1].close
-        row = rows[-1]._replace(close=value)
-        price = self.book.source.text(kind, "close", row.close, -1, "1m")
+        row = rows[-1]._replace(close=value, open_ms=-1)
+        price = self.book.source.texts(kind, row, "1m")[3]
         return 2, {"mins": 5, "price": price, "closeTime": row.close_ms}
 
     def _exchange_info(self, query: Query, now_ms: int) -> tuple[int, Any]:

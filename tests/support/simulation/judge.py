@@ -23,38 +23,25 @@ __all__ = ["Judge", "Truth", "Verdict"]
 #: Faults that a report tells in full; more are counted.
 _TOLD_MAX = 20
 
-_COLUMNS = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "taker_buy_base",
-    "taker_buy_quote",
-)
-
 
 class Truth:
     """Every closed row of one series over the whole simulation, as ``/klines`` must print it."""
 
     def __init__(self, book: Book, symbol: str, interval: str, first_ms: int, end_ms: int) -> None:
         source = book.source
-        kind = source.symbols[symbol]
+        kind = source.kind(symbol)
         first_ms = open_time_ms(interval, max(first_ms, source.first_ms))
         minutes = source.minutes(symbol, first_ms, end_ms).between(first_ms, end_ms)
         self.head = f'{{"symbol":"{symbol}","interval":"{interval}","klines":['
         self.opens: list[int] = []
         self.closes: list[int] = []
         self.texts: list[str] = []
-        text = source.text
+        texts = source.texts
         for row in aggregate(minutes, interval, end_ms):
             if not row.closed:
                 continue
             t = row.open_ms
-            o, h, low, c, v, q, tb, tq = (
-                text(kind, name, getattr(row, name), t, interval) for name in _COLUMNS
-            )
+            o, h, low, c, v, q, tb, tq = texts(kind, row, interval)
             self.opens.append(t)
             self.closes.append(row.close_ms)
             self.texts.append(
