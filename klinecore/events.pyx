@@ -14,6 +14,7 @@ __all__ = ["EventKind", "EventQueue"]
 
 cdef enum:
     DISTINCT_MIN = 8192         # closes, revisions and late closes a queue can hold at least
+    BARRIERS_MIN = 64           # barriers that find room when closes have filled the queue
 
 
 @cython.final
@@ -24,7 +25,9 @@ cdef class EventQueue:
         self._conflated = series_count + symbol_count
         self._limit = self._conflated + max(DISTINCT_MIN, 2 * series_count)
         memset(self._revised_pending, 0, sizeof(self._revised_pending))
-        self.records = <EventRecord*>calloc(self._limit, sizeof(EventRecord))
+        self.records = <EventRecord*>calloc(
+            self._limit + BARRIERS_MIN, sizeof(EventRecord)
+        )
         self._forming_pending = <uint8_t*>calloc(series_count, 1)
         self._ticker_pending = <uint8_t*>calloc(symbol_count, 1)
         if self.records == NULL or self._forming_pending == NULL or self._ticker_pending == NULL:
@@ -48,7 +51,10 @@ cdef class EventQueue:
             self._forming_pending[index] = 1
         elif kind == BARRIER_REVISED and self._revised_pending[index] == open_time_ms + 1:
             return
-        elif self.count + self._conflated >= self._limit:
+        elif (
+            self.count + self._conflated
+            >= self._limit + (BARRIERS_MIN if kind == BARRIER else 0)
+        ):
             self.lost += 1
             return
         elif kind == BARRIER_REVISED:

@@ -87,3 +87,34 @@ def test_rows_are_merged_and_read_in_c_where_they_lie(user: ModuleType) -> None:
     assert user.newest_close(series) == float(rows[1].close) == series.close[-1]
     assert user.close_time(series, START_MS) == rows[0].close_time_ms
     assert user.row_size() % 8 == 0
+
+
+def test_what_is_known_of_a_stretch_leaves_with_the_row_before_it(user: ModuleType) -> None:
+    """Readers of the memory itself must not meet a bit that speaks of rows outside the window."""
+    market = kc.Market(["BTCUSDT"], ["1m"], 3)
+    series = market["BTCUSDT", "1m"]
+
+    def push(place: int) -> None:
+        market.push("BTCUSDT", "1m", plain_kline(START_MS + place * 60_000))
+
+    def confirm() -> None:
+        assert all(market.confirm_absent("BTCUSDT", "1m", *hole) for hole in series.holes())
+
+    for place in (0, 2, 6):
+        push(place)
+    confirm()
+    assert user.absent_bits(series) == [False, True, True]
+    push(4)  # the oldest row makes room for it
+    assert user.absent_bits(series) == [False, False, False]
+    confirm()
+    assert user.absent_bits(series) == [False, True, True]
+    push(7)
+    assert user.absent_bits(series) == [False, True, False]
+
+
+def test_nothing_is_merged_into_the_series_of_a_removed_symbol(user: ModuleType) -> None:
+    market = kc.Market(["BTCUSDT"], ["1m"])
+    series = market["BTCUSDT", "1m"]
+    market.remove_symbol("BTCUSDT")
+    assert not user.merge_parsed(series, kline_frame(plain_kline(START_MS)))
+    assert series.klines() == []

@@ -4,7 +4,9 @@ from libc.stdint cimport int64_t
 
 from klinecore.kline cimport CLOSE, KlineRow
 from klinecore.market cimport Market
-from klinecore.merge cimport APPENDED, MergeStatus, SeriesMemory, series_close_time, series_merge
+from klinecore.merge cimport (
+    ABSENT_BIT, APPENDED, MergeStatus, SeriesMemory, series_close_time, series_merge,
+)
 from klinecore.parsers.binance cimport KLINE, Frame, FrameKind, parse_message
 from klinecore.series cimport Series
 
@@ -30,6 +32,14 @@ def merge_parsed(Series series not None, bytes frame not None):
     with nogil:
         status = series_merge(&series.memory, &parsed.row)
     return status == APPENDED
+
+
+def absent_bits(Series series not None):
+    """Which rows, oldest first and the forming one last, say that the stretch before is empty."""
+    cdef SeriesMemory* memory = &series.memory
+    cdef Py_ssize_t first = memory.header.start
+    cdef Py_ssize_t last = first + memory.header.count + memory.header.has_forming
+    return [memory.tags[slot] & ABSENT_BIT != 0 for slot in range(first, last)]
 
 
 def close_time(Series series not None, int64_t open_time_ms):

@@ -209,6 +209,17 @@ def test_a_missing_symbol_that_is_removed_afterwards_is_a_revision() -> None:
     assert (barrier.expected, barrier.complete, barrier.missing) == (2, True, ())
 
 
+def test_a_symbol_that_closed_and_left_after_the_event_still_counts() -> None:
+    market = market_of()
+    market.begin_barrier("1m", START_MS)
+    close(market, *NAMES)
+    before = market.barrier("1m")
+    market.remove_symbol("C")
+    market.set_expected("B", False)
+    assert market.barrier("1m") == before
+    assert told(market) == [barrier_event()]
+
+
 def test_a_market_in_which_nobody_is_expected_is_complete_at_once() -> None:
     market = market_of()
     for symbol in NAMES:

@@ -161,6 +161,40 @@ def test_closes_beyond_the_limit_are_counted_as_lost_and_updates_still_told() ->
     assert market.drain() == [event(EventKind.CLOSED, 9000)]
 
 
+def test_a_barrier_finds_room_in_a_queue_that_closes_have_filled() -> None:
+    market = market_of(10_000)
+    for place in range(9000):
+        market.push("BTCUSDT", "1m", row_at(place))
+        market.push("ETHUSDT", "1m", row_at(place))
+    lost = market.counters()["events_lost"]
+    for place in range(9000, 9064):
+        market.begin_barrier("1m", START_MS + place * MINUTE_MS)
+    market.end_barrier("1m")
+    market.push("BTCUSDT", "1m", row_at(9000, closed=False))
+    market.apply(dump(TICKER))
+    assert market.counters()["events_lost"] == lost
+    told = market.drain()[-66:]
+    assert [told.kind for told in told] == [
+        *[EventKind.BARRIER] * 64,
+        EventKind.FORMING,
+        EventKind.TICKER,
+    ]
+
+
+def test_an_absence_is_told_in_its_turn() -> None:
+    market = market_of()
+    market.push("BTCUSDT", "1m", row_at(0))
+    market.push("BTCUSDT", "1m", row_at(3))
+    market.confirm_absent("BTCUSDT", "1m", START_MS + MINUTE_MS, START_MS + 2 * MINUTE_MS)
+    market.push("ETHUSDT", "1m", row_at(0))
+    assert market.drain() == [
+        event(EventKind.CLOSED, 0),
+        event(EventKind.CLOSED, 3),
+        event(EventKind.ABSENT, 1),
+        event(EventKind.CLOSED, 0, "ETHUSDT"),
+    ]
+
+
 def test_a_burst_of_all_closes_of_an_hour_fits() -> None:
     """500 symbols, four intervals, drained only every other boundary: nothing is lost."""
     symbols = [f"S{number}" for number in range(500)]

@@ -278,3 +278,114 @@ def test_a_market_made_of_a_file_is_read_alike(tmp_path: Any) -> None:
 def test_a_file_that_cannot_be_made_is_an_os_error(tmp_path: Any) -> None:
     with pytest.raises(OSError, match="No such file"):
         kc.Market(["BTCUSDT"], ["1m"], 5, path=str(tmp_path / "none" / "arena"))
+
+
+# --- the horizon -------------------------------------------------------------------------------
+
+
+def ways_in(market: kc.Market, row: kc.Kline) -> None:
+    """The row through every door."""
+    market.push("BTCUSDT", "1m", row)
+    market.apply(kline_frame(row))
+    market.apply_klines(
+        "BTCUSDT", "1m", rest_klines([row]), closed_before_ms=row.close_time_ms + row.closed
+    )
+
+
+@pytest.mark.parametrize(
+    ("horizon_ms", "closed", "refused"),
+    [
+        (START_MS, False, False),  # forms now
+        (START_MS - 1, False, True),
+        (START_MS + 59_998, False, False),
+        (START_MS + 59_999, True, False),  # ends now
+        (START_MS + 59_998, True, True),
+    ],
+)
+def test_rows_that_open_or_close_beyond_the_horizon_are_refused(
+    horizon_ms: int, closed: bool, refused: bool
+) -> None:
+    market = one_market()
+    market.horizon_ms = horizon_ms
+    ways_in(market, plain_kline(START_MS, closed=closed))
+    counters = market.counters()
+    assert (counters["future"], counters["bad_time"]) == (3 * refused, 0)
+    assert (market["BTCUSDT", "1m"].sequence == 0) == refused
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_row_of_the_far_future_pushes_nothing_out_of_the_window(closed: bool) -> None:
+    market = one_market()
+    market.horizon_ms = START_MS + 60_000
+    rows = [ROW, plain_kline(START_MS + 60_000, closed=False)]
+    for row in rows:
+        market.push("BTCUSDT", "1m", row)
+    ways_in(market, plain_kline(10**17 - 10**17 % 60_000, closed=closed))
+    assert market["BTCUSDT", "1m"].klines(forming=True) == rows
+    assert market.counters()["future"] == 3
+
+
+def test_there_is_no_horizon_at_first() -> None:
+    market = one_market()
+    assert market.horizon_ms == 0
+    far = plain_kline(10**17 - 10**17 % 60_000)
+    assert market.push("BTCUSDT", "1m", far) == MergeStatus.APPENDED
+
+
+def test_what_the_horizon_refuses_is_a_bad_time_and_refused_by_rest() -> None:
+    market = one_market()
+    market.horizon_ms = START_MS + 60_000
+    late = plain_kline(START_MS + 120_000)
+    assert market.push("BTCUSDT", "1m", late) == MergeStatus.BAD_TIME
+    body = rest_klines([ROW, late])
+    counts = market.apply_klines("BTCUSDT", "1m", body, closed_before_ms=2**60)
+    assert (counts.rows, counts.changed, counts.refused) == (2, 1, 1)
+    assert not market["BTCUSDT", "1m"].forming
+
+
+# --- corrections -------------------------------------------------------------------------------
+
+
+def test_rest_rows_that_disagree_with_what_stays_are_named() -> None:
+    market = one_market()
+    rows = [plain_kline(START_MS + place * 60_000, 10) for place in range(3)]
+    for row in rows:
+        market.apply(kline_frame(row))
+    answer = [rows[0], rows[1]._replace(trades=9), rows[2]._replace(trades=11)]
+    counts = market.apply_klines("BTCUSDT", "1m", rest_klines(answer), closed_before_ms=2**60)
+    assert counts.disputed == (rows[1].open_time_ms,)
+    assert market["BTCUSDT", "1m"].klines() == [rows[0], rows[1], answer[2]]
+
+
+def test_a_forming_row_disputes_nothing() -> None:
+    market = one_market()
+    market.push("BTCUSDT", "1m", ROW)
+    body = rest_klines([ROW._replace(trades=9)])
+    counts = market.apply_klines("BTCUSDT", "1m", body, closed_before_ms=0)
+    assert counts.disputed == ()
+
+
+def test_a_correction_overrides_the_rank_of_closed_rows_and_is_told() -> None:
+    market = one_market()
+    series = market["BTCUSDT", "1m"]
+    market.push("BTCUSDT", "1m", ROW)
+    market.drain()
+    truth = ROW._replace(trades=9, close="1.00")
+    body = rest_klines([truth])
+    counts = market.apply_klines("BTCUSDT", "1m", body, closed_before_ms=2**60, correct=True)
+    assert (counts.changed, counts.disputed) == (1, ())
+    assert series.klines() == [truth]
+    assert series.states.tolist() == [kc.RowState.REST]
+    assert series.counters["revisions"] == 1
+    assert market.drain() == [kc.Event(kc.EventKind.REVISED, "BTCUSDT", "1m", START_MS)]
+    counts = market.apply_klines("BTCUSDT", "1m", body, closed_before_ms=2**60, correct=True)
+    assert (counts.changed, series.counters["duplicates"]) == (0, 1)
+
+
+def test_a_correction_never_brings_back_an_older_forming_row() -> None:
+    market = one_market()
+    live = ROW._replace(closed=False)
+    market.push("BTCUSDT", "1m", live)
+    body = rest_klines([live._replace(trades=9)])
+    market.apply_klines("BTCUSDT", "1m", body, closed_before_ms=0, correct=True)
+    assert market["BTCUSDT", "1m"].forming == live

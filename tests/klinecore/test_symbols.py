@@ -196,6 +196,17 @@ def test_times_are_in_the_order_of_the_symbols() -> None:
         assert times.flags.owndata
 
 
+def test_those_who_stay_are_found_when_every_other_symbol_of_a_full_table_leaves() -> None:
+    names = [f"{number}USDT" for number in range(512)]
+    market = kc.Market(names, ["1m"], 1)
+    for name in names[::2]:
+        market.remove_symbol(name)
+    for name in names:
+        market.apply(kline_frame(ROW, name))
+    assert market.counters()["unknown_symbol"] == 256
+    assert [series.symbol for series in market if series.last == ROW] == names[1::2]
+
+
 @given(
     steps=st.lists(
         st.tuples(st.booleans(), st.sampled_from([f"{n}X" for n in range(12)])), max_size=60
@@ -204,11 +215,11 @@ def test_times_are_in_the_order_of_the_symbols() -> None:
 def test_a_table_of_symbols_finds_those_it_holds_and_no_other(
     steps: list[tuple[bool, str]],
 ) -> None:
-    """At most half full and of 32 buckets: chains form, and break when a symbol leaves."""
-    market = kc.Market(["0X"], ["1m"], 1, room=9)
+    """Seven places in sixteen buckets: chains form, and break when a symbol leaves."""
+    market = kc.Market(["0X"], ["1m"], 1, room=6)
     held = {"0X": 0}
     for count, (add, symbol) in enumerate(steps, start=1):
-        if add and symbol not in held and len(held) < 10:
+        if add and symbol not in held and len(held) < 7:
             market.add_symbol(symbol)
             held[symbol] = 0
         elif not add and symbol in held:

@@ -14,9 +14,9 @@ import klinecore as kc
 from klinecore import EventKind
 from klinecore.interval import next_open_ms
 
-NAMES = [f"S{number}" for number in range(6)]
-INTERVALS = ["1m", "5m", "1M"]
-PLACES = 4
+NAMES = [f"S{number}" for number in range(4)]
+INTERVALS = ["1m", "1M"]
+PLACES = 3
 OPENS = {interval: opens(interval, PLACES) for interval in INTERVALS}
 names = st.sampled_from(NAMES)
 intervals = st.sampled_from(INTERVALS)
@@ -49,8 +49,8 @@ class Model:
 class Expectation:
     """Who is in the market, who is waited for, and the rows held, as sets."""
 
-    symbols: list[str] = field(default_factory=lambda: NAMES[:3])
-    expected: set[str] = field(default_factory=lambda: set(NAMES[:3]))
+    symbols: list[str] = field(default_factory=lambda: NAMES[:2])
+    expected: set[str] = field(default_factory=lambda: set(NAMES[:2]))
     rows: set[tuple[str, str, int]] = field(default_factory=set)
     barriers: dict[str, Model] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class BarrierMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.market = kc.Market(NAMES[:3], INTERVALS, 3, room=2)
+        self.market = kc.Market(NAMES[:2], INTERVALS, 3, room=1)
         self.model = Expectation()
         self.told: list[tuple[str, int]] = []
         self.due: list[tuple[str, int]] = []
@@ -147,7 +147,7 @@ class BarrierMachine(RuleBasedStateMachine):
         elif not expected:
             self.excuse(symbol)
 
-    @precondition(lambda self: len(self.model.symbols) < 5)
+    @precondition(lambda self: len(self.model.symbols) < 3)
     @rule(symbol=names)
     def add(self, symbol: str) -> None:
         if symbol not in self.model.symbols:
@@ -252,4 +252,4 @@ class BarrierMachine(RuleBasedStateMachine):
 
 
 TestBarriers = BarrierMachine.TestCase
-TestBarriers.settings = settings(stateful_step_count=40)
+TestBarriers.settings = settings(stateful_step_count=60)
