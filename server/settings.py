@@ -53,6 +53,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "frame_size_max": (1 << 12, 1 << 26),
     "stale_after_s": (0.1, 86_400.0),
     "snapshot_interval_s": (0.0, 86_400.0),
+    "kline_update_s": (0.0, 3600.0),
+    "ticker_update_s": (0.0, 3600.0),
     "subscriber_queue_max": (1, 1 << 20),
     "subscriber_stall_s": (0.1, 3600.0),
     "ws_clients_max": (0, 10_000),
@@ -116,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     subscribe_rate_per_s: float = 4.0
     frame_size_max: int = 4 << 20  # bytes
     stale_after_s: float = 30.0  # older data is called stale
+    kline_update_s: float = 0.0  # between two updates of a stream; 0: as the exchange does
+    ticker_update_s: float = 0.0
 
     # limits towards clients
     subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013

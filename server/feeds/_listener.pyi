@@ -21,6 +21,9 @@ class ChangeNotifier:
 class FeedListener(WSListener):
     """Feeds one socket's messages to ``market``; nothing an exchange sends makes it raise."""
 
+    #: Called with each text message that is no control, after the market has it; for the moments
+    #: in which it must be known what came on which connection.
+    tap: Callable[[bytes], None] | None
     @property
     def frames(self) -> int:
         """Text messages, control included."""

@@ -52,6 +52,7 @@ cdef class FeedListener(WSListener):
     cdef readonly uint64_t pings
     cdef readonly uint64_t dropped      # binary, or too long in pieces
     cdef readonly object transport      # None before the connection and after its end
+    cdef public object tap              # told of each text message while it is not None
     cdef Market _market
     cdef ChangeNotifier _changes
     cdef object _on_control
@@ -135,3 +136,5 @@ cdef class FeedListener(WSListener):
         if kind == REPLY or kind == ERROR_REPLY or kind == SHUTDOWN:
             self.controls += 1
             self._on_control(kind, PyBytes_FromStringAndSize(data, size))
+        elif self.tap is not None:
+            self.tap(PyBytes_FromStringAndSize(data, size))

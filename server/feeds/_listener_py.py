@@ -54,6 +54,7 @@ class FeedListener(WSListener):
         self.pings = 0
         self.dropped = 0
         self.transport: WSTransport | None = None
+        self.tap: Callable[[bytes], None] | None = None
         self._market = market
         self._changes = changes
         self._on_control = on_control
@@ -126,3 +127,5 @@ class FeedListener(WSListener):
         if kind in _CONTROLS:
             self.controls += 1
             self._on_control(int(kind), message)
+        elif self.tap is not None:
+            self.tap(message)

@@ -14,12 +14,12 @@ from klinecore.errors import ParseError
 from klinecore.market import Market
 from server.clock import Clock, wait_event
 from server.errors import FeedError
-from server.feeds.arrivals import Arrivals
 from server.feeds.backfill import Backfill
 from server.feeds.binance import VENUES, Api, split_streams, stream_names
 from server.feeds.budget import Forecast, WeightBudget
 from server.feeds.gauges import register
 from server.feeds.listener import ChangeNotifier
+from server.feeds.liveness import Healing, Liveness, update_periods_s
 from server.feeds.rest import HttpRest, Rest
 from server.feeds.session import ConnectLimiter, Session
 from server.feeds.venue_time import VenueTime
@@ -36,6 +36,12 @@ _SYNC_S = 300.0
 #: Seconds between two looks at our own clock, and how far it must jump to count as set.
 _TIME_LOOK_S = 5.0
 _STEP_MS = 500
+
+#: Seconds between two looks at the streams.
+_LOOK_S = 1.0
+
+#: Share of streams that may be stale before the feed is not ready.
+_STALE_SHARE_MAX = 0.01
 
 #: Share of series with unexplained holes, s after they were seen, from which the feed is not ready.
 _HOLES_SHARE_MAX = 0.01
@@ -54,7 +60,7 @@ class ConnectionStatus(msgspec.Struct):
     age_ms: int | None  # since its last data
     connects: int
     reason: str  # why it is not live; empty when it is
-    delivering: int = 0  # streams that have brought something on this connection
+    delivering: int = 0  # streams that have brought something on this connection, not stale
 
 
 class Progress(msgspec.Struct):
@@ -69,6 +75,9 @@ class SeriesState(msgspec.Struct):
 
     ready: bool
     source: str  # stream, rest or none
+    stale: bool = False  # its stream is not connected, or lacks what the exchange has sent
+    blind_ms: int = 0  # since its stream was last heard, while it is stale; exchange time
+    blind_total_ms: int = 0  # of earlier such stretches together
 
 
 class FeedStatus(msgspec.Struct):
@@ -89,6 +98,8 @@ class FeedStatus(msgspec.Struct):
     gaps_absent: int  # stretches the exchange has no rows for
     reasons: list[str]
     rest: Forecast = msgspec.field(default_factory=Forecast)
+    streams_stale: int = 0
+    blind_s: float = 0.0  # of all series together
 
 
 def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | None = None) -> Api:
@@ -152,7 +163,19 @@ class Feed:
             on_progress=on_progress,
             on_change=changes.notify,
         )
-        self._streams = stream_names(market.symbols, market.intervals)
+        self._periods_s = update_periods_s(
+            market_name,
+            market.intervals,
+            kline_s=settings.kline_update_s,
+            ticker_s=settings.ticker_update_s,
+        )
+        self._liveness = Liveness(market, self._periods_s, clock=clock, now_ms=self._time.now_ms)
+        self._healings = metrics.counter(
+            "kline_stream_healings_total",
+            "Streams found stale, by what was done: subscribed anew, connected anew, left to REST.",
+            ["step"],
+        )
+        self._phase = random.random()
         self._sessions = self._make_sessions(
             random,
             metrics,
@@ -179,6 +202,7 @@ class Feed:
         reconnects = metrics.counter(
             "kline_feed_reconnects_total", "Connections that ended, by reason.", ["reason"]
         )
+        streams_of_all = stream_names(self.market.symbols, self.market.intervals)
         return [
             Session(
                 index,
@@ -190,13 +214,14 @@ class Feed:
                 clock=self._clock,
                 random=random,
                 limiter=limiter,
-                now_ms=self._time.now_ms,
                 reconnects=reconnects,
                 changes=changes,
-                arrivals=Arrivals(self.market, streams),
+                liveness=self._liveness,
+                period_s=max(self._periods_s[1:]),
+                phase=self._phase,
                 on_connected=self._look_soon,
             )
-            for index, streams in enumerate(split_streams(self._streams, limit))
+            for index, streams in enumerate(split_streams(streams_of_all, limit))
         ]
 
     def _look_soon(self) -> None:
@@ -210,6 +235,7 @@ class Feed:
         self._spawn(self._keep_time())
         self._spawn(self._fill())
         self._spawn(self._sweep())
+        self._spawn(self._watch_streams())
 
     async def stop(self) -> None:
         """End every task and connection."""
@@ -277,13 +303,34 @@ class Feed:
             await self._backfill.sweep()
             await wait_event(self._wake, self._clock, self._settings.sweep_interval_s)
 
+    async def _watch_streams(self) -> None:
+        """Judge every stream once a second, and heal those that are stale."""
+        while True:
+            await self._clock.sleep(_LOOK_S)
+            self._heal(self._liveness.look())
+
+    def _heal(self, healing: Healing) -> None:
+        sessions = {session.index: session for session in self._sessions}
+        for index, streams in healing.resubscribe.items():
+            self._healings.inc("resubscribe", by=len(streams))
+            sessions[index].resubscribe(streams)
+        for index in healing.reconnect:
+            self._healings.inc("reconnect")
+            sessions[index].reconnect(f"{self._liveness.stale(index)} of its streams are stale")
+        if healing.left:
+            self._healings.inc("rest", by=len(healing.left))
+            log.warning(
+                "%d streams stay silent, REST brings their closes; first %s",
+                len(healing.left),
+                healing.left[0],
+            )
+
     async def _fill_tickers(self) -> None:
         """Tickers of all symbols in one request, so that quiet ones have one too."""
         try:
             body = await self._api.tickers(self.market.symbols)
-            for session in self._sessions:
-                session.arrivals.since_ms = self._time.now_ms()
             self.market.apply_tickers(body)
+            self._liveness.note_rest_tickers()
         except (FeedError, ParseError) as error:
             log.warning("24 h tickers not read, the streams will bring them: %s", error)
 
@@ -306,7 +353,14 @@ class Feed:
         filled = key in self._backfill.filled
         whole = filled and all(self._backfill.is_absent(key, hole) for hole in series.gaps())
         source = "stream" if series.last_event_ms else "rest" if filled else "none"
-        return SeriesState(ready=whole, source=source)
+        blind = self._liveness.blindness(symbol, interval)
+        return SeriesState(
+            ready=whole,
+            source=source,
+            stale=self._liveness.is_stale(symbol, interval),
+            blind_ms=blind.current_ms,
+            blind_total_ms=blind.total_ms,
+        )
 
     def status(self) -> FeedStatus:
         """Of the whole feed."""
@@ -327,7 +381,7 @@ class Feed:
                 )
                 for session, count in zip(self._sessions, delivering, strict=True)
             ],
-            streams_desired=len(self._streams),
+            streams_desired=self._streams_desired,
             streams_delivering=sum(delivering),
             backfill=Progress(self._backfill.done, self._backfill.total),
             unknown_symbols=list(dict.fromkeys((*self._unknown, *refused))),
@@ -339,7 +393,18 @@ class Feed:
             gaps_absent=self._backfill.absent,
             reasons=self._reasons(),
             rest=self._api.budget.forecast(self._backfill.planned()),
+            streams_stale=self._liveness.stale(),
+            blind_s=self.blind_s,
         )
+
+    @property
+    def blind_s(self) -> float:
+        """Seconds of the exchange in which a series was not heard, summed over all series."""
+        return self._liveness.blind_s
+
+    @property
+    def _streams_desired(self) -> int:
+        return sum(len(session.streams) for session in self._sessions)
 
     def _age_ms(self) -> int | None:
         """Of the connection that has been without data longest; None if one is not connected."""
@@ -359,6 +424,9 @@ class Feed:
                     f"connection {session.index} brings no new data for "
                     f"{session.link.dataless_s:.0f} s"
                 )
+        stale = self._liveness.stale()
+        if stale > _STALE_SHARE_MAX * self._streams_desired:
+            reasons.append(f"{stale} of {self._streams_desired} streams are stale")
         backfill = self._backfill
         if backfill.done < backfill.total:
             reasons.append(f"backfill: {backfill.done} of {backfill.total} windows")
@@ -375,9 +443,4 @@ class Feed:
 
     def _delivering(self) -> list[int]:
         """Streams that have brought something on the present connection, by session."""
-        return [
-            session.arrivals.count_since(session.link.opened_ms)
-            if session.link is not None and session.connected
-            else 0
-            for session in self._sessions
-        ]
+        return [self._liveness.delivering(session.index) for session in self._sessions]

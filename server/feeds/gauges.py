@@ -20,6 +20,7 @@ _STATES = ("connecting", "live", "waiting")
 _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
     ("kline_streams_desired", "Streams subscribed.", lambda s: s.streams_desired),
     ("kline_streams_delivering", "Streams that deliver.", lambda s: s.streams_delivering),
+    ("kline_streams_stale", "Streams that lack what was sent.", lambda s: s.streams_stale),
     ("kline_backfill_windows", "Windows to fill at the start.", lambda s: s.backfill.total),
     ("kline_backfill_windows_done", "Windows filled.", lambda s: s.backfill.done),
     ("kline_gaps_absent", "Holes the exchange has no klines for.", lambda s: s.gaps_absent),
@@ -74,6 +75,11 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
     metrics.before_render(collect)
     for key, text, count in (
         ("kline_gaps_repaired_total", "Klines that filled a hole.", lambda: feed.repaired),
+        (
+            "kline_blind_seconds_total",
+            "Seconds of the exchange in which series were not heard, summed over series.",
+            lambda: feed.blind_s,
+        ),
         ("kline_rest_requests_total", "REST requests sent.", lambda: api.requests),
         (
             "kline_rest_shared_total",

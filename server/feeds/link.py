@@ -11,10 +11,11 @@ import msgspec
 from picows import WSError, WSHandshakeError, WSMsgType, ws_connect
 
 from klinecore.market import Market
-from klinecore.parsers.binance import FrameKind
+from klinecore.parsers.binance import FrameKind, parse_frame
 from server.clock import Clock, wait_event
 from server.errors import FeedError
 from server.feeds.listener import ChangeNotifier, FeedListener
+from server.feeds.liveness import Times
 from server.settings import Settings
 
 __all__ = ["SUBSCRIBE_SIZE_MAX", "Link", "pack_subscriptions"]
@@ -38,8 +39,7 @@ _QUOTE_MAX = 200
 class Link:
     """One connection.
 
-    ``watermark()`` is the newest event time its streams have brought, ``now_ms()`` the exchange's
-    time, both ms.
+    ``watermark()`` is the newest event time its streams have brought, ms.
 
     A connection is alive while it answers (ping, data or reply), and fresh while the watermark
     moves: a server that repeats itself or only acknowledges delivers nothing.
@@ -53,8 +53,10 @@ class Link:
         settings: Settings,
         clock: Clock,
         watermark: Callable[[], int],
-        now_ms: Callable[[], int],
+        base_ms: Times,
+        on_closed: Callable[[Link], None] = lambda link: None,
     ) -> None:
+        """``base_ms``: newest event times of all streams before this connection."""
         self.listener = FeedListener(
             market, changes, self._on_control, self._on_closed, settings.frame_size_max
         )
@@ -62,13 +64,17 @@ class Link:
         self.stirred = asyncio.Event()  # something happened that a watcher wants to see at once
         self.shutdown = False  # the exchange said that it will close
         self.opened_s = clock.monotonic()
-        self.opened_ms = now_ms()  # exchange time
-        self.lost: frozenset[str] = frozenset()  # streams the exchange does not list as ours
+        self.names: dict[str, None] = {}  # streams asked for
+        self.base_ms = base_ms
+        self.lost: tuple[str, ...] = ()  # of these, what the exchange does not list as ours
+        self.brought: dict[str, float] = {}  # streams heard since ``listen``, and when first
         self._settings = settings
         self._clock = clock
         self._watermark = watermark
-        self._now_ms = now_ms
-        self._streams: frozenset[str] = frozenset()
+        self._tell_closed = on_closed
+        self._request = _PROBE_ID  # id of the newest message
+        self._next_send_s = self.opened_s
+        self._probed: tuple[str, ...] = ()  # what the exchange should list
         self._waiting: dict[int, float] = {}  # id of a message -> until when it must be answered
         self._refusal: str | None = None
         self._counts = (0, 0)
@@ -103,15 +109,10 @@ class Link:
             self.close(graceful=False)
             raise
         self.opened_s = self._heard_s = self._fresh_s = self._clock.monotonic()
-        self.opened_ms = self._now_ms()
 
     async def subscribe(self, streams: Sequence[str]) -> None:
         """Subscribe to all of them and wait for every ACK. Raises FeedError."""
-        self._streams = frozenset(streams)
-        for request, names in enumerate(pack_subscriptions(streams), 1):
-            if request > 1:
-                await self._stay(1.0 / self._settings.subscribe_rate_per_s)
-            self._send("SUBSCRIBE", request, names)
+        await self.change(streams)
         while self._waiting:
             self.stirred.clear()
             self._check()
@@ -119,8 +120,27 @@ class Link:
             await wait_event(self.stirred, self._clock, max(left_s, 0.0) + 0.01)
         self._check()
 
+    async def change(self, add: Sequence[str], remove: Sequence[str] = ()) -> None:
+        """Unsubscribe and subscribe, no faster than the exchange allows; ACKs are not waited for.
+
+        A stream in both is subscribed anew. Raises FeedError: the connection has failed.
+        """
+        for name in remove:
+            self.names.pop(name, None)
+        for names in pack_subscriptions(remove):
+            await self._say("UNSUBSCRIBE", names)
+        for names in pack_subscriptions(add):
+            await self._say("SUBSCRIBE", names)
+            self.names.update(dict.fromkeys(names))
+
+    async def _say(self, method: str, names: Sequence[str]) -> None:
+        await self._stay(self._next_send_s - self._clock.monotonic())
+        self._request += 1
+        self._send(method, self._request, names)
+
     async def _stay(self, seconds: float) -> None:
-        """Wait that long. Raises FeedError: the attempt has failed meanwhile."""
+        """Wait that long. Raises FeedError: the connection has failed meanwhile."""
+        self._check()
         until_s = self._clock.monotonic() + seconds
         while (left_s := until_s - self._clock.monotonic()) > 0:
             self.stirred.clear()
@@ -154,7 +174,9 @@ class Link:
     # --- messages ------------------------------------------------------------------------------
 
     def _send(self, method: str, request: int, names: Sequence[str] | None = None) -> None:
-        self._waiting[request] = self._clock.monotonic() + self._settings.ack_timeout_s
+        now = self._clock.monotonic()
+        self._next_send_s = now + 1.0 / self._settings.subscribe_rate_per_s
+        self._waiting[request] = now + self._settings.ack_timeout_s
         transport = self.listener.transport
         if transport is not None:
             transport.send(WSMsgType.TEXT, _message(method, request, names))
@@ -162,6 +184,7 @@ class Link:
     def _on_closed(self) -> None:
         self.closed.set()
         self.stirred.set()
+        self._tell_closed(self)
 
     def _on_control(self, kind: int, message: bytes) -> None:
         if kind == FrameKind.SHUTDOWN:
@@ -175,19 +198,41 @@ class Link:
         if not isinstance(reply, dict):
             return
         request = reply.get("id")
-        if kind == FrameKind.ERROR_REPLY:
+        ours = isinstance(request, int) and self._waiting.pop(request, None) is not None
+        if ours and kind == FrameKind.ERROR_REPLY:
             self._refusal = message[:_QUOTE_MAX].decode(errors="replace")
-        if isinstance(request, int):
-            self._waiting.pop(request, None)
         if request == _PROBE_ID and isinstance(reply.get("result"), list):
             listed = {name for name in reply["result"] if isinstance(name, str)}
-            self.lost = self._streams - listed
+            # What was unsubscribed since is no loss.
+            self.lost = tuple(n for n in self._probed if n in self.names and n not in listed)
         self.stirred.set()
+
+    def listen(self) -> None:
+        """Begin to note which streams this very connection brings."""
+        self.brought.clear()
+        self.listener.tap = self._note
+
+    def listen_no_more(self) -> None:
+        self.listener.tap = None
+
+    def _note(self, message: bytes) -> None:
+        frame = parse_frame(message)
+        if frame.symbol is None:
+            return
+        kind = "ticker" if frame.interval is None else f"kline_{frame.interval}"
+        self.brought.setdefault(f"{frame.symbol.lower()}@{kind}", self._clock.monotonic())
 
     # --- signs of life -------------------------------------------------------------------------
 
     def look(self) -> None:
         """Note what came since the last look, and ask for a sign of life when nothing did."""
+        now = self._note_signs()
+        quiet = now - self._heard_s > PROBE_AFTER_S
+        if quiet and not self._waiting and now >= self._next_send_s:
+            self._probed = tuple(self.names)
+            self._send("LIST_SUBSCRIPTIONS", _PROBE_ID)
+
+    def _note_signs(self) -> float:
         now = self._clock.monotonic()
         counts = (self.listener.frames, self.listener.pings)
         if counts != self._counts:
@@ -198,13 +243,17 @@ class Link:
                 self._newest_ms = newest_ms
                 self._fresh_s = now
         self._counts = counts
-        if now - self._heard_s > PROBE_AFTER_S and not self._waiting:
-            self._send("LIST_SUBSCRIPTIONS", _PROBE_ID)
+        return now
 
     @property
     def data_count(self) -> int:
         """Messages that were no answer to ours."""
         return self.listener.frames - self.listener.controls
+
+    @property
+    def refused(self) -> bool:
+        """True if the exchange would not subscribe something."""
+        return self._refusal is not None
 
     @property
     def overdue(self) -> bool:
@@ -214,13 +263,13 @@ class Link:
 
     @property
     def silent_s(self) -> float:
-        """Seconds without any sign of life, as of the last look."""
-        return self._clock.monotonic() - self._heard_s
+        """Seconds without any sign of life."""
+        return self._note_signs() - self._heard_s
 
     @property
     def dataless_s(self) -> float:
-        """Seconds since the last new data, as of the last look."""
-        return self._clock.monotonic() - self._fresh_s
+        """Seconds since the last new data."""
+        return self._note_signs() - self._fresh_s
 
 
 def _message(method: str, request: int, names: Sequence[str] | None) -> bytes:
@@ -232,7 +281,7 @@ def _message(method: str, request: int, names: Sequence[str] | None) -> bytes:
 
 def pack_subscriptions(streams: Sequence[str]) -> Iterator[list[str]]:
     """Divide names, in order, among SUBSCRIBE messages of at most ``SUBSCRIBE_SIZE_MAX`` bytes."""
-    room = SUBSCRIBE_SIZE_MAX - len(_message("SUBSCRIBE", 1 << 31, []))
+    room = SUBSCRIBE_SIZE_MAX - len(_message("UNSUBSCRIBE", 1 << 31, []))
     waiting = deque(streams)
     while waiting:
         names = [waiting.popleft()]

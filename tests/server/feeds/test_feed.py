@@ -234,10 +234,7 @@ def test_k12_unknown_symbol_is_named_and_hurts_no_other(open_world: Any) -> None
 
 def test_symbol_the_exchange_has_no_klines_of_is_named_and_hurts_no_other(open_world: Any) -> None:
     async def scenario() -> None:
-        def delist(exchange: Any) -> None:
-            del exchange.source.symbols["SOLUSDT"]
-
-        async with open_world(prepare=delist) as world:
+        async with open_world(exchange_options={"unlisted": ["SOLUSDT"]}) as world:
             await world.until_ready()
             status = world.feed.status()
             assert status.unknown_symbols == ["SOLUSDT"]

@@ -26,6 +26,8 @@ SETTINGS: dict[str, Any] = {
     "stale_after_s": 75.0,
     "ping_timeout_s": 60.0,
     "sweep_interval_s": 10.0,  # 5 s
+    "kline_update_s": SPEEDS.kline / 1000,
+    "ticker_update_s": SPEEDS.ticker / 1000,
 }
 
 #: Periodic looks of the server, s: ``module.NAME`` -> what it is in the simulation.
@@ -33,6 +35,7 @@ PERIODS: dict[str, float] = {
     "server.app.BEAT_S": 30.0,  # 1 s
     "server.feeds.session._WATCH_S": 5.0,  # 1 s
     "server.exchange.app._KEEP_ALIVE_S": 5.0,  # 1 s
+    "server.feeds.base._LOOK_S": 30.0,  # 1 s
 }
 
 
