@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from klinecore.attached import AttachedMarket, AttachedSeries, attach
 from klinecore.barrier import Barrier
 from klinecore.errors import (
     ArenaError,
@@ -31,6 +32,8 @@ __all__ = [
     "INTERVALS",
     "INTERVAL_MS",
     "ArenaError",
+    "AttachedMarket",
+    "AttachedSeries",
     "Barrier",
     "Event",
     "EventKind",
@@ -47,6 +50,7 @@ __all__ = [
     "SnapshotError",
     "TornReadError",
     "UnknownSeriesError",
+    "attach",
     "parse_frame",
     "parse_klines",
 ]

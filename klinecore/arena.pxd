@@ -47,11 +47,14 @@ cdef struct FormatTable:
 
 cdef int format_index(FormatTable* table, uint64_t key) noexcept nogil
 cdef str arena_fault(const char* data, uint64_t size)
+cdef Block map_file(int descriptor, uint64_t size)
+cdef Block new_block(uint64_t size, Block below)
 
 cdef class Block:
     cdef char* data
     cdef readonly Py_ssize_t size
     cdef bint mapped                # by mmap; otherwise by malloc
+    cdef Block below                # memory this one's content points into
 
 cdef class Arena(Block):
     cdef readonly str path

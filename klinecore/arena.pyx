@@ -5,8 +5,9 @@ import os
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE
 from posix.mman cimport mmap, munmap
@@ -97,6 +98,29 @@ cdef class Block:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.size, 1, flags)
+
+
+cdef Block map_file(int descriptor, uint64_t size):
+    """A file others write, read-only. Raises OSError."""
+    cdef Block block = Block.__new__(Block)
+    cdef void* data = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0)
+    if data == MAP_FAILED:
+        raise OSError(errno, os.strerror(errno))
+    block.data = <char*>data
+    block.size = <Py_ssize_t>size
+    block.mapped = True
+    return block
+
+
+cdef Block new_block(uint64_t size, Block below):
+    """Memory not yet written to; ``below`` lives as long as it."""
+    cdef Block block = Block.__new__(Block)
+    block.data = <char*>malloc(size)
+    if block.data == NULL:
+        raise MemoryError(f"no {size} bytes for a copy")
+    block.size = <Py_ssize_t>size
+    block.below = below
+    return block
 
 
 @cython.final

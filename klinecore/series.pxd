@@ -2,12 +2,12 @@
 
 from libc.stdint cimport uint32_t
 
-from klinecore.arena cimport Arena
+from klinecore.arena cimport Block
 from klinecore.merge cimport SeriesMemory
 
 cdef class Series:
     cdef SeriesMemory memory
-    cdef Arena _arena
+    cdef Block _arena              # or the private copy of a series in one
     cdef readonly str symbol
     cdef readonly str interval
     cdef object _times
@@ -19,5 +19,5 @@ cdef class Series:
     cdef _row(self, uint32_t slot, bint closed)
     cdef list _stretches(self, bint holes, bint absences)
 
-cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval)
+cdef Series new_series(Block arena, SeriesMemory memory, str symbol, str interval)
 cdef void series_detach(Series series)

@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
-from klinecore.arena cimport Arena
+from klinecore.arena cimport Block
 from klinecore.kline cimport COLUMN_COUNT, NUMBER_COLUMNS, TRADES, VOLUME
 from klinecore.merge cimport (
     FORMAT_MASK, SeriesHeader, SeriesMemory, series_close_time, series_find,
@@ -31,7 +31,7 @@ cdef SeriesHeader NOTHING       # never written: what a removed series points to
 memset(&NOTHING, 0, sizeof(SeriesHeader))
 
 
-cdef Series new_series(Arena arena, SeriesMemory memory, str symbol, str interval):
+cdef Series new_series(Block arena, SeriesMemory memory, str symbol, str interval):
     """The one way to a ``Series``."""
     global _making
     cdef Series series

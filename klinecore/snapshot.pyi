@@ -29,7 +29,8 @@ def restore(market: Market, data: _Buffer, *, label: str | None = None) -> Snaps
 
     All of it is verified before the first row is stored: a snapshot that is refused changes
     nothing. Of each series the newest rows that fit are taken. Rows of symbols and intervals this
-    market has not, of series that hold rows already, and beyond the capacity are ``skipped``.
+    market has not, of series that hold rows already, beyond the capacity or after the horizon are
+    ``skipped``.
     ``data`` is any object with a contiguous buffer. O(rows); about 0.1 s per million.
 
     Raises SnapshotError: damaged, cut, of another version or, if a ``label`` is given, of another.

@@ -25,7 +25,10 @@ from klinecore.arena cimport (
 from klinecore.kline cimport (
     COLUMN_COUNT, NUMBER_COLUMNS, RESIDUAL_COLUMNS, SOURCE_PUSH, TRADES, VOLUME,
 )
-from klinecore.merge cimport FORMAT_MASK, SOURCE_SHIFT, SeriesHeader, SeriesMemory
+from klinecore.merge cimport (
+    ABSENT_BIT, FORMAT_MASK, SOURCE_MASK, SOURCE_SHIFT, SeriesHeader, SeriesMemory,
+    series_close_time,
+)
 from klinecore.number cimport power_double
 from klinecore.sequence cimport sequence_begin, sequence_end
 from klinecore.series cimport Series
@@ -48,8 +51,6 @@ cdef enum:
     TRAILER_SIZE = 8
     PIECE_SIZE = (1 << 18) - TRAILER_SIZE       # a trailer always has room behind the last
     ROW_SIZE = 8 + 8 * COLUMN_COUNT + 2 * RESIDUAL_COLUMNS + 2
-    SOURCE_MASK = 3
-    ABSENT_BIT = 0x8000             # nothing is missing between the row before and this one
     LABEL_SIZE_MAX = 1024
 
 cdef enum:
@@ -262,7 +263,8 @@ def restore(market, data, *, str label=None):
 
     All of it is verified before the first row is stored: a snapshot that is refused changes
     nothing. Of each series the newest rows that fit are taken. Rows of symbols and intervals this
-    market has not, of series that hold rows already, and beyond the capacity are ``skipped``.
+    market has not, of series that hold rows already, beyond the capacity or after the horizon are
+    ``skipped``.
     ``data`` is any object with a contiguous buffer. O(rows); about 0.1 s per million.
 
     Raises SnapshotError: damaged, cut, of another version or, if a ``label`` is given, of another.
@@ -296,7 +298,9 @@ cdef _restore(market, const char* data, uint64_t size, view, label):
         raise SnapshotError("a series stands in it twice")
     for name, offset in zip(names, records[1:]):
         _read_columns(data, offset, &columns)
-        taken = _fill(market[name], data, offset, keys) if name in market else 0
+        taken = 0
+        if name in market:
+            taken = _fill(market[name], data, offset, keys, market.horizon_ms)
         series_taken += taken > 0
         rows += taken
         skipped += columns.count - taken
@@ -434,7 +438,7 @@ cdef int64_t _first_fault(
         tag = columns.tags[i]
         if (tag & FORMAT_MASK) >= format_count:
             return <int64_t>i
-        if ((tag >> SOURCE_SHIFT) & SOURCE_MASK) > SOURCE_PUSH:
+        if (tag & SOURCE_MASK) >> SOURCE_SHIFT > SOURCE_PUSH:
             return <int64_t>i
         formats = <const uint8_t*>&keys[tag & FORMAT_MASK]
         for column in range(NUMBER_COLUMNS):
@@ -452,19 +456,28 @@ cdef int64_t _first_fault(
     return -1
 
 
-cdef int _fill(Series series, const char* data, uint64_t offset, const uint64_t* keys) except -1:
+cdef int _fill(
+    Series series, const char* data, uint64_t offset, const uint64_t* keys, int64_t horizon_ms
+) except -1:
     """Copy the newest rows that fit into an empty series; returns how many."""
     cdef SeriesMemory* memory = &series.memory
     cdef SeriesHeader* header = memory.header
     cdef const SeriesEntry* entry = <const SeriesEntry*>(data + offset)
     cdef Columns columns
-    cdef uint64_t n, first, i
+    cdef uint64_t n, first, last, i
     cdef int column, index = 0, known = -1
     _read_columns(data, offset, &columns)
     if header.count or header.has_forming:
         return 0
-    n = min(columns.count, memory.capacity)
-    first = columns.count - n
+    last = columns.count
+    while horizon_ms and last and (
+        series_close_time(memory, columns.open_time_ms[last - 1]) > horizon_ms
+    ):
+        last -= 1
+    n = min(last, <uint64_t>memory.capacity)
+    first = last - n
+    if not n:
+        return 0
     sequence_begin(&header.sequence)
     for i in range(n):      # tags first: the table of formats may be full
         if (columns.tags[first + i] & FORMAT_MASK) != known:

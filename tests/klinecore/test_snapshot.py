@@ -118,6 +118,33 @@ def test_a_series_that_holds_rows_keeps_them() -> None:
     assert restore(again, data).rows == 0
 
 
+def test_rows_beyond_the_horizon_are_left() -> None:
+    """A clock that was ahead wrote them, or one that is behind reads them."""
+    times = opens("1m", 5)
+    again = kc.Market(SYMBOLS, INTERVALS, 3)
+    again.horizon_ms = times[4] - 1  # the end of the fourth
+    assert restore(again, taken(filled(("BTCUSDT",), ("1m",), rows=5))).rows == 3
+    assert again["BTCUSDT", "1m"].klines() == [plain_kline(open_ms) for open_ms in times[1:4]]
+    again = kc.Market(SYMBOLS, INTERVALS, 3)
+    again.horizon_ms = 1
+    assert restore(again, taken(filled())).skipped == 16
+    assert len(again["BTCUSDT", "1m"]) == again["BTCUSDT", "1m"].sequence == 0
+
+
+def test_what_is_known_of_each_row_and_of_each_gap_comes_back() -> None:
+    times = opens("1m", 9)
+    market = kc.Market(["BTCUSDT"], ["1m"], 10)
+    for number in (0, 3, 4, 6, 8):
+        market.push("BTCUSDT", "1m", plain_kline(times[number], 0 if number == 4 else 7))
+    assert market.confirm_absent("BTCUSDT", "1m", times[1], times[2])
+    again = kc.Market(["BTCUSDT"], ["1m"], 10)
+    restore(again, taken(market))
+    series, other = market["BTCUSDT", "1m"], again["BTCUSDT", "1m"]
+    assert other.states.tolist() == series.states.tolist()
+    assert other.absences() == series.absences() == [(times[1], times[2])]
+    assert other.holes() == series.holes() == [(times[5], times[5]), (times[7], times[7])]
+
+
 def test_an_empty_market_makes_a_snapshot_of_nothing() -> None:
     data = taken(kc.Market(SYMBOLS, INTERVALS, 10))
     again = kc.Market(SYMBOLS, INTERVALS, 10)

@@ -23,13 +23,27 @@ rows = st.lists(
 
 
 @settings(max_examples=100)
-@given(rows, st.integers(1, 12), st.integers(1, 12), st.sets(st.sampled_from(SYMBOLS), min_size=1))
+@given(
+    rows,
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.sets(st.sampled_from(SYMBOLS), min_size=1),
+    st.lists(st.booleans(), min_size=24, max_size=24),
+)
 def test_the_newest_rows_that_fit_come_back(
-    given_rows: list[tuple[str, str, kc.Kline]], capacity: int, other: int, kept: set[str]
+    given_rows: list[tuple[str, str, kc.Kline]],
+    capacity: int,
+    other: int,
+    kept: set[str],
+    confirmed: list[bool],
 ) -> None:
     market = kc.Market(SYMBOLS, INTERVALS, capacity)
     for symbol, interval, row in given_rows:
         market.push(symbol, interval, row)
+    for series in market:
+        for gap, known in zip(series.gaps(), confirmed, strict=False):
+            if known:
+                market.confirm_absent(series.symbol, series.interval, *gap)
     data = b"".join(encode(market))
     again = kc.Market(sorted(kept), INTERVALS, other)
     counts = restore(again, data)
@@ -41,9 +55,12 @@ def test_the_newest_rows_that_fit_come_back(
         assert series.klines() == original.klines()[-other:]
         assert series.closed_count >= len(series)
         assert series.forming is None
-        inside = set(series.open_time_ms.tolist())
-        assert [gap for gap in series.gaps() if gap[0] > min(inside, default=0)] == [
-            gap
-            for gap in original.gaps()
-            if inside and min(inside) < gap[0] and gap[1] < max(inside)
-        ]
+        assert series.states.tolist() == original.states.tolist()[-other:]
+        times = series.open_time_ms.tolist()
+        for name in ("gaps", "holes", "absences"):
+            # The forming row is not kept, nor are the rows before the window.
+            assert getattr(series, name)() == [
+                (first, last)
+                for first, last in getattr(original, name)()
+                if times and times[0] < first and last < times[-1]
+            ]
