@@ -103,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rest_concurrency: int = 4  # connections
     rest_timeout_s: float = 10.0
     rest_body_max: int = 64 << 20  # bytes; exchangeInfo is the largest
-    connect_interval_s: float = 1.0  # between two connects, over all connections
+    connect_interval_s: float = 1.1  # between two connects, over all: 300 in 5 minutes are allowed
     connect_timeout_s: float = 10.0
     ack_timeout_s: float = 5.0  # answer to a SUBSCRIBE
     ping_timeout_s: float = 30.0  # neither ping nor data: the connection is dead

@@ -50,7 +50,7 @@ cdef class FeedListener(WSListener):
     cdef readonly uint64_t controls     # of these, replies and notices
     cdef readonly uint64_t size         # bytes of text messages
     cdef readonly uint64_t pings
-    cdef readonly uint64_t dropped      # binary, or too long in pieces
+    cdef readonly uint64_t dropped      # binary, compressed, or too long in pieces
     cdef readonly object transport      # None before the connection and after its end
     cdef public object tap              # told of each text message while it is not None
     cdef Market _market
@@ -93,7 +93,10 @@ cdef class FeedListener(WSListener):
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         if self._closing:
             return
-        if frame.msg_type == WSMsgType.TEXT and frame.fin:
+        if frame.rsv1 | frame.rsv2 | frame.rsv3:
+            # Extensions were not agreed on: whatever it is, it is no text to read as it stands.
+            self._give_up()
+        elif frame.msg_type == WSMsgType.TEXT and frame.fin:
             self._take(frame.payload_ptr, frame.payload_size)
         elif frame.msg_type == WSMsgType.PING:
             self.pings += 1
@@ -116,9 +119,7 @@ cdef class FeedListener(WSListener):
         if not self._within:
             return                      # the rest of a binary message, or of one given up
         if len(self._pieces) + frame.payload_size > self._message_max:
-            self.dropped += 1
-            self._within = False
-            self._pieces.clear()
+            self._give_up()
             return
         self._pieces += PyBytes_FromStringAndSize(frame.payload_ptr, frame.payload_size)
         if frame.fin:
@@ -126,6 +127,12 @@ cdef class FeedListener(WSListener):
             self._within = False
             self._pieces.clear()
             self._take(message, len(message))
+
+    cdef _give_up(self):
+        """Drop a message; pieces of it that follow are dropped with it."""
+        self.dropped += 1
+        self._within = False
+        self._pieces.clear()
 
     cdef _take(self, const char* data, Py_ssize_t size):
         cdef int kind = self._market.apply_bytes(data, size)

@@ -85,7 +85,10 @@ class FeedListener(WSListener):
         if self._closing:
             return
         kind = frame.msg_type
-        if kind == WSMsgType.TEXT and frame.fin:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            # Extensions were not agreed on: whatever it is, it is no text to read as it stands.
+            self._give_up()
+        elif kind == WSMsgType.TEXT and frame.fin:
             self._take(frame.get_payload_as_bytes())
         elif kind == WSMsgType.PING:
             self.pings += 1
@@ -107,9 +110,7 @@ class FeedListener(WSListener):
         if not self._within:
             return  # the rest of a binary message, or of one given up
         if len(self._pieces) + frame.payload_size > self._message_max:
-            self.dropped += 1
-            self._within = False
-            self._pieces.clear()
+            self._give_up()
             return
         self._pieces += frame.get_payload_as_bytes()
         if frame.fin:
@@ -117,6 +118,12 @@ class FeedListener(WSListener):
             self._within = False
             self._pieces.clear()
             self._take(message)
+
+    def _give_up(self) -> None:
+        """Drop a message; pieces of it that follow are dropped with it."""
+        self.dropped += 1
+        self._within = False
+        self._pieces.clear()
 
     def _take(self, message: bytes) -> None:
         kind = self._market.apply(message)

@@ -109,7 +109,7 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
         ),
         (
             "kline_feed_dropped_total",
-            "Stream messages that were binary, or too long in pieces.",
+            "Stream messages that were binary, compressed, or too long in pieces.",
             lambda: sum(session.received.dropped for session in sessions),
         ),
     ):

@@ -23,8 +23,9 @@ __all__ = ["SUBSCRIBE_SIZE_MAX", "Link", "pack_subscriptions"]
 #: Longer SUBSCRIBE messages are never answered; the exchange cuts at 4,096 bytes on the wire.
 SUBSCRIBE_SIZE_MAX = 3900
 
-#: A connection without data for so many seconds is asked for a sign of life.
-PROBE_AFTER_S = 10.0
+#: A connection without data for so many seconds is asked for a sign of life: a half-open one is
+#: noticed within 10 s, the time an answer has included.
+PROBE_AFTER_S = 3.0
 
 #: Seconds a closing handshake may take before the socket is reset.
 _CLOSE_S = 1.0

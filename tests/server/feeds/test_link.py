@@ -17,7 +17,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 from klinecore import Market
 from server.clock import ScaledClock
 from server.errors import FeedError
-from server.feeds.link import SUBSCRIBE_SIZE_MAX, Link, pack_subscriptions
+from server.feeds.link import PROBE_AFTER_S, SUBSCRIBE_SIZE_MAX, Link, pack_subscriptions
 from server.feeds.listener import ChangeNotifier
 from server.settings import Settings
 
@@ -243,7 +243,7 @@ def test_connection_that_owes_a_sign_of_life_is_overdue() -> None:
             while not link.overdue:
                 link.look()
                 await asyncio.sleep(0.005)
-            assert link.silent_s >= 10.0
+            assert link.silent_s >= PROBE_AFTER_S + 5.0  # the time an answer has
 
     asyncio.run(scenario())
 

@@ -39,7 +39,7 @@ MESSAGES = (
     b"x" * (MESSAGE_MAX + 1),
 )
 
-Frame = tuple[WSMsgType, bytes, bool]
+Frame = tuple[WSMsgType, bytes, bool] | tuple[WSMsgType, bytes, bool, bool]  # kind .. fin, rsv1
 
 whole = st.sampled_from(MESSAGES).map(lambda message: [(WSMsgType.TEXT, message, True)])
 
@@ -64,7 +64,14 @@ odd = st.tuples(
     st.booleans(),
 ).map(lambda frame: [frame])
 
-scripts = st.lists(st.one_of(whole, in_pieces(), odd), max_size=12).map(
+marked = st.tuples(
+    st.sampled_from([WSMsgType.TEXT, WSMsgType.CONTINUATION, WSMsgType.PONG]),
+    st.sampled_from(MESSAGES),
+    st.booleans(),
+    st.just(True),
+).map(lambda frame: [frame])
+
+scripts = st.lists(st.one_of(whole, in_pieces(), odd, marked), max_size=12).map(
     lambda parts: [frame for part in parts for frame in part]
 )
 
@@ -83,8 +90,8 @@ def play(module: Any, frames: list[Frame]) -> dict[str, Any]:
             lambda: None,
             MESSAGE_MAX,
         )
-        for kind, payload, fin in frames:
-            subject.on_ws_frame(None, _make_test_ws_frame(kind, payload, fin, False))
+        for kind, payload, fin, *rsv1 in frames:
+            subject.on_ws_frame(None, _make_test_ws_frame(kind, payload, fin, bool(rsv1)))
         await asyncio.sleep(0)
         return {
             "controls": controls,
@@ -141,6 +148,17 @@ def test_a_message_too_long_in_pieces_is_dropped_and_the_next_is_fine(played: An
 def test_binary_messages_are_dropped_with_all_their_pieces(played: Any) -> None:
     seen = played([(WSMsgType.BINARY, KLINE[:9], False), (WSMsgType.CONTINUATION, KLINE[9:], True)])
     assert seen["counts"] == (0, 0, 0, 1)
+
+
+def test_a_frame_marked_as_compressed_is_dropped_with_all_its_pieces(played: Any) -> None:
+    seen = played(
+        [
+            (WSMsgType.TEXT, KLINE, True, True),
+            (WSMsgType.TEXT, KLINE[:9], False, True),
+            (WSMsgType.CONTINUATION, KLINE[9:], True),
+        ]
+    )
+    assert (seen["counts"], seen["market"]["frames_kline"]) == ((0, 0, 0, 2), 0)
 
 
 def test_many_frames_of_one_pass_are_told_once(played: Any) -> None:

@@ -24,7 +24,7 @@ What a scenario can do:
 - ``world.mishaps.append(Mishap(429, (("retry-after", "60"),)))``: what befalls REST requests, in
   order; ``faults.REFUSALS`` and ``faults.USELESS`` are made up already;
 - ``world.network.clients``: ends of open connections, each with ``sever``, ``deaf``, ``cut_after``;
-  ``world.network.conditions``: latency, bandwidth, refusals;
+  ``world.network.conditions``: latency, bandwidth, refusals, failures of name look-up and TLS;
 - ``world.clock.step(ms)`` and ``slew(ms_per_s)``: the server's wall clock; ``world.now_ms`` is the
   exchange's, and true;
 - ``world.troubled(seconds)``: rows may be missing until then, and ``HEAL_S`` more; a test that
@@ -33,7 +33,10 @@ What a scenario can do:
 - ``world.server``: the ``Server``; ``await world.stop_server()``, ``start_server()``,
   ``until_ready()``: further lives;
 - ``scenario(judged=False)`` ends without a verdict; ``scenario(ready=False)`` does not wait at the
-  start; other options are ``World``'s (``market``, ``intervals``, ``capacity``, ``settings``).
+  start; ``scenario(full_pace=True)`` thins nothing; other options are ``World``'s (``market``,
+  ``intervals``, ``capacity``, ``settings``);
+- ``world.market``, ``feed``, ``live``, ``connects`` of the server; ``await world.until(holds, s)``;
+- ``records.Record(world)``: when what was asked and told.
 
 Periods that only repeat are thinned, see ``thinning``. Seeds: ``python -m simulation --help``.
 """

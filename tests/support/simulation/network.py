@@ -30,6 +30,7 @@ class Conditions:
         self.bytes_per_s = 0.0  # 0: no bound
         self.refuse = False  # connecting fails at once
         self.blackhole = False  # connecting never ends
+        self.failure: Exception | None = None  # connecting, and REST, fail with it: DNS, TLS
 
 
 class Network:
@@ -68,6 +69,8 @@ class Network:
         if self.conditions.blackhole:
             await asyncio.Event().wait()
         await asyncio.sleep(2 * self.delay_s())
+        if self.conditions.failure is not None:
+            raise self.conditions.failure
         listener = self._listeners.get((host, port))
         if listener is None or self.conditions.refuse:
             self.refused += 1

@@ -67,6 +67,9 @@ class SimulatedRest:
         if self._closed or network.conditions.refuse or network.conditions.blackhole:
             network.note("asked", target, "unreachable")
             raise RestError("no answer from the exchange: connection refused")
+        if network.conditions.failure is not None:
+            network.note("asked", target, "failed")
+            raise RestError(f"no answer from the exchange: {network.conditions.failure!r}")
         mishap = self._mishaps.popleft() if self._mishaps else None
         if mishap is None or mishap.body is None:
             answer = self._exchange.rest.handle(target, self._exchange.now_ms, self._address)

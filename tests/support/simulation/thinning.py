@@ -15,7 +15,7 @@ import picows.api
 
 from server.exchange.publisher import Speeds
 
-__all__ = ["SETTINGS", "SPEEDS", "thinned"]
+__all__ = ["SETTINGS", "SPEEDS", "in_full", "thinned"]
 
 #: Forming rows once in 3.5 minutes instead of 2 s (105 times fewer), tickers once in 20 minutes
 #: instead of 1 s (1,200 times fewer).
@@ -36,7 +36,11 @@ PERIODS: dict[str, float] = {
     "server.feeds.session._WATCH_S": 5.0,  # 1 s
     "server.exchange.app._KEEP_ALIVE_S": 5.0,  # 1 s
     "server.feeds.base._LOOK_S": 30.0,  # 1 s
+    "server.feeds.link.PROBE_AFTER_S": 10.0,  # 3 s
 }
+
+#: The same periods as the server has them, noted when they are first thinned.
+_real: dict[str, float] = {}
 
 
 @contextlib.contextmanager
@@ -47,9 +51,23 @@ def thinned() -> Iterator[None]:
         module_name, _, name = place.rpartition(".")
         module = importlib.import_module(module_name) if module_name != "picows.api" else picows.api
         before.append((module, name, getattr(module, name)))  # a name that is gone is an error
+        if place in PERIODS:
+            _real.setdefault(place, getattr(module, name))
         setattr(module, name, value)
     try:
         yield
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def in_full() -> Iterator[None]:
+    """While in here, which is within ``thinned``, the periods are the server's own again."""
+    with contextlib.ExitStack() as stack:
+        for place, value in _real.items():
+            module_name, _, name = place.rpartition(".")
+            module = importlib.import_module(module_name)
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        yield

@@ -7,14 +7,16 @@ import contextlib
 import logging
 import random as random_module
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from klinecore.market import Market
 from server.api.state import ServedMarket
 from server.app import Server
 from server.exchange.app import Exchange
 from server.exchange.generated import GeneratedMarket
 from server.exchange.minutes import Source
+from server.feeds.base import Feed
 from server.settings import Settings
 from server.signals.hub import Subscriber
 from simulation.clock import SimulatedClock
@@ -75,7 +77,9 @@ class World:
         source: Source | None = None,
         start_ms: int = START_MS,
         settings: dict[str, Any] | None = None,
+        full_pace: bool = False,
     ) -> None:
+        """``full_pace``: streams and limits of time as they are, nothing thinned."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.seed = seed
@@ -89,7 +93,7 @@ class World:
         self.end_ms = start_ms + int(hours * 3_600_000)
         self.true_clock = SimulatedClock(start_ms, loop)
         self.clock = SimulatedClock(start_ms, loop)  # the server's: may be wrong
-        self.exchange = Exchange(self.source, self.true_clock, speeds=SPEEDS)
+        self.exchange = Exchange(self.source, self.true_clock, speeds=None if full_pace else SPEEDS)
         self.mishaps: deque[Mishap] = deque()
         self.trouble = Trouble(start_ms)
         self.judge = Judge(
@@ -109,7 +113,7 @@ class World:
             "capacity": capacity,
             "market": self.source.market,
             "subscriber_queue_max": 1 << 16,
-            **SETTINGS,
+            **({} if full_pace else SETTINGS),
             **(settings or {}),
         }
         self.injected: dict[str, int] = {}  # faults by name
@@ -250,6 +254,36 @@ class World:
                 self.judge.fail("cut", f"the subscriber was ended: {self._subscriber.ended}")
         await self.server.stop()
         self.server = self._listening = self._subscriber = None
+
+    @property
+    def market(self) -> Market:
+        """The market the server keeps."""
+        return self._served().market
+
+    @property
+    def feed(self) -> Feed:
+        """What keeps it current."""
+        feed = self._served().feed
+        assert isinstance(feed, Feed)
+        return feed
+
+    @property
+    def live(self) -> bool:
+        """True while every connection is open and subscribed."""
+        return all(connection.state == "live" for connection in self.feed.status().connections)
+
+    @property
+    def connects(self) -> list[int]:
+        """How often each connection has been made."""
+        return [connection.connects for connection in self.feed.status().connections]
+
+    async def until(self, holds: Callable[[], bool], within_s: float) -> float:
+        """Seconds until something holds. Raises AssertionError: longer than ``within_s``."""
+        begun_s = self.loop.time()
+        while not holds():
+            assert self.loop.time() - begun_s <= within_s, f"not within {within_s} s"
+            await self.sleep(0.05)
+        return self.loop.time() - begun_s
 
     # --- questions -----------------------------------------------------------------------------
 

@@ -1,0 +1,460 @@
+"""Fault matrix, what happens to connections and streams: rows 1 to 5, 9 and 10."""
+
+from __future__ import annotations
+
+import pytest
+from picows import WSCloseCode, WSMsgType
+from simulation.records import Record, kline_frame
+from simulation.scenario import scenario, simulated
+from simulation.world import World
+
+from server.exchange.generated import GeneratedMarket
+from server.exchange.sockets import Connection
+
+MINUTE_MS = 60_000
+
+
+def write_raw(connection: Connection, data: bytes) -> None:
+    """Bytes as they are, below the exchange's WebSocket."""
+    assert connection._transport is not None
+    connection._transport.underlying_transport.write(data)
+
+
+# --- 1: cuts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+@pytest.mark.parametrize("after", [1, 2, 3, 130, 301, 500])
+@simulated
+async def test_fault_01_a_cut_at_any_byte_is_healed_within_1_5_s_and_leaves_no_hole(
+    after: int, reset: bool
+) -> None:
+    """Fault 1: RST or FIN within the closes of a minute; connected again within 1 s and the first
+    wait of at most 0.5 s, nothing missing 12 s later."""
+    settings = {"sweep_interval_s": 5.0}
+    async with scenario(symbols=2, intervals=("1m", "5m"), settings=settings) as world:
+        await world.sleep_until((world.now_ms // MINUTE_MS + 1) * MINUTE_MS - 1000)
+        end = world.network.clients[0]
+        end.peer.cut_after, end.peer.cut_resets = after, reset
+        await world.until(lambda: end not in world.network.clients, 10.0)
+        world.troubled(0.0)
+        await world.until(lambda: world.network.clients != [], 1.5)
+        await world.until(lambda: world.connects == [2] and world.live, 0.5)
+        await world.sleep(12.0)
+        await world.check_all(final=True)
+
+
+@simulated
+async def test_fault_01_a_cut_in_the_middle_of_a_character_changes_no_row() -> None:
+    """Fault 1: half of a frame whose first half ends within a character; the symbol is Unicode."""
+    source = GeneratedMarket(1, ["币安人生USDT", "BTCUSDT"])
+    async with scenario(source=source) as world:
+        market = world.market
+        name = next(iter(source.symbols))
+        opened_ms = world.now_ms // MINUTE_MS * MINUTE_MS
+        frame = kline_frame(world, name, "1m", opened_ms, event_ms=world.now_ms)
+        # Spaces in front until the middle is behind a lead byte.
+        while not frame[len(frame) // 2 - 1] & 0x80 or frame[len(frame) // 2] & 0xC0 != 0x80:
+            frame = b" " + frame if frame.index("币".encode()) < len(frame) // 2 else frame + b" "
+        revisions = [series.revision for series in market]
+        world.troubled(0.0)
+        world.exchange.streams.cut_mid_frame(frame)
+        await world.until(lambda: world.connects[0] == 2, 2.0)
+        assert [series.revision for series in market] == revisions
+        assert market.counters()["frames_malformed"] == 0  # it was never a whole frame
+
+
+# --- 2: half open ----------------------------------------------------------------------------
+
+
+@simulated
+async def test_fault_02_half_open_connection_is_noticed_within_10_s_and_healed() -> None:
+    """Fault 2: no bytes, no FIN; with tickers of 1 s it is seen within 10 s by their absence."""
+    async with scenario(symbols=3, full_pace=True) as world:
+        await world.sleep(20.0)
+        end = world.network.clients[0]
+        end.deaf = end.peer.deaf = True
+        world.troubled(0.0)
+        assert world.connects == [1]
+        await world.until(lambda: world.feed.status().connections[0].state != "live", 10.0)
+        await world.until(lambda: world.connects == [2] and world.live, 2.5)
+        await world.sleep(15.0)
+        await world.check_all(final=True)
+        end.peer.abort()
+
+
+@simulated
+async def test_fault_02_half_open_connection_without_fast_streams_is_noticed_within_30_s() -> None:
+    """Fault 2: streams thinned to minutes; the ping watchdog sees it within 30 s."""
+    settings = {"ping_timeout_s": 30.0}
+    async with scenario(symbols=2, settings=settings) as world:
+        await world.sleep(7.0)
+        end = world.network.clients[0]
+        end.deaf = end.peer.deaf = True
+        world.troubled(0.0)
+        await world.until(lambda: world.connects[0] == 2, 30.0 + 5.0)
+        end.peer.abort()
+
+
+# --- 4: messages that are none ---------------------------------------------------------------
+
+GOOD = (
+    b'{"e":"kline","E":1768430467001,"s":"BTCUSDT","k":{"t":1768430460000,"T":1768430519999,'
+    b'"s":"BTCUSDT","i":"1m","f":1,"L":9,"o":"1.0","c":"1.0","h":"1.0","l":"1.0","v":"1.0",'
+    b'"n":9,"x":true,"q":"1.0","V":"1.0","Q":"1.0","B":"0"}}'
+)
+
+#: Text messages of which nothing may be stored, and the counter that must move.
+MALFORMED = {
+    "cut": GOOD[:150],
+    "cut at the last byte": GOOD[:-1],
+    "more behind it": GOOD + b"}",
+    "number as text": GOOD.replace(b'"t":1768430460000', b'"t":"1768430460000"'),
+    "text as number": GOOD.replace(b'"o":"1.0"', b'"o":1.0'),
+    "missing field": GOOD.replace(b'"o":"1.0",', b""),
+    "NaN": GOOD.replace(b'"o":"1.0"', b'"o":"NaN"'),
+    "inf": GOOD.replace(b'"h":"1.0"', b'"h":"inf"'),
+    "1e999": GOOD.replace(b'"c":"1.0"', b'"c":"1e999"'),
+    "negative zero": GOOD.replace(b'"o":"1.0"', b'"o":"-0"'),
+    "empty price": GOOD.replace(b'"o":"1.0"', b'"o":""'),
+    "null kline": b'{"e":"kline","E":1,"s":"BTCUSDT","k":null}',
+    "bad UTF-8": GOOD.replace(b'"s":"BTCUSDT","k"', b'"s":"BTC\xff\xfeUSDT","k"'),
+    "nothing": b"",
+    "nested": b"[" * 5000,
+    "10 kB of x": b"x" * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+@simulated
+async def test_fault_04_a_message_that_is_none_is_dropped_counted_and_changes_nothing(
+    name: str,
+) -> None:
+    """Fault 4: cut, wrong types, odd prices, bad UTF-8: counted, same rows, same connection."""
+    async with scenario(symbols=2, settings={"symbols": "BTCUSDT"}) as world:
+        market = world.market
+        before = market.counters()
+        sequences = [series.sequence for series in market]
+        world.exchange.streams.send_to_all(MALFORMED[name])
+        await world.sleep(0.5)
+        moved = {key for key, count in market.counters().items() if count != before[key]}
+        assert moved == {"frames_malformed"}
+        assert market.counters()["frames_malformed"] == before["frames_malformed"] + 1
+        assert [series.sequence for series in market] == sequences
+        assert world.connects[0] == 1
+
+
+@simulated
+async def test_fault_04_unknown_fields_are_no_fault() -> None:
+    """Fault 4: extra fields are skipped; a test of the test above: its good frame is stored."""
+    async with scenario(symbols=2, settings={"symbols": "BTCUSDT"}, judged=False) as world:
+        market = world.market
+        revision = market["BTCUSDT", "1m"].revision
+        world.exchange.streams.send_to_all(
+            GOOD.replace(b'"k":{', b'"new":[1,{"a":null}],"k":{"also":"new",')
+        )
+        await world.sleep(0.5)
+        assert market["BTCUSDT", "1m"].revision == revision + 1
+        assert market["BTCUSDT", "1m"].close[-1] == 1.0
+
+
+def frame_bytes(opcode: int, payload: bytes, *, final: bool = True, rsv1: bool = False) -> bytes:
+    """A frame as a server sends it: without a mask."""
+    first = (0x80 if final else 0) | (0x40 if rsv1 else 0) | opcode
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 1 << 16:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+@simulated
+async def test_fault_04_binary_and_compressed_are_dropped_and_fragments_are_one_message() -> None:
+    """Fault 4: a binary frame and one marked as compressed are counted; a good message in three
+    pieces, a ping between, counts as one; nothing costs the connection."""
+    async with scenario(symbols=2) as world:
+        market = world.market
+        (connection,) = world.exchange.streams.connections
+        opened_ms = world.now_ms // MINUTE_MS * MINUTE_MS
+        good = kline_frame(world, "BTCUSDT", "1m", opened_ms, event_ms=world.now_ms)
+        before = market.counters()
+        write_raw(connection, frame_bytes(2, GOOD))
+        write_raw(connection, frame_bytes(1, GOOD, rsv1=True))
+        write_raw(connection, frame_bytes(1, good[:50], final=False))
+        write_raw(connection, frame_bytes(0, good[50:100], final=False))
+        write_raw(connection, frame_bytes(9, b"ping"))
+        write_raw(connection, frame_bytes(0, good[100:]))
+        await world.sleep(0.5)
+        moved = {k: n - before[k] for k, n in market.counters().items() if n != before[k]}
+        assert moved == {"frames_kline": 1}
+        assert world.feed._sessions[0].received.dropped == 2
+        assert world.connects[0] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame_bytes(3, b"reserved"),
+        b"\x81\x7f" + (10 << 20).to_bytes(8, "big") + b"x" * (1 << 16),  # 10 MB
+    ],
+    ids=["reserved opcode", "10 MB"],
+)
+@simulated
+async def test_fault_04_what_breaks_the_protocol_costs_the_connection_and_no_row(
+    data: bytes,
+) -> None:
+    """Fault 4: a reserved opcode, or 10 MB: a new connection within 2 s, rows unchanged."""
+    async with scenario(symbols=2) as world:
+        market = world.market
+        sequences = [series.sequence for series in market]
+        (connection,) = world.exchange.streams.connections
+        world.troubled(0.0)
+        write_raw(connection, data)
+        await world.until(lambda: not world.exchange.streams.connections, 1.0)
+        assert [series.sequence for series in market] == sequences
+        await world.until(lambda: world.connects[0] == 2, 2.0)
+
+
+# --- 5: order and repetition -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [1, 7])
+@simulated
+async def test_fault_05_repeated_and_reordered_frames_leave_one_row_and_one_close_each(
+    times: int,
+) -> None:
+    """Fault 5: every frame 2 or 8 times, closes in reverse: 5 minutes are 5 rows and 5 closes."""
+    async with scenario(symbols=3) as world:
+        record = Record(world)
+        series = world.market["BTCUSDT", "1m"]
+        await world.sleep_until((world.now_ms // MINUTE_MS + 1) * MINUTE_MS - 1000)
+        count, revision = series.closed_count, series.revision
+        faults = world.exchange.faults
+        with world.held(faults, "duplicates", times), world.held(faults, "reorder", True):
+            await world.sleep(300.0)
+        assert (series.closed_count - count, series.revision - revision) == (5, 5)
+        assert len(record.told("BTCUSDT", "1m")) == 5
+        assert record.asked("/klines") == []
+        await world.check_all(final=True)
+
+
+@simulated
+async def test_fault_05_a_stale_frame_after_the_close_reopens_nothing() -> None:
+    """Fault 5: the kline's last forming frame comes after its close: closed stays closed."""
+    async with scenario(symbols=2) as world:
+        series = world.market["BTCUSDT", "1m"]
+        opened_ms = world.now_ms // MINUTE_MS * MINUTE_MS
+        await world.sleep_until(opened_ms + 55_000)
+        stale = kline_frame(world, "BTCUSDT", "1m", opened_ms, event_ms=world.now_ms)
+        await world.sleep_until(opened_ms + MINUTE_MS + 1000)
+        assert series.last_close_ms == opened_ms + MINUTE_MS - 1
+        revision, stales = series.revision, series.counters["stale"]
+        world.exchange.streams.send_to_all(stale)
+        await world.sleep(0.5)
+        assert (series.revision, series.counters["stale"]) == (revision, stales + 1)
+        await world.check("BTCUSDT", "1m", final=True)
+
+
+@simulated
+async def test_fault_05_a_second_close_with_more_trades_is_one_revision_and_no_second_close() -> (
+    None
+):
+    """Fault 5: x=true with a part of the trades, then with all of them: one close, one revision."""
+    async with scenario(symbols=2, judged=False) as world:
+        record = Record(world)
+        series = world.market["BTCUSDT", "1m"]
+        opened_ms = (world.now_ms // MINUTE_MS + 1) * MINUTE_MS
+        await world.sleep_until(opened_ms + MINUTE_MS - 300)
+        world.exchange.faults.mute_streams.add("btcusdt@kline_1m")
+        await world.sleep_until(opened_ms + MINUTE_MS + 100)
+        row = world.exchange.book.row_at("BTCUSDT", "1m", opened_ms, world.now_ms)
+        assert row is not None
+        early = {"trades": row.trades - 1, "close": row.open, "closed": True}
+        for event_ms, changes in ((100, early), (200, {}), (100, early), (200, {})):
+            frame = kline_frame(
+                world, "BTCUSDT", "1m", opened_ms,
+                event_ms=opened_ms + MINUTE_MS + event_ms, **changes,
+            )  # fmt: skip
+            world.exchange.streams.send_to_all(frame)
+            await world.sleep(0.2)
+        assert [told.revised for told in record.told("BTCUSDT", "1m", opened_ms)] == [False, True]
+        assert series.counters["revisions"] == 1
+        await world.check("BTCUSDT", "1m")
+        assert world.judge.found["lost"] == 0
+
+
+# --- 9: subscriptions ------------------------------------------------------------------------
+
+
+@simulated
+async def test_fault_09_a_subscription_without_its_ack_is_tried_again_in_growing_waits() -> None:
+    """Fault 9: no ACK for 10 minutes: every attempt ends after 5 s, waits grow to 30 s at most, and
+    1.5 s after the ACKs are back it is subscribed."""
+    async with scenario(symbols=2) as world:
+        record = Record(world)
+        world.network.clients[0].sever(reset=True)
+        world.troubled(600.0)
+        begun_s = world.loop.time()
+        with world.held(world.exchange.faults, "no_ack", True):
+            await world.sleep(600.0)
+        attempts = record.connects(begun_s)
+        waits = [after - before for before, after in zip(attempts, attempts[1:], strict=False)]
+        assert 600 / (5 + 30 + 1) - 1 <= len(attempts) <= 600 / 5
+        assert min(waits) >= 5.0  # the time an ACK has
+        assert max(waits) <= 5.0 + 30.0 + 0.5
+        await world.until(lambda: world.live, 5.0 + 30.0 + 1.5)
+
+
+@simulated
+async def test_fault_09_a_refused_subscription_is_tried_again_and_named() -> None:
+    """Fault 9: an error reply ends the attempt at once; its words are the reason that is shown."""
+    async with scenario(symbols=2) as world:
+        world.network.clients[0].sever(reset=True)
+        world.troubled(60.0)
+        refusal = b'{"error":{"code":2,"msg":"Invalid request: not today"},"id":1}'
+        reasons = set()
+        with world.held(world.exchange.faults, "no_ack", True):
+            for _ in range(120):
+                await world.sleep(0.5)
+                world.exchange.streams.send_to_all(refusal)
+                reasons.add(world.feed.status().connections[0].reason)
+        assert any("Invalid request: not today" in reason for reason in reasons)
+        await world.until(lambda: world.live, 31.5)
+
+
+@simulated
+async def test_fault_09_no_message_is_longer_than_4096_bytes_and_no_second_has_too_many() -> None:
+    """Fault 9: 1,020 streams of long names on one connection: in pieces the exchange answers."""
+    source = GeneratedMarket(1, [f"LONGNAMEDSYMBOL{index:04d}USDT" for index in range(204)])
+    async with scenario(source=source, capacity=2, judged=False, ready=False) as world:
+        await world.sleep(5.0)  # the market is there
+        await world.until(lambda: world.live, 30.0)
+        (connection,) = world.exchange.streams.connections
+        assert len(connection.names) == 1020
+        counters = world.exchange.counters
+        assert counters["too_long_messages"] == counters["too_many_messages"] == 0
+        assert world.connects[0] == 1
+
+
+# --- 10: planned ends, and all at once -------------------------------------------------------
+
+
+@pytest.mark.parametrize("combined", [False, True], ids=["raw", "combined"])
+@simulated
+async def test_fault_10_an_announced_shutdown_brings_the_successor_first_and_misses_nothing(
+    combined: bool,
+) -> None:
+    """Fault 10: serverShutdown in either form: at no moment without a connection, no REST."""
+    async with scenario(symbols=2, intervals=("1m",), full_pace=True) as world:
+        record = Record(world)
+        old = list(world.exchange.streams.connections)
+        for connection in old:
+            connection.combined = combined
+        world.exchange.streams.announce_shutdown()
+        least = len(world.network.clients)
+        for _ in range(200):
+            await world.sleep(0.1)
+            least = min(least, len(world.network.clients))
+        assert least == 1
+        assert world.connects[0] == 2
+        assert not set(old) & set(world.exchange.streams.connections)
+        await world.sleep(120.0)
+        assert record.asked("/klines") == []  # nothing was missed
+        assert world.feed.repaired == 0
+
+
+async def rotate(world: World, seconds: float) -> None:
+    """Let time pass; at no moment fewer connections than at the start, and nothing missed."""
+    record = Record(world)
+    count = len(world.network.clients)
+    until_s = world.loop.time() + seconds
+    while world.loop.time() < until_s:
+        await world.sleep(5.0)
+        assert len(world.network.clients) >= count
+    assert world.exchange.counters["life_over"] == 0
+    assert record.asked("/klines") == []
+    connects = record.connects()
+    assert len(connects) >= count
+    gaps = [after - before for before, after in zip(connects, connects[1:], strict=False)]
+    assert min(gaps) >= 1.0
+    assert max(gaps) > 10.0  # not all of them together
+
+
+@simulated
+async def test_fault_10_a_rotated_connection_comes_before_its_predecessor_goes() -> None:
+    """Fault 10: 10 connections rotated twice within an hour: never fewer than 10, no REST, not
+    together."""
+    settings = {"streams_per_connection_spot": 2, "rotate_after_s": 1700.0}
+    async with scenario(symbols=10, intervals=("1m",), settings=settings) as world:
+        await rotate(world, 3600.0)
+        assert set(world.connects) == {3}
+
+
+@pytest.mark.slow
+@simulated
+async def test_fault_10_connections_are_rotated_before_the_exchange_cuts_them_at_24_hours() -> None:
+    """Fault 10: the same at the default of 23 h over two days: the exchange never has to cut."""
+    settings = {"streams_per_connection_spot": 2}
+    async with scenario(symbols=2, hours=49.0, intervals=("1m",), settings=settings) as world:
+        await rotate(world, 48 * 3600.0)
+        assert set(world.connects) == {3}
+
+
+@simulated
+async def test_fault_10_all_connections_cut_at_once_come_back_in_waits_of_their_own() -> None:
+    """Fault 10: 5 connections cut at once and refused for 10 minutes: at least 1 s apart, no common
+    step; live again within the longest wait of 30 s and 5 times 1 s."""
+    settings = {"streams_per_connection_spot": 2}
+    async with scenario(symbols=2, settings=settings) as world:
+        assert len(world.network.clients) == 5
+        record = Record(world)
+        world.troubled(600.0)
+        begun_s = world.loop.time()
+        for end in world.network.clients:
+            end.sever(reset=True)
+        with world.held(world.network.conditions, "refuse", True):
+            await world.sleep(600.0)
+        attempts = record.connects(begun_s)
+        waits = [after - before for before, after in zip(attempts, attempts[1:], strict=False)]
+        assert min(waits) >= 0.999
+        apart = [round(wait, 3) for wait in waits if wait > 1.101]
+        assert len(apart) > 50
+        assert len(set(apart)) > 0.9 * len(apart)
+        await world.until(lambda: world.live, 35.0)
+
+
+@simulated
+async def test_fault_10_forty_connections_that_never_succeed_stay_below_300_connects() -> None:
+    """Fault 10: 40 connections, no ACK for 20 minutes: the exchange, which refuses the 301st
+    connect within 5 minutes, never has to."""
+    settings = {"streams_per_connection_spot": 1}
+    async with scenario(symbols=8, settings=settings) as world:
+        record = Record(world)
+        world.troubled(1200.0)
+        for end in world.network.clients:
+            end.sever(reset=True)
+        with world.held(world.exchange.faults, "no_ack", True):
+            await world.sleep(1200.0)
+        attempts = record.connects()
+        most = max(sum(at <= other <= at + 300.0 for other in attempts) for at in attempts)
+        assert 200 <= most <= 300
+        assert world.exchange.counters["connects_refused"] == 0
+        await world.until(lambda: world.live, 35.0 + 40.0)
+
+
+@simulated
+async def test_fault_10_the_cut_at_24_hours_is_healed_at_once() -> None:
+    """Fault 10: were a connection never rotated: cut politely at 24 h, whole 10 s later."""
+    async with scenario(symbols=2) as world:
+        world.troubled(0.0)
+        for connection in list(world.exchange.streams.connections):
+            connection.cut(WSCloseCode.POLICY_VIOLATION)
+        await world.until(lambda: not world.live, 1.0)
+        await world.until(lambda: world.live, 2.0)
+        await world.sleep(10.0)
+        await world.check_all(final=True)
+
+
+def test_a_text_frame_made_here_is_one() -> None:
+    assert frame_bytes(WSMsgType.TEXT.value, b"ab") == b"\x81\x02ab"
