@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from klinecore.market import Market
@@ -24,7 +24,13 @@ def encode(market: Market, *, time_ms: int = 0, label: str = "") -> Iterator[byt
     Raises ValueError: a label of more than 1,024 bytes of UTF-8.
     """
 
-def restore(market: Market, data: _Buffer, *, label: str | None = None) -> SnapshotCounts:
+def restore(
+    market: Market,
+    data: _Buffer,
+    *,
+    label: str | None = None,
+    release: Callable[[int], object] | None = None,
+) -> SnapshotCounts:
     """Put a snapshot's rows into the series of ``market`` that hold none; nothing is emitted.
 
     All of it is verified before the first row is stored: a snapshot that is refused changes
@@ -32,6 +38,8 @@ def restore(market: Market, data: _Buffer, *, label: str | None = None) -> Snaps
     market has not, of series that hold rows already, beyond the capacity or after the horizon are
     ``skipped``.
     ``data`` is any object with a contiguous buffer. O(rows); about 0.1 s per million.
+    ``release(end)`` is called as bytes before ``end`` are needed no longer: file and market need
+    not both be in memory.
 
     Raises SnapshotError: damaged, cut, of another version or, if a ``label`` is given, of another.
     """

@@ -258,7 +258,7 @@ cdef struct Columns:
     const uint16_t* tags
 
 
-def restore(market, data, *, str label=None):
+def restore(market, data, *, str label=None, release=None):
     """Put a snapshot's rows into the series of ``market`` that hold none; nothing is emitted.
 
     All of it is verified before the first row is stored: a snapshot that is refused changes
@@ -266,6 +266,8 @@ def restore(market, data, *, str label=None):
     market has not, of series that hold rows already, beyond the capacity or after the horizon are
     ``skipped``.
     ``data`` is any object with a contiguous buffer. O(rows); about 0.1 s per million.
+    ``release(end)`` is called as bytes before ``end`` are needed no longer: file and market need
+    not both be in memory.
 
     Raises SnapshotError: damaged, cut, of another version or, if a ``label`` is given, of another.
     """
@@ -274,12 +276,14 @@ def restore(market, data, *, str label=None):
     try:
         if <size_t>view.buf & 7:
             return restore(market, bytes(data), label=label)
-        return _restore(market, <const char*>view.buf, view.len, memoryview(data).cast("B"), label)
+        return _restore(
+            market, <const char*>view.buf, view.len, memoryview(data).cast("B"), label, release
+        )
     finally:
         PyBuffer_Release(&view)
 
 
-cdef _restore(market, const char* data, uint64_t size, view, label):
+cdef _restore(market, const char* data, uint64_t size, view, label, release):
     cdef list records = _check_records(data, size, view)
     cdef const MarketEntry* head = <const MarketEntry*>(data + <uint64_t>records[0])
     cdef const RecordHead* formats = _head_at(data, records[len(records) - 2])
@@ -304,6 +308,8 @@ cdef _restore(market, const char* data, uint64_t size, view, label):
         series_taken += taken > 0
         rows += taken
         skipped += columns.count - taken
+        if release is not None:
+            release(offset + _head_at(data, offset).size)
     return SnapshotCounts(series_taken, rows, skipped, time_ms)
 
 

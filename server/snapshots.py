@@ -12,9 +12,9 @@ import errno
 import fcntl
 import logging
 import math
+import mmap
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from klinecore.errors import SnapshotError
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds the last snapshot may take when the server stops.
 LAST_S = 5.0
+#: Bytes given back at once while a snapshot is read: whole pages.
+GIVE_BACK_SIZE = 4 << 20
 
 Result = TypeVar("Result")
 
@@ -55,7 +57,9 @@ class Disk(Protocol):
         """Make the directory, and keep it for this process: BlockingIOError if another has it."""
         ...
 
-    def read(self, path: str) -> bytes: ...
+    def read(self, path: str) -> bytes | mmap.mmap:
+        """The whole content; of a map, pages that are given back are not read again."""
+        ...
 
     def create(self, path: str) -> DiskFile:
         """A new file; one of that name is gone, also for whoever still writes to it."""
@@ -100,8 +104,16 @@ class SystemDisk:
             raise
         self._claims[directory] = descriptor
 
-    def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+    def read(self, path: str) -> bytes | mmap.mmap:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            # Memory that can be given back page by page. Not a map of the file itself: there an
+            # I/O error would end the process.
+            data = mmap.mmap(-1, max(size, 1))
+            rest = memoryview(data)[:size]
+            while rest and (count := file.readinto(rest)):
+                rest = rest[count:]
+            return data if size and not rest else data[: size - len(rest)]
 
     def create(self, path: str) -> DiskFile:
         with contextlib.suppress(FileNotFoundError):
@@ -232,7 +244,9 @@ class SnapshotStore:
         return None
 
     def _restore(self, path: str) -> SnapshotCounts:
-        return restore(self._market, self._disk.read(path), label=self._label)
+        data = self._disk.read(path)
+        release = _giver(data)
+        return restore(self._market, memoryview(data), label=self._label, release=release)
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -331,3 +345,19 @@ class SnapshotStore:
         if fault != self._fault:
             log.warning("%s; the server goes on without", fault)
             self._fault = fault
+
+
+def _giver(data: bytes | mmap.mmap) -> Callable[[int], None] | None:
+    """A function that gives back the memory of ``data`` up to a byte, in larger pieces."""
+    if not isinstance(data, mmap.mmap):
+        return None
+    given = 0
+
+    def give(end: int) -> None:
+        nonlocal given
+        end -= end % GIVE_BACK_SIZE
+        if end > given:
+            data.madvise(mmap.MADV_DONTNEED, given, end - given)
+            given = end
+
+    return give

@@ -8,6 +8,8 @@ import logging
 import os
 import random
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -413,6 +415,68 @@ def test_the_place_for_data_is_the_platforms_unless_it_is_set() -> None:
     home = os.path.expanduser("~")
     assert data_directory(settings, {}) == os.path.join(home, ".local", "share", "klinecore")
     assert data_directory(Settings.load({"KLINE_DATA_DIR": "/y"}), {}) == "/y"
+
+
+LARGE = """
+import asyncio, json, sys
+import klinecore as kc
+from klinecore.snapshot import encode
+from server.clock import SystemClock
+from server.metrics import Registry
+from server.snapshots import SnapshotStore, SystemDisk
+
+def open_store():
+    market = kc.Market([f"COIN{i}USDT" for i in range(200)], ["1m"], 2000)
+    return market, SnapshotStore(
+        "spot", market, directory=sys.argv[1], source="a", interval_s=60.0, disk=SystemDisk(),
+        clock=SystemClock(), metrics=Registry(),
+    )
+
+def peak_mb():
+    text = open("/proc/self/status").read()
+    return int(text.partition("VmHWM:")[2].split()[0]) / 1024
+
+if sys.argv[2] == "write":
+    market, store = open_store()
+    rows = [
+        [open_ms, *["1.5"] * 5, open_ms + 59999, "1.5", 1, "1", "1", "0"]
+        for open_ms in range(0, 2000 * 60000, 60000)
+    ]
+    body = json.dumps(rows).encode()
+    for symbol in market.symbols:
+        market.apply_klines(symbol, "1m", body, closed_before_ms=1 << 60, notify=False)
+    assert asyncio.run(store.save())
+else:
+    before = peak_mb()
+    market, store = open_store()
+    assert asyncio.run(store.load()).rows == 400_000
+    assert len(market["COIN199USDT", "1m"].klines()) == 2000
+    print(peak_mb() - before)
+"""
+
+
+def test_a_start_needs_the_memory_of_the_rows_once(tmp_path: Path) -> None:
+    """36 MB of rows, as much of file: on a small machine both at once would be too much."""
+
+    def run_large(what: str) -> str:
+        command = [sys.executable, "-c", LARGE, str(tmp_path), what]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run_large("write")
+    assert (tmp_path / "spot.snapshot").stat().st_size > 36e6
+    assert 36 < float(run_large("read")) < 55
+
+
+def test_the_real_disk_reads_what_is_there(tmp_path: Path) -> None:
+    disk = SystemDisk()
+    for size in (0, 1, 4095, 4096, 4097, 9 << 20):
+        data = os.urandom(size)
+        (tmp_path / "file").write_bytes(data)
+        assert bytes(memoryview(disk.read(str(tmp_path / "file")))) == data
+    with pytest.raises(FileNotFoundError):
+        disk.read(str(tmp_path / "nothing"))
 
 
 # --- the period, and the end ---------------------------------------------------------------------
