@@ -1,0 +1,1 @@
+"""No C face: an attached market is read from Python."""

@@ -1,0 +1,1 @@
+"""No C face: a snapshot is bytes, for Python to keep."""
