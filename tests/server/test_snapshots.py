@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import os
-import random
 import stat
 import subprocess
 import sys
@@ -16,70 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_disk import CrashDisk, PowerLossError
-from reference.strategies import START_MS, plain_kline
+from crash_disk import CrashDisk
+from reference.strategies import START_MS
+from snapshot_world import PATH, World, restarted, run
 
-import klinecore as kc
-from server.clock import Clock, ScaledClock, SystemClock
-from server.metrics import Registry
+from server.clock import ScaledClock, SystemClock
 from server.settings import Settings
-from server.snapshots import Disk, SnapshotStore, SystemDisk, data_directory
-
-MINUTE = 60_000
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
-PATH = "data/spot.snapshot"
-
-
-class World:
-    """A market of rows that follow from their open times, and its snapshots on some disk."""
-
-    def __init__(self, disk: Disk, *, clock: Clock | None = None, **options: Any) -> None:
-        self.market = kc.Market(SYMBOLS, ["1m"], 20)
-        self.metrics = Registry()
-        values: dict[str, Any] = {"directory": "data", "source": "a", "interval_s": 60.0}
-        self.store = SnapshotStore(
-            "spot",
-            self.market,
-            disk=disk,
-            clock=clock or ScaledClock(START_MS + 100 * MINUTE),
-            metrics=self.metrics,
-            **values | options,
-        )
-
-    def rows(self) -> int:
-        """Minutes whose klines all symbols hold: the newest one's number."""
-        times = [int(series.open_time_ms[-1]) if len(series) else -MINUTE for series in self.market]
-        return (min(times) - START_MS) // MINUTE + 1 if min(times) > 0 else 0
-
-    def apply(self, count: int = 1) -> None:
-        """The next minutes' rows, for every symbol."""
-        for minute in range(self.rows(), self.rows() + count):
-            for symbol in SYMBOLS:
-                self.market.push(symbol, "1m", plain_kline(START_MS + minute * MINUTE))
-
-    def check(self) -> int:
-        """Every row is as it was made, and none is missing; returns ``rows``."""
-        for series in self.market:
-            times = series.open_time_ms.tolist()
-            assert times == list(range(times[0], times[-1] + 1, MINUTE)) if times else True
-            assert series.klines() == [plain_kline(open_ms) for open_ms in times]
-        return self.rows()
-
-    def metric(self, name: str) -> float:
-        for line in self.metrics.render().decode().splitlines():
-            if line.startswith(f"kline_snapshot_{name}{{"):
-                return float(line.rpartition(" ")[2])
-        return 0.0
-
-
-def run(scenario: Any) -> Any:
-    return asyncio.run(scenario)
-
-
-def restarted(disk: Disk) -> World:
-    world = World(disk)
-    run(world.store.load())
-    return world
+from server.snapshots import SystemDisk, data_directory
 
 
 def test_a_restart_finds_the_rows_of_the_last_snapshot() -> None:
@@ -250,106 +192,6 @@ def test_the_same_fault_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFi
     assert "No space left" in lines[0]
     assert "written again" in lines[1]
     assert world.metric("errors_total") == 5
-
-
-# --- a loss of power -----------------------------------------------------------------------------
-
-#: Disks tried for each step at which the power goes.
-FATES = 30
-
-
-def interrupted(step: int, make: type[CrashDisk] = CrashDisk) -> tuple[CrashDisk, set[int], bool]:
-    """Saves on and on, rows coming in between, until the power goes at that step.
-
-    Returns the disk, the rows a start may find, and whether the power went at all.
-    """
-    disk = make()
-    world = World(disk)
-    disk.before_step = world.apply
-    disk.fail_at = {step: PowerLossError()}
-    allowed = {0}
-    world.apply()
-    for _ in range(4):
-        before = world.rows()
-        try:
-            saved = run(world.store.save())
-        except PowerLossError:
-            return disk, allowed | set(range(before, world.rows() + 1)), True
-        assert saved
-        allowed = {restarted(disk.copy()).check()}
-    return disk, allowed, False
-
-
-def test_a_loss_of_power_at_any_step_leaves_the_last_whole_snapshot_or_the_next() -> None:
-    noise = random.Random(20)
-    points = step = 0
-    found: set[int] = set()
-    while True:
-        disk, allowed, lost = interrupted(step)
-        if not lost:
-            break
-        for _ in range(FATES):
-            after = disk.after_loss(noise)
-            world = restarted(after)
-            rows = world.check()
-            assert rows in allowed, (step, disk.steps[-8:], rows, allowed, sorted(after.entries))
-            found.add(rows)
-            points += 1
-            # What was left behind hinders nobody.
-            world.apply(30)
-            assert run(world.store.save())
-            assert restarted(after).check() == world.rows()
-        step += 1
-    assert points >= 800
-    assert len(found) >= 5
-
-
-class ForgetfulDisk(CrashDisk):
-    """Says that it synced a directory, and did not."""
-
-    def sync_directory(self, directory: str) -> None:
-        self._step("sync_directory")
-
-
-class ForgetfulFileDisk(CrashDisk):
-    """Says that it synced a file, and did not."""
-
-    def create(self, path: str) -> Any:
-        file = super().create(path)
-        file.sync = lambda: self._step("sync")
-        return file
-
-
-@pytest.mark.parametrize("make", [ForgetfulDisk, ForgetfulFileDisk])
-def test_the_tests_of_power_losses_would_notice_a_sync_left_out(make: type[CrashDisk]) -> None:
-    noise = random.Random(22)
-    losses = 0
-    for step in range(29):
-        disk, allowed, _ = interrupted(step, make)
-        losses += sum(restarted(disk.after_loss(noise)).check() not in allowed for _ in range(10))
-    assert losses > 20
-
-
-def test_a_loss_of_power_at_two_restarts_in_a_row_leaves_a_whole_snapshot() -> None:
-    """The second start works on what the first loss left: also on names nobody synced."""
-    noise = random.Random(21)
-    points = 0
-    for first in range(0, 29, 2):
-        disk, _, _ = interrupted(first)
-        for second in range(1, 12):
-            for _ in range(4):
-                after = disk.after_loss(noise)
-                world = restarted(after)
-                before = world.check()
-                world.apply(5)
-                after.fail_at = {len(after.steps) + second: PowerLossError()}
-                try:
-                    run(world.store.save())
-                except PowerLossError:
-                    rows = restarted(after.after_loss(noise)).check()
-                    assert rows in (before, before + 5)
-                    points += 1
-    assert points >= 300
 
 
 # --- the machine's disk --------------------------------------------------------------------------
