@@ -7,6 +7,7 @@ it keeps the server from being whole, and returns when it is over. Its dice are 
 from __future__ import annotations
 
 import asyncio
+import errno
 import random as random_module
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -337,3 +338,30 @@ async def clock_slews(world: World, draw: random_module.Random) -> None:
     world.clock.slew(draw.uniform(-0.5, 0.5))
     await asyncio.sleep(draw.uniform(300.0, 1200.0))
     world.clock.slew(0.0)
+
+
+@_fault(1)
+async def clock_steps(world: World, draw: random_module.Random) -> None:
+    """The wall clock is set: by seconds, or by an hour, and back again later."""
+    world.troubled(0.0)
+    world.clock.step(draw.choice([-3_600_000, 3_600_000, -10_000, 10_000, -700, 700]))
+    await asyncio.sleep(draw.uniform(30.0, 900.0))
+    world.clock.mend()
+
+
+@_fault(1)
+async def restarts(world: World, draw: random_module.Random) -> None:
+    """The server ends, politely or not, or its machine loses power; later it starts again."""
+    await world.restart(
+        draw.uniform(0.0, 900.0), how=draw.choice(["stop", "kill", "kill", "power"])
+    )
+
+
+@_fault(1)
+async def disk_fails(world: World, draw: random_module.Random) -> None:
+    """Full, broken, read-only: some of the next steps of the disk fail."""
+    disk = world.disk
+    kind = draw.choice([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE])
+    begun = len(disk.steps)
+    for step in range(begun, begun + draw.choice([1, 3, 200])):
+        disk.fail_at[step + draw.randrange(3)] = OSError(kind, "simulated")

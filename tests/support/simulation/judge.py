@@ -128,6 +128,7 @@ class Judge:
             ("lost", "duplicated", "invented", "out_of_order", "closes_twice", "closes_missing"), 0
         )
         self.faults: list[str] = []
+        self.started_ms = first_ms  # when the present server was
         self._book = book
         self._intervals = intervals
         self._span = (first_ms, end_ms)
@@ -214,9 +215,9 @@ class Judge:
         self._rows += len(places)
         held = set(places)
         for place in range(max(0, end - self.capacity), end):
-            if place not in held and (
-                final or not self._trouble.excuses(truth.closes[place], now_ms)
-            ):
+            # What closed before a start is missed since the start.
+            missed_ms = max(truth.closes[place], self.started_ms)
+            if place not in held and (final or not self._trouble.excuses(missed_ms, now_ms)):
                 self.fail("lost", f"{name} {truth.opens[place]} at {now_ms}")
 
     # --- closes --------------------------------------------------------------------------------
@@ -257,7 +258,9 @@ class Judge:
                 told = self._told.get((symbol, interval), {})
                 first, end = truth.closed_by(self._told_from_ms), truth.closed_by(until_ms)
                 for place in range(first, end):
-                    if truth.opens[place] not in told:
+                    if truth.opens[place] not in told and not self._trouble.excuses(
+                        truth.closes[place], until_ms
+                    ):
                         self.fail("closes_missing", f"{symbol} {interval} {truth.opens[place]}")
         self._told_from_ms = None
 

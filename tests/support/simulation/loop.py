@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from simulation.network import Network
 
-__all__ = ["StuckError", "VirtualLoop", "run"]
+__all__ = ["OWNER", "StuckError", "VirtualLoop", "run"]
 
 T = TypeVar("T")
 
 #: What an executor's work takes, s: it is done at once and told after so long.
 EXECUTOR_S = 0.001
+
+
+#: Whose tasks those are that are made from here on, and by them in turn: what a kill ends.
+OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("owner", default="")
 
 
 class StuckError(RuntimeError):
@@ -29,6 +34,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._selector = self  # BaseEventLoop asks it how long to wait
         self._clock_resolution = 1e-9
+        #: Unfinished tasks of each owner, in the order of their start; see ``OWNER``.
+        self.owned: dict[str, dict[asyncio.Task[Any], None]] = {}
+        self.set_task_factory(_make_task)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -73,6 +81,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         else:
             self.call_later(EXECUTOR_S, _finish, future, result)
         return future
+
+
+def _make_task(loop: Any, work: Any, **options: Any) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
+    owner = OWNER.get()
+    if owner:
+        tasks = loop.owned.setdefault(owner, {})
+        tasks[task] = None
+        task.add_done_callback(lambda done: tasks.pop(done, None))
+    return task
 
 
 def _finish(future: asyncio.Future[T], result: T) -> None:

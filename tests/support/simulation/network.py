@@ -237,6 +237,11 @@ class End(asyncio.Transport):
             self._loop.call_later(self._network.delay_s(), self.peer._reset)
         self._loop.call_soon(self._lose, None)
 
+    def vanish(self) -> None:
+        """The process of this end is gone: its kernel resets the connection."""
+        self.abort()
+        self._reset()
+
     # --- the way -------------------------------------------------------------------------------
 
     def _flush(self) -> None:

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "sweep_interval_s": 10.0,  # 5 s
     "kline_update_s": SPEEDS.kline / 1000,
     "ticker_update_s": SPEEDS.ticker / 1000,
+    "snapshot_interval_s": 1800.0,  # 180 s
 }
 
 #: Periodic looks of the server, s: ``module.NAME`` -> what it is in the simulation.

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from crash_disk import CrashDisk
+
 from klinecore.market import Market
 from server.api.state import ServedMarket
 from server.app import Server
@@ -22,7 +24,7 @@ from server.signals.hub import Subscriber
 from simulation.clock import SimulatedClock
 from simulation.faults import FAULTS, Planned
 from simulation.judge import Judge, Verdict
-from simulation.loop import VirtualLoop
+from simulation.loop import OWNER, VirtualLoop
 from simulation.rest import Mishap, SimulatedRest
 from simulation.thinning import SETTINGS, SPEEDS
 from simulation.trace import Trace
@@ -38,6 +40,9 @@ CAPACITY = 120
 
 #: Seconds the server has to be ready after its start, without a fault.
 READY_S = 120.0
+
+#: Seconds it has with faults: the exchange may refuse to answer for ten minutes, again and again.
+RESTART_S = 7200.0
 
 #: A close that is younger may still travel, ms; USD-M says nothing of a kline in which nothing was
 #: traded, so that REST has to be asked.
@@ -85,6 +90,7 @@ class World:
         self.seed = seed
         self.loop = loop
         self.random = random_module.Random(f"world {seed}")
+        self.dice = random_module.Random(f"reads {seed}")
         self.trace = Trace(loop)
         self.network = loop.network
         self.network.trace = self.trace
@@ -107,12 +113,14 @@ class World:
         )
         self.lives = 0
         self.server: Server | None = None
+        self.disk = CrashDisk()
         self._values = {
             "symbols": ",".join(self.source.symbols),
             "intervals": list(intervals),
             "capacity": capacity,
             "market": self.source.market,
             "subscriber_queue_max": 1 << 16,
+            "data_dir": "/simulated",  # of ``disk``
             **({} if full_pace else SETTINGS),
             **(settings or {}),
         }
@@ -197,6 +205,7 @@ class World:
             overrides=self._values
             | {f"{name}_rest": self.exchange.rest_url, f"{name}_ws": self.exchange.ws_url},
         )
+        owner = OWNER.set(f"life {self.lives}")
         self.server = Server(
             settings,
             clock=self.clock,
@@ -207,16 +216,36 @@ class World:
                 self.mishaps,
                 lambda mishap: self.troubled(mishap.trouble_s),
             ),
+            disk=self.disk,
         )
         self.trace.note("start", self.lives)
+        self.judge.started_ms = self.now_ms
         await self.server.start()
+        OWNER.reset(owner)
 
     async def until_ready(self, seconds: float = READY_S) -> None:
-        """Return when the server says so. Raises TimeoutError."""
+        """Return when the server says so, and hear its closes from then on. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while not self._is_ready():
                 await asyncio.sleep(0.5)
         self._listen()
+
+    async def restart(self, seconds: float, *, how: str = "kill") -> None:
+        """End the server (``stop``, ``kill`` or ``power``) and start it ``seconds`` later.
+
+        Returns when it is ready.
+        """
+        if self.server is None or self._listening is None:
+            return  # between two lives already
+        self.troubled(seconds)
+        if how == "stop":
+            await self.stop_server()
+        else:
+            await self.kill_server(power_loss=how == "power")
+        await asyncio.sleep(seconds)
+        self.troubled(0.0)
+        await self.start_server()
+        await self.until_ready(RESTART_S)
 
     def _is_ready(self) -> bool:
         assert self.server is not None
@@ -244,16 +273,45 @@ class World:
 
     async def stop_server(self) -> None:
         """End the server politely."""
-        if self.server is None:
-            return
-        self.trace.note("stop", self.lives)
-        if self._listening is not None:
+        if self.server is not None:
+            self.trace.note("stop", self.lives)
+            server = self.server
+            await self._leave()
+            await server.stop()
+
+    async def kill_server(self, *, power_loss: bool = False) -> None:
+        """End the server without a word, in whatever it is doing.
+
+        The next life sees the disk as this one left it; with ``power_loss`` as a disk may be
+        that had no time to write everything.
+        """
+        self.trace.note("kill", self.lives)
+        owner = f"life {self.lives}"
+        self.disk = self.disk.after_loss(self.random) if power_loss else self.disk.copy()
+        await self._leave()
+        for end in self.network.clients:
+            end.vanish()
+        while tasks := list(self.loop.owned.get(owner, ())):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        """Stop to listen to a server that is to end."""
+        self.troubled(0.0)
+        server, self.server = self.server, None
+        if self._listening is not None and server is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
             if self._subscriber is not None and self._subscriber.ended is not None:
                 self.judge.fail("cut", f"the subscriber was ended: {self._subscriber.ended}")
-        await self.server.stop()
-        self.server = self._listening = self._subscriber = None
+            self.judge.end_life(self._market_of(server).market.symbols, self.now_ms)
+        self._listening = self._subscriber = None
+
+    @property
+    def serving(self) -> bool:
+        """True while a server is up whose market can be asked for."""
+        return self.server is not None and self.source.market in self.server.state.markets
 
     @property
     def market(self) -> Market:
@@ -330,14 +388,15 @@ class World:
 
     async def watch(self) -> None:
         """Until cancelled: look at two series a minute, so that no row leaves a window unseen."""
-        served = self._served()
-        keys = [(symbol, "1m") for symbol in served.market.symbols]
-        others = [(s, i) for s in served.market.symbols for i in served.market.intervals]
+        turn = 0
         while True:
-            for key in keys:
-                await self.check(*key)
-                await self.check(*self.random.choice(others))
-                await self.sleep_until((self.now_ms // 60_000 + 1) * 60_000 + 30_000)
+            if self.serving:
+                market = self._served().market
+                symbols, intervals = market.symbols, market.intervals
+                turn += 1
+                await self.check(symbols[turn % len(symbols)], intervals[0])
+                await self.check(self.dice.choice(symbols), self.dice.choice(intervals))
+            await self.sleep_until((self.now_ms // 60_000 + 1) * 60_000 + 30_000)
 
     async def heal(self) -> None:
         """Let pass what the server may take to be whole again after the last fault."""
@@ -360,4 +419,7 @@ class World:
 
     def _served(self) -> ServedMarket:
         assert self.server is not None
-        return self.server.state.markets[self.source.market]
+        return self._market_of(self.server)
+
+    def _market_of(self, server: Server) -> ServedMarket:
+        return server.state.markets[self.source.market]
