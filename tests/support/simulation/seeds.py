@@ -22,6 +22,7 @@ class Outcome(NamedTuple):
     """What became of one seed."""
 
     seed: int
+    market: str
     verdict: Verdict
     injected: dict[str, int]  # faults by name
     hours: float  # simulated
@@ -40,24 +41,27 @@ def run_seed(
     *,
     symbols: int = 50,
     hours: float = 24.0,
-    market: str = "spot",
+    market: str | None = None,
     names: tuple[str, ...] | None = None,
 ) -> Outcome:
-    """Simulate; ``names`` are the only faults that happen, None for all. Never raises for faults
-    of the server: they are in the verdict."""
+    """Simulate; ``names`` are the only faults that happen, None for all.
+
+    ``market``: None is spot, and USD-M for every fourth seed. Never raises for faults of the
+    server: they are in the verdict.
+    """
+    market = market or ("um" if seed % 4 == 3 else "spot")
     with thinned():
-        return run(_run_seed(World, seed, symbols, hours, market, names))
+        return run(_run_seed(seed, symbols, hours, market, names))
 
 
 async def _run_seed(
-    make: type[World],
     seed: int,
     symbols: int,
     hours: float,
     market: str,
     names: tuple[str, ...] | None,
 ) -> Outcome:
-    world = make(seed, symbols=symbols, hours=hours, market=market)
+    world = World(seed, symbols=symbols, hours=hours, market=market)
     await world.open()
     try:
         await world.until_ready()
@@ -81,6 +85,7 @@ async def _run_seed(
         await world.close()
     return Outcome(
         seed,
+        market,
         verdict,
         world.injected,
         world.loop.time() / 3600.0,
