@@ -20,6 +20,7 @@ from reference.messages import dump, kline_frame, slow_parse
 from reference.series import NUMBERS
 
 import klinecore as kc
+from klinecore.snapshot import encode, restore
 
 MONTH = "klines/um/1m/2026-02"
 SYMBOLS = ["ALGOUSDT", "AVAXUSDT", "DOTUSDT", "FILUSDT", "LINKUSDT", "LTCUSDT", "NEARUSDT"]
@@ -167,3 +168,14 @@ def test_no_recorded_frame_is_lost_silently(data_dir: Path, name: str) -> None:
         assert held == [
             row for row in sent if row.closed or row.open_time_ms == sent[-1].open_time_ms
         ]
+
+
+def test_a_snapshot_gives_the_month_back(data_dir: Path) -> None:
+    market = kc.Market(SYMBOLS[:3], ["1m"], ROWS)
+    for symbol in market.symbols:
+        body = rest_body(month(data_dir, symbol))
+        market.apply_klines(symbol, "1m", body, closed_before_ms=FAR_MS, notify=False)
+    again = kc.Market(SYMBOLS[:3], ["1m"], ROWS)
+    assert restore(again, b"".join(encode(market))).rows == 3 * ROWS
+    for symbol in market.symbols:
+        assert again[symbol, "1m"].klines() == market[symbol, "1m"].klines()

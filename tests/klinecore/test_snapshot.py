@@ -191,6 +191,25 @@ def test_rows_applied_between_two_chunks_leave_the_snapshot_whole() -> None:
         assert again[symbol, "1m"].klines() in seen[symbol]
 
 
+def test_symbols_may_come_and_go_between_two_chunks() -> None:
+    symbols = tuple(f"S{i}USDT" for i in range(40))
+    market = filled(symbols, ("1m",), rows=100, capacity=100)
+    chunks = []
+    for chunk in encode(market):
+        chunks.append(chunk)
+        if len(chunks) == 1:
+            for symbol in (symbols[0], symbols[38], symbols[39]):
+                market.remove_symbol(symbol)
+            market.add_symbol("NEWUSDT")
+            market.add_symbol(symbols[38])  # back, and empty
+    assert len(chunks) > 1
+    again = kc.Market([*symbols, "NEWUSDT"], ["1m"], 100)
+    assert restore(again, b"".join(chunks)).series == 38
+    rows = [plain_kline(open_ms) for open_ms in opens("1m", 100)]
+    for symbol in symbols:
+        assert again[symbol, "1m"].klines() == ([] if symbol in symbols[38:] else rows)
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 

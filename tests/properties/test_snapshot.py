@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.strategies import klines
+from reference import snapshots
+from reference.strategies import klines, opens, plain_kline
 
 import klinecore as kc
 from klinecore.snapshot import encode, restore
@@ -64,3 +68,79 @@ def test_the_newest_rows_that_fit_come_back(
                 for first, last in getattr(original, name)()
                 if times and times[0] < first and last < times[-1]
             ]
+
+
+def small() -> bytes:
+    market = kc.Market(SYMBOLS, ("1m", "1M"), 5)
+    for symbol in SYMBOLS:
+        for interval in ("1m", "1M"):
+            for open_ms in opens(interval, 5):
+                market.push(symbol, interval, plain_kline(open_ms, interval=interval))
+    return b"".join(encode(market, label="spot"))
+
+
+SMALL = small()
+places = st.integers(0, len(SMALL))
+edits = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), places, st.binary(min_size=1, max_size=24)),
+        st.tuples(st.just("insert"), places, st.binary(min_size=1, max_size=24)),
+        st.tuples(st.just("remove"), places, st.integers(1, 200)),
+        st.tuples(st.just("repeat"), places, st.integers(1, 200)),
+        st.tuples(st.just("zero"), places, st.integers(1, 600)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def applied(data: bytes, changes: list[tuple[str, int, Any]]) -> bytes:
+    for kind, place, what in changes:
+        head, tail = data[:place], data[place:]
+        if kind == "write":
+            data = head + what + tail[len(what) :]
+        elif kind == "insert":
+            data = head + what + tail
+        elif kind == "remove":
+            data = head + tail[what:]
+        elif kind == "repeat":
+            data = head + tail[:what] + tail
+        else:
+            data = head + bytes(min(what, len(tail))) + tail[what:]
+    return data
+
+
+@given(edits)
+def test_no_other_bytes_than_those_written_are_taken(changes: list[tuple[str, int, Any]]) -> None:
+    data = applied(SMALL, changes)
+    market = kc.Market(SYMBOLS, ("1m", "1M"), 5)
+    if data == SMALL:
+        assert restore(market, data).rows == 30
+        return
+    with pytest.raises(kc.SnapshotError):
+        restore(market, data)
+    assert sum(map(len, market)) == 0
+
+
+@given(st.data())
+def test_whatever_passes_the_checksums_can_be_read(data: st.DataObject) -> None:
+    """An edit that made all of them fit is refused for what it means, or does no harm."""
+    records = snapshots.payloads(SMALL)
+    for kind, payload in records:
+        for _ in range(data.draw(st.integers(0, 2))):
+            if payload and kind != snapshots.END:
+                place = data.draw(st.integers(0, len(payload) - 1))
+                value = data.draw(st.binary(min_size=1, max_size=8))
+                payload[place : place + len(value)] = value[: len(payload) - place]
+    market = kc.Market(SYMBOLS, ("1m", "1M"), 5)
+    try:
+        restore(market, snapshots.sealed(SMALL[:16], records))
+    except kc.SnapshotError:
+        assert sum(map(len, market)) == 0
+        return
+    for series in market:
+        assert len(series.klines()) == len(series) <= 5
+        series.gaps()
+        market.klines_json(series.symbol, series.interval, 5)
+    market.push("BTCUSDT", "1m", plain_kline(opens("1m", 6)[-1]))
+    market.drain()

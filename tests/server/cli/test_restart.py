@@ -1,0 +1,86 @@
+"""A server that is ended, or killed, starts again with its rows and with all of its windows."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Command, fetch, free_port, until
+
+
+@pytest.fixture
+def exchange() -> Iterator[dict[str, Any]]:
+    """What a simulated exchange of two symbols says of itself."""
+    command = Command("exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", "20")
+    until(lambda: command.stdout, lambda: command.stderr)
+    yield json.loads(command.stdout[0])
+    command.end()
+
+
+def serve(exchange: dict[str, Any], folder: Path) -> tuple[Command, int]:
+    port = free_port()
+    command = Command(
+        "serve",
+        "--port",
+        str(port),
+        "--symbols",
+        "BTCUSDT,ETHUSDT",
+        "--intervals",
+        "1m,1h",
+        KLINE_DATA_DIR=str(folder),
+        KLINE_SPOT_REST=exchange["rest"],
+        KLINE_SPOT_WS=exchange["ws"],
+        KLINE_CONNECT_INTERVAL_S="0",
+        KLINE_SNAPSHOT_INTERVAL_S="1",
+        **exchange["environment"],
+    )
+    until(
+        lambda: fetch(port, "/ready")[0] == 200 or command.status is not None,
+        lambda: command.stderr,
+    )
+    assert command.status is None, command.stderr
+    return command, port
+
+
+def restored(port: int) -> int:
+    text = fetch(port, "/metrics")[1].decode()
+    match = re.search(r'^kline_snapshot_restored_rows{market="spot"} (\d+)$', text, re.M)
+    assert match is not None
+    return int(match.group(1))
+
+
+def check(port: int) -> None:
+    """The windows are whole, whatever of them came from where."""
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        rows = json.loads(fetch(port, f"/klines/{symbol}/1m?limit=500")[1])["klines"]
+        times = [row["t"] for row in rows]
+        assert times == list(range(times[0], times[0] + 500 * 60_000, 60_000))
+
+
+def test_a_server_that_is_ended_or_killed_starts_with_its_rows(
+    exchange: dict[str, Any], tmp_path: Path
+) -> None:
+    command, port = serve(exchange, tmp_path)
+    assert restored(port) == 0
+    check(port)
+    command.end(signal.SIGTERM)
+    assert (tmp_path / "spot.snapshot").exists()
+
+    command, port = serve(exchange, tmp_path)
+    assert restored(port) == 2 * 2 * 500
+    check(port)
+    newest = (tmp_path / "spot.snapshot").stat().st_mtime_ns
+    until(lambda: (tmp_path / "spot.snapshot").stat().st_mtime_ns > newest)
+    worker = command.descendants()
+    command.end(signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker))
+
+    command, port = serve(exchange, tmp_path)
+    assert restored(port) == 2 * 2 * 500
+    check(port)
+    command.end()
