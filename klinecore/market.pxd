@@ -41,6 +41,7 @@ cdef class Market:
     cdef uint64_t _unknown_interval
     cdef uint64_t _bad_time
     cdef uint64_t _future
+    cdef uint64_t _event_future
     cdef uint64_t _unrepresentable
     cdef uint64_t _ticker_stale
 

@@ -51,7 +51,8 @@ class Market:
         """
     horizon_ms: int
     """Rows that open later, or are closed and close later, are refused (BAD_TIME) and counted as
-    ``future``; 0 for none."""
+    ``future``; so are tickers with a later event time. A row with one is taken without it, counted
+    as ``event_future``. 0 for none."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -115,7 +116,7 @@ class Market:
         """Take all events since the last call, in order; tickers and forming rows conflated."""
     def counters(self) -> dict[str, int]:
         """frames by kind (``frames_kline``, ...), unknown_symbol, unknown_interval, bad_time,
-        future, unrepresentable, ticker_stale, events_lost."""
+        future, event_future, unrepresentable, ticker_stale, events_lost."""
     def confirm_absent(self, symbol: str, interval: str, first_ms: int, last_ms: int) -> bool:
         """Note that the exchange has no klines in a stretch that ``holes`` names; tells of it.
 

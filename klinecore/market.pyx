@@ -124,8 +124,7 @@ cdef class Market:
     symbols : tuple of str
         In the order they were added.
     horizon_ms : int
-        Rows that open later, or are closed and close later, are refused and counted as ``future``;
-        0 for none.
+        Rows and tickers of a later time are refused (counted: ``future``). 0: none.
     """
 
     def __cinit__(self, symbols, intervals, capacity=500, *, room=0, path=None):
@@ -277,12 +276,17 @@ cdef class Market:
         """Merge a row into a series, count what was refused, and remember what to tell."""
         cdef SeriesMemory* memory = &self._memory[series_index]
         cdef MergeStatus status
+        cdef KlineRow timeless
         if self.horizon_ms and (
             row.open_time_ms > self.horizon_ms
             or (row.closed and row.close_time_ms > self.horizon_ms)
         ):
             self._future += 1
             return BAD_TIME
+        if self.horizon_ms and row.event_time_ms > self.horizon_ms:
+            self._event_future += 1     # the series would look fresh until then
+            timeless, row = row[0], &timeless
+            timeless.event_time_ms = 0
         status = series_correct(memory, row) if correct else series_merge(memory, row)
         if status == BAD_TIME:
             self._bad_time += 1
@@ -322,17 +326,20 @@ cdef class Market:
     cdef bint _apply_ticker(self, Frame* frame) noexcept:
         """Store one ticker message; False if it is not for us or too long."""
         cdef TickerStatus status
-        cdef int64_t update_id = 0
+        cdef int64_t event_ms, update_id = 0
         cdef int symbol = self._table.find(frame.symbol.data, frame.symbol.size)
         if symbol < 0:
             self._unknown_symbol += 1
             return False
         if frame.kind == BOOK_TICKER:
             update_id = slice_integer(&frame.fields[letter_index(c'u')])
+        event_ms = 0 if update_id else slice_integer(&frame.fields[letter_index(c'E')])
+        if self.horizon_ms and event_ms > self.horizon_ms:
+            self._future += 1       # the newest time wins: it would shut out all others till then
+            return False
         status = ticker_merge(
-            self._tickers[symbol], frame.fields, frame.seen,
-            slice_integer(&frame.fields[letter_index(c'E')]) if not update_id else 0,
-            update_id, frame.kind == MINI_TICKER
+            self._tickers[symbol], frame.fields, frame.seen, event_ms, update_id,
+            frame.kind == MINI_TICKER
         )
         if status == TICKER_STORED:
             self._emit(EventKind.TICKER, symbol, 0)
@@ -552,6 +559,7 @@ cdef class Market:
             unknown_interval=self._unknown_interval,
             bad_time=self._bad_time,
             future=self._future,
+            event_future=self._event_future,
             unrepresentable=self._unrepresentable,
             ticker_stale=self._ticker_stale,
             events_lost=self._events.lost,

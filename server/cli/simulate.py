@@ -118,10 +118,9 @@ def replay(
     with _ending_quietly(), contextlib.ExitStack() as children:
         exchange = children.enter_context(Child(arguments, os.environ, talks=True))
         heard = _hear(exchange)
-        fixed: dict[str, Any] = {"capacity": _rows_of(heard)} if verifying else {}
-        if not speed:
-            fixed["horizon_s"] = 0.0  # played at once, the rows run ahead of every clock
-        settings = _settings_for(heard, flags, **fixed)
+        settings = _settings_for(
+            heard, flags, **({"capacity": _rows_of(heard)} if verifying else {})
+        )
         announce(settings, "klineserver replay")
         environment = _environment(settings, heard)
         server = children.enter_context(Child(["serve", "--quiet"], environment))

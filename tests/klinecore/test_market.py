@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from reference.messages import combined, dump, kline_frame, rest_klines
-from reference.samples import MESSAGES, REPLIES
+from reference.samples import MESSAGES, REPLIES, TICKER
 from reference.strategies import START_MS, plain_kline
 
 import klinecore as kc
@@ -323,6 +323,29 @@ def test_a_row_of_the_far_future_pushes_nothing_out_of_the_window(closed: bool) 
     ways_in(market, plain_kline(10**17 - 10**17 % 60_000, closed=closed))
     assert market["BTCUSDT", "1m"].klines(forming=True) == rows
     assert market.counters()["future"] == 3
+
+
+def test_an_event_time_beyond_the_horizon_makes_nothing_look_fresh() -> None:
+    market = one_market()
+    market.horizon_ms = START_MS + 60_000
+    series = market["BTCUSDT", "1m"]
+    market.apply(kline_frame(ROW, event_time_ms=START_MS + 60_001))
+    assert (len(series), series.last_event_ms) == (1, 0)
+    market.apply(kline_frame(ROW._replace(trades=ROW.trades + 1), event_time_ms=START_MS + 60_000))
+    assert (series.last.trades, series.last_event_ms) == (ROW.trades + 1, START_MS + 60_000)
+    counters = market.counters()
+    assert (counters["event_future"], counters["future"]) == (1, 0)
+
+
+def test_a_ticker_of_the_future_shuts_out_no_other() -> None:
+    market = one_market()
+    market.horizon_ms = START_MS
+    ticker = TICKER | {"s": "BTCUSDT"}
+    market.apply(dump(ticker | {"E": START_MS + 1}))
+    assert market.ticker("BTCUSDT") is None
+    assert market.counters()["future"] == 1
+    market.apply(dump(ticker | {"E": START_MS}))
+    assert market.ticker_times().tolist() == [START_MS]
 
 
 def test_there_is_no_horizon_at_first() -> None:

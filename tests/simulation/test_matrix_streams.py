@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 from picows import WSCloseCode, WSMsgType
-from simulation.records import Record, kline_frame
+from simulation.records import MINUTE_MS, Record, kline_frame, next_minute_ms
 from simulation.scenario import scenario, simulated
 from simulation.world import World
 
 from server.exchange.generated import GeneratedMarket
 from server.exchange.sockets import Connection
-
-MINUTE_MS = 60_000
 
 
 def write_raw(connection: Connection, data: bytes) -> None:
@@ -33,7 +31,7 @@ async def test_fault_01_a_cut_at_any_byte_is_healed_within_1_5_s_and_leaves_no_h
     wait of at most 0.5 s, nothing missing 12 s later."""
     settings = {"sweep_interval_s": 5.0}
     async with scenario(symbols=2, intervals=("1m", "5m"), settings=settings) as world:
-        await world.sleep_until((world.now_ms // MINUTE_MS + 1) * MINUTE_MS - 1000)
+        await world.sleep_until(next_minute_ms(world) - 1000)
         end = world.network.clients[0]
         end.peer.cut_after, end.peer.cut_resets = after, reset
         await world.until(lambda: end not in world.network.clients, 10.0)
@@ -228,7 +226,7 @@ async def test_fault_05_repeated_and_reordered_frames_leave_one_row_and_one_clos
     async with scenario(symbols=3) as world:
         record = Record(world)
         series = world.market["BTCUSDT", "1m"]
-        await world.sleep_until((world.now_ms // MINUTE_MS + 1) * MINUTE_MS - 1000)
+        await world.sleep_until(next_minute_ms(world) - 1000)
         count, revision = series.closed_count, series.revision
         faults = world.exchange.faults
         with world.held(faults, "duplicates", times), world.held(faults, "reorder", True):
@@ -264,7 +262,7 @@ async def test_fault_05_a_second_close_with_more_trades_is_one_revision_and_no_s
     async with scenario(symbols=2, judged=False) as world:
         record = Record(world)
         series = world.market["BTCUSDT", "1m"]
-        opened_ms = (world.now_ms // MINUTE_MS + 1) * MINUTE_MS
+        opened_ms = next_minute_ms(world)
         await world.sleep_until(opened_ms + MINUTE_MS - 300)
         world.exchange.faults.mute_streams.add("btcusdt@kline_1m")
         await world.sleep_until(opened_ms + MINUTE_MS + 100)

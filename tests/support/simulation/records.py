@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from simulation.world import World
 
-__all__ = ["Asked", "Record", "Told", "kline_frame"]
+__all__ = ["MINUTE_MS", "Asked", "Record", "Told", "kline_frame", "next_minute_ms"]
+
+MINUTE_MS = 60_000
 
 
 class Asked(NamedTuple):
@@ -29,8 +31,8 @@ class Record:
     """Every line of ``world``'s trace from now on, and what can be read off it."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
         self._lines: list[str] = []
+        self._epoch_ms = world.now_ms - world.loop.time() * 1000
         world.trace.everything = self._lines
 
     def lines(self, kind: str) -> list[list[str]]:
@@ -51,9 +53,21 @@ class Record:
         ]
         return [one for one in found if open_ms in (None, one.open_ms)]
 
+    def delays_s(self, symbol: str) -> list[float]:
+        """How long after its true time each 1m close was told."""
+        return [
+            told.at_s + (self._epoch_ms - told.open_ms - MINUTE_MS) / 1000
+            for told in self.told(symbol, "1m")
+        ]
+
     def connects(self, since_s: float = 0.0) -> list[float]:
         """When connections were attempted."""
         return [at for words in self.lines("connect") if (at := float(words[0])) >= since_s]
+
+
+def next_minute_ms(world: World) -> int:
+    """When the present minute ends, by the exchange's time."""
+    return (world.now_ms // MINUTE_MS + 1) * MINUTE_MS
 
 
 def kline_frame(
