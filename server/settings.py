@@ -46,6 +46,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "healthy_after_s": (0.1, 3600.0),
     "rotate_after_s": (1.0, 86_400.0),
     "grace_s": (0.0, 60.0),
+    "horizon_s": (0.0, 86_400.0),
+    "close_wait_s": (0.0, 60.0),
+    "barrier_deadline_s": (0.0, 60.0),
     "sweep_interval_s": (0.05, 3600.0),
     "streams_per_connection_spot": (1, 1024),
     "streams_per_connection_um": (1, 1024),
@@ -112,6 +115,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     healthy_after_s: float = 60.0  # connected this long, the back-off starts anew
     rotate_after_s: float = 82_800.0  # 23 h, before the exchange cuts at 24 h
     grace_s: float = 2.0  # after a close before REST may call it closed
+    horizon_s: float = 60.0  # rows further ahead of the exchange's time are refused; 0: none is
+    close_wait_s: float = 3.0  # after a close before REST is asked for one that has not come
+    barrier_deadline_s: float = 3.0  # after a boundary before its barrier is told incomplete
     sweep_interval_s: float = 5.0  # between two looks for holes
     streams_per_connection_spot: int = 1024
     streams_per_connection_um: int = 200
@@ -141,6 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {_text(low)}..{_text(high)}, not {_text(value)}")
+        if self.close_wait_s < self.grace_s:
+            raise ValueError(
+                f"close_wait_s must be at least grace_s, {self.grace_s:g}, "
+                f"not {self.close_wait_s:g}"
+            )
         _check_choice("market", self.market, ("spot", "um", "both"))
         _check_choice("log_format", self.log_format, ("text", "json"))
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))

@@ -118,9 +118,10 @@ def replay(
     with _ending_quietly(), contextlib.ExitStack() as children:
         exchange = children.enter_context(Child(arguments, os.environ, talks=True))
         heard = _hear(exchange)
-        settings = _settings_for(
-            heard, flags, **({"capacity": _rows_of(heard)} if verifying else {})
-        )
+        fixed: dict[str, Any] = {"capacity": _rows_of(heard)} if verifying else {}
+        if not speed:
+            fixed["horizon_s"] = 0.0  # played at once, the rows run ahead of every clock
+        settings = _settings_for(heard, flags, **fixed)
         announce(settings, "klineserver replay")
         environment = _environment(settings, heard)
         server = children.enter_context(Child(["serve", "--quiet"], environment))

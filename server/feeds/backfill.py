@@ -1,8 +1,7 @@
 """From REST into the market: whole windows at the start, holes afterwards.
 
-Rows of REST and stream meet in the market's merge rule in any order, so nothing is buffered. A row
-of an answer is closed only if its close time plus grace is past by the exchange's clock and either
-a later row stands behind it or two reads agree.
+Rows of REST and stream meet in the market's merge rule in any order, so nothing is buffered. What
+an answer proves is decided in ``answers``; closes that are late are the business of ``closes``.
 """
 
 from __future__ import annotations
@@ -10,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from klinecore.errors import ParseError
-from klinecore.interval import INTERVAL_MS, close_time_ms, next_open_ms
-from klinecore.market import Market, RowCounts
+import numpy as np
+from numpy.typing import NDArray
+
+from klinecore.errors import ParseError, UnknownSeriesError
+from klinecore.interval import INTERVALS, close_time_ms
+from klinecore.market import Market
 from klinecore.series import Series
 from server.clock import Clock
 from server.errors import FeedError, RestError
-from server.feeds.binance import Answer, Api, kline_weight, plan_limits
+from server.feeds.answers import Answers, Key, count_rows
+from server.feeds.binance import kline_weight, plan_limits
 from server.feeds.budget import Priority
 from server.settings import Settings
 
@@ -27,15 +30,21 @@ __all__ = ["Backfill", "Hole", "Key"]
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
 Hole = tuple[int, int]  # first and last missing open time, ms
 
-#: A close is asked for by REST when the stream has not brought it this long after its time, s.
-LATE_AFTER_S = 5.0
-
 #: Answers that must lack a row, with later rows behind it, until the exchange counts as not
-#: having it.
+#: having it; and how far they must be apart, s.
 ABSENT_READS = 2
+EVIDENCE_S = 10.0
+
+#: A hole that ended at most so many klines ago is fresh: mended before anything else.
+FRESH_KLINES = 30
+
+#: Older holes mended in one look.
+OLD_HOLES_MAX = 8
+
+#: Looks after which every series was looked at, changed or not.
+_ROUND_LOOKS = 12
 
 #: Series looked at without a pause.
 _LOOK_STEP = 64
@@ -51,6 +60,7 @@ class _Attempts(NamedTuple):
     """What was tried for one hole."""
 
     lacking: int  # answers without its rows although later ones were there
+    lacking_s: float  # when the last of them came
     wait_s: float
     next_s: float  # not before
 
@@ -58,51 +68,49 @@ class _Attempts(NamedTuple):
 class Backfill:
     """Fills the series of one market and keeps them whole.
 
-    ``on_progress(done, total)`` is called after each window that was filled; ``on_change`` after
-    rows that tell of something new.
+    ``on_progress(done, total)`` is called after each window that was filled.
     """
 
     def __init__(
         self,
         market: Market,
-        api: Api,
+        answers: Answers,
         *,
         settings: Settings,
         clock: Clock,
         on_progress: Callable[[int, int], None],
-        on_change: Callable[[], None],
     ) -> None:
-        self.total = len(market.symbols) * len(market.intervals)
         self.filled: set[Key] = set()
         self.refused: dict[Key, str] = {}  # series the exchange has no klines of, and its words
-        self.repaired = 0  # closed rows that a look for holes brought
-        self.holes: dict[Key, float] = {}  # series with holes at the last look -> since, s
+        self.absent = 0  # stretches the exchange was found to have no rows for
+        self.holes: dict[Key, float] = {}  # series with unexplained holes -> since when, s
         self._market = market
-        self._api = api
+        self._answers = answers
+        self._api = answers.api
         self._settings = settings
         self._clock = clock
         self._on_progress = on_progress
-        self._on_change = on_change
+        self._keys: dict[Key, None] = {}  # series to fill, or filled
+        self._waiting: deque[Key] = deque()
+        self._deepening: deque[Key] = deque()
         self._attempts: dict[tuple[Key, Hole], _Attempts] = {}
-        self._last_rows: dict[Key, bytes] = {}
-        self._busy: set[Key] = set()
-        self._waiting = 0  # windows nobody has begun to fill
+        # Rows that are here before anything was asked for came from a snapshot or an old arena.
+        self._warm = {(s.symbol, s.interval): s.last_close_ms for s in market if len(s)}
+        # Newest open times at the last look, and whose they were.
+        self._seen: tuple[tuple[str, ...], NDArray[np.int64] | None] = ((), None)
+        self._round = 0
         self._started_ms = self.now_ms()
+        self._add_keys(market.symbols)
+
+    @property
+    def total(self) -> int:
+        """Series to fill, and filled."""
+        return len(self._keys)
 
     @property
     def done(self) -> int:
         """Series whose window needs no more work."""
         return len(self.filled) + len(self.refused)
-
-    @property
-    def absent(self) -> int:
-        """Holes the exchange has no rows for."""
-        return sum(tried.lacking >= ABSENT_READS for tried in self._attempts.values())
-
-    def is_absent(self, key: Key, hole: Hole) -> bool:
-        """True if the exchange has no rows there, as far as two answers tell."""
-        tried = self._attempts.get((key, hole))
-        return tried is not None and tried.lacking >= ABSENT_READS
 
     def now_ms(self) -> int:
         """The exchange's time."""
@@ -110,46 +118,76 @@ class Backfill:
 
     def planned(self) -> dict[Priority, int]:
         """Request weight of the work that nobody has begun, by priority."""
-        limits = plan_limits(self._api.venue, self._market.capacity + 1)
-        weight = sum(kline_weight(self._api.venue, limit) for limit in limits)
-        return {Priority.START: self._waiting * weight}
+        venue = self._api.venue
+        limits = plan_limits(venue, self._market.capacity + 1)
+        whole = sum(kline_weight(venue, limit) for limit in limits)
+        warm = sum(key in self._warm for key in self._waiting)
+        cold = len(self._waiting) - warm
+        return {
+            Priority.START: cold * whole + warm * kline_weight(venue, 1),
+            Priority.HISTORY: len(self._deepening) * whole,
+        }
 
     # --- the start -----------------------------------------------------------------------------
 
+    def _add_keys(self, symbols: Iterable[str]) -> list[Key]:
+        """Remember the series of these symbols: shortest intervals first, then symbols."""
+        intervals = sorted(self._market.intervals, key=INTERVALS.index)
+        keys = [(symbol, interval) for interval in intervals for symbol in symbols]
+        self._keys.update(dict.fromkeys(keys))
+        return keys
+
     async def fill_all(self) -> None:
-        """Fill every window, in the order of the market's symbols; retries until each is."""
-        waiting = deque(
-            (symbol, interval)
-            for symbol in self._market.symbols
-            for interval in self._market.intervals
-        )
-        self._waiting = len(waiting)
+        """Fill every window; retries until each is."""
         self._started_ms = self.now_ms()
+        self._waiting.extend(self._keys)
         log.info("backfill of %d windows begins", self.total)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.rest_concurrency):
-                group.create_task(self._fill_next(waiting))
+        await self._work()
         log.info("backfill of %d windows is complete", self.total)
 
-    async def _fill_next(self, waiting: deque[Key]) -> None:
-        step = max(1, self.total // 10)
-        while waiting:
-            key = waiting.popleft()
-            self._waiting = len(waiting)
+    async def fill_symbol(self, symbol: str) -> None:
+        """Fill the windows of a symbol that was added to the market; returns when they are."""
+        self._waiting.extend(self._add_keys([symbol]))
+        await self._work()
+
+    def forget_symbol(self, symbol: str) -> None:
+        """Drop what is remembered of a symbol that was removed from the market."""
+        for interval in self._market.intervals:
+            key = (symbol, interval)
+            self._keys.pop(key, None)
+            self.refused.pop(key, None)
+            self.holes.pop(key, None)
+            self.filled.discard(key)
+            self._warm.pop(key, None)
+        self._attempts = {k: tried for k, tried in self._attempts.items() if k[0][0] != symbol}
+        self._answers.forget(symbol)
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.rest_concurrency):
+                group.create_task(self._fill_next())
+
+    async def _fill_next(self) -> None:
+        while self._waiting:
+            key = self._waiting.popleft()
             wait_s, wait_max_s = _RETRY_S
             while not await self._try_fill(key):
                 await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, wait_max_s)
-            if self.done % step == 0 and self.done < self.total:
+            if self.done % max(1, self.total // 10) == 0 and self.done < self.total:
                 log.info("backfill: %d of %d windows", self.done, self.total)
             self._on_progress(self.done, self.total)
+        while self._deepening:
+            await self._deepen(self._deepening.popleft())
 
     async def _try_fill(self, key: Key) -> bool:
         """Fill one window; False to try again later."""
         try:
-            await self._fill(key, Priority.START)
+            await self._fill(key)
             self.filled.add(key)
             return True
+        except UnknownSeriesError:
+            return True  # its symbol was removed meanwhile
         except RestError as error:
             if error.status == 400:
                 log.error("%s %s cannot be backfilled: %s", *key, error)
@@ -160,171 +198,237 @@ class Backfill:
             log.warning("%s %s: answer dropped: %s", *key, error)
         return False
 
-    async def _fill(self, key: Key, priority: Priority = Priority.REPAIR) -> None:
+    async def _fill(self, key: Key) -> None:
+        """Fetch what a window lacks: all of it, or after a warm start what came since."""
+        series = self._market[key]
+        since_ms = self._warm.get(key)
+        if since_ms is not None and await self._fetch_since(
+            key, since_ms + 1, Priority.START, silent_before_ms=self._started_ms
+        ):
+            if len(series) < series.capacity:
+                self._deepening.append(key)
+            return
+        await self._fetch_window(key, Priority.START, silent_before_ms=self._started_ms)
+
+    async def _fetch_window(
+        self, key: Key, priority: Priority, *, repair: bool = False, silent_before_ms: int = 0
+    ) -> None:
         """Fetch a window and its forming row, newest page first."""
         end_ms: int | None = None
         for limit in plan_limits(self._api.venue, self._market.capacity + 1):
-            answer = await self._api.klines(*key, limit, end_ms=end_ms, priority=priority)
-            counts = self._apply(key, answer, followed=end_ms is not None, history=True)
+            counts = await self._answers.fetch(
+                key,
+                limit,
+                end_ms=end_ms,
+                priority=priority,
+                followed=end_ms is not None,
+                repair=repair,
+                silent_before_ms=silent_before_ms,
+            )
             if counts.rows < limit:
                 return
             end_ms = counts.first_open_ms - 1
 
-    def _apply(
-        self, key: Key, answer: Answer, *, followed: bool, history: bool = False
-    ) -> RowCounts:
-        """Merge an answer.
+    async def _fetch_since(
+        self,
+        key: Key,
+        start_ms: int,
+        priority: Priority,
+        *,
+        repair: bool = False,
+        silent_before_ms: int = 0,
+    ) -> bool:
+        """Fetch the rows from a moment on, the forming one included.
 
-        ``followed``: later rows than the answer's are known to exist. If not, its last row is
-        closed only when it was read twice alike. Of ``history``, rows closed before the start
-        are no news.
+        False, and nothing was fetched, if the window has moved on entirely.
         """
-        body = answer.body
-        settled_ms = answer.asked_ms - int(self._settings.grace_s * 1000)
-        closed_before_ms = settled_ms
-        last_open_ms = _last_open_ms(body)
-        if not followed and last_open_ms:
-            last = _last_row(body)
-            if self._last_rows.get(key) != last:
-                closed_before_ms = min(settled_ms, last_open_ms)
-            if close_time_ms(key[1], last_open_ms) < settled_ms:
-                self._last_rows[key] = last  # a read from before the close proves nothing
-        series = self._market[key]
-        before = series.closed_count
-        fresh = True
-        if history:
-            # Two passes where rows have closed since the start: first the old ones in silence.
-            counts = self._market.apply_klines(
-                *key,
-                body,
-                closed_before_ms=min(closed_before_ms, self._started_ms),
-                notify=False,
+        rows = count_rows(key[1], start_ms, self.now_ms())
+        if rows > self._market.capacity:
+            return False
+        while rows > 0:
+            limit = min(rows, self._api.venue.kline_weights[-1][0])
+            counts = await self._answers.fetch(
+                key,
+                limit,
+                start_ms=start_ms,
+                priority=priority,
+                repair=repair,
+                silent_before_ms=silent_before_ms,
             )
-            fresh = closed_before_ms > self._started_ms <= close_time_ms(key[1], last_open_ms)
-        if fresh:
-            counts = self._market.apply_klines(*key, body, closed_before_ms=closed_before_ms)
-        if key in self.filled:
-            self.repaired += series.closed_count - before
-        if counts.refused:
-            log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
-        if self._market.pending:
-            self._on_change()
-        return counts
+            if counts.rows < limit or limit == rows:
+                break
+            # Its last row once more: only with a later one behind it, it is known to be closed.
+            start_ms = counts.last_open_ms
+            rows -= limit - 1
+        return True
+
+    async def fetch_tail(self, key: Key) -> None:
+        """Fetch what comes after the newest closed row: closes that are late, or a new window.
+
+        Raises RestError, ParseError, UnknownSeriesError.
+        """
+        start_ms = self._market[key].last_close_ms + 1
+        if not await self._fetch_since(key, start_ms, Priority.REPAIR, repair=True):
+            await self._fetch_window(key, Priority.REPAIR, repair=True)
+
+    async def _deepen(self, key: Key) -> None:
+        """Fetch the rows before the oldest one of a window that is not full, once."""
+        try:
+            series = self._market[key]
+            missing = series.capacity - len(series)
+            while missing > 0 and len(series):
+                limit = min(missing, self._api.venue.kline_weights[-1][0])
+                counts = await self._answers.fetch(
+                    key,
+                    limit,
+                    end_ms=int(series.open_time_ms[0]) - 1,
+                    priority=Priority.HISTORY,
+                    followed=True,
+                    silent_before_ms=self.now_ms(),
+                )
+                if counts.rows < limit:
+                    break
+                missing -= counts.rows
+        except UnknownSeriesError:
+            return
+        except (FeedError, ParseError) as error:
+            log.warning("%s %s: older rows not fetched: %s", *key, error)
 
     # --- afterwards ----------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Look at every filled series once, and fetch what is missing, newest holes first."""
+        """Look for holes and disputed rows, and fetch what is missing, newest holes first."""
         if self._api.budget.blocked_s:
             return
-        work: list[tuple[int, Series, Hole]] = []
-        now_s = self._clock.monotonic()
-        holes_since: dict[Key, float] = {}
-        for index, series in enumerate(self._market):
-            if index % _LOOK_STEP == 0:
+        fresh: list[tuple[int, Key, Hole]] = []
+        old: list[tuple[int, Key, Hole]] = []
+        now_s, now_ms = self._clock.monotonic(), self.now_ms()
+        for index, series in enumerate(self._suspects()):
+            if index % _LOOK_STEP == _LOOK_STEP - 1:
                 await asyncio.sleep(0)  # thousands of series must not hold up the frames
             key = (series.symbol, series.interval)
-            if key not in self.filled:
+            holes = self._inner_holes(series)
+            if not holes:
+                self.holes.pop(key, None)
                 continue
-            holes = [hole for hole in series.gaps() if not self.is_absent(key, hole)]
-            if holes:
-                holes_since[key] = self.holes.get(key, now_s)
-            if (late := self._late(series)) is not None:
-                holes.append(late)
-            work += [(-hole[1], series, hole) for hole in holes if self._is_due(key, hole)]
-        self.holes = holes_since
-        work.sort(key=lambda item: item[0])
-        waiting = deque((series, hole) for _, series, hole in work)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(waiting), self._settings.rest_concurrency)):
-                group.create_task(self._mend_next(waiting))
+            self.holes.setdefault(key, now_s)
+            for hole in holes:
+                if self._is_due(key, hole):
+                    is_fresh = count_rows(key[1], hole[1], now_ms) <= FRESH_KLINES
+                    (fresh if is_fresh else old).append((-hole[1], key, hole))
+        fresh.sort()
+        old.sort()
+        if self.done < self.total:
+            old = []  # the windows of the start come first
+        await self._mend_all(deque((key, hole) for _, key, hole in fresh + old[:OLD_HOLES_MAX]))
+        for key, open_ms in self._answers.due_disputes():
+            await self._reread(key, open_ms)
 
-    def _late(self, series: Series) -> Hole | None:
-        """The kline that should have closed by now and did not, if none is missing before it."""
-        last_ms = series.last_close_ms
-        if not last_ms:
-            return None
-        open_ms = last_ms + 1
-        overdue_ms = self.now_ms() - int(LATE_AFTER_S * 1000)
-        if next_open_ms(series.interval, open_ms) > overdue_ms:
-            return None
-        forming = series.forming
-        if forming is not None:
-            if forming.close_time_ms >= overdue_ms:
-                return None  # what lies before a current forming row is a hole, and found as one
-            open_ms = forming.open_time_ms
-        return open_ms, open_ms
+    def _suspects(self) -> list[Series]:
+        """Filled series that may have got, or lost, a hole since the last look.
+
+        A hole comes with a new row behind it, or by an answer of REST, so few have to be looked
+        at; a part of all the others in turn, because memory can be shared and faults are patient.
+        """
+        market = self._market
+        symbols, times = market.symbols, market.last_open_times()
+        self._round = (self._round + 1) % _ROUND_LOOKS
+        suspects = dict.fromkeys((*self.holes, *self._answers.touched))
+        self._answers.touched.clear()
+        before_symbols, before = self._seen
+        self._seen = symbols, times
+        same = before is not None and before_symbols == symbols
+        changed = np.argwhere(times != before if same else times).tolist()
+        turn = range(self._round, len(symbols), _ROUND_LOOKS)
+        changed += [[row, column] for row in turn for column in range(times.shape[1])]
+        suspects |= {(symbols[row], market.intervals[column]): None for row, column in changed}
+        return [market[key] for key in suspects if key in self.filled]
+
+    @staticmethod
+    def _inner_holes(series: Series) -> list[Hole]:
+        """Unexplained holes with a closed row behind them; what is missing after it is late."""
+        last_close_ms = series.last_close_ms
+        return [hole for hole in series.holes() if hole[0] < last_close_ms]
 
     def _is_due(self, key: Key, hole: Hole) -> bool:
         tried = self._attempts.get((key, hole))
         return tried is None or self._clock.monotonic() >= tried.next_s
 
-    async def _mend_next(self, waiting: deque[tuple[Series, Hole]]) -> None:
+    async def _mend_all(self, waiting: deque[tuple[Key, Hole]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(len(waiting), self._settings.rest_concurrency)):
+                group.create_task(self._mend_next(waiting))
+
+    async def _mend_next(self, waiting: deque[tuple[Key, Hole]]) -> None:
+        busy = self._answers.busy
         while waiting:
-            series, hole = waiting.popleft()
-            key = (series.symbol, series.interval)
-            if key in self._busy or self._api.budget.blocked_s:
+            key, hole = waiting.popleft()
+            if key in busy or self._api.budget.blocked_s:
                 continue  # the next look finds it again
-            self._busy.add(key)
-            lacking = False
+            busy.add(key)
             try:
+                series = self._market[key]
                 lacking = await self._mend(series, hole)
+                self._note(series, hole, lacking=lacking)
+            except UnknownSeriesError:
+                continue
             except (FeedError, ParseError) as error:
                 log.warning("%s %s: hole not filled yet: %s", *key, error)
+                self._note(series, hole, lacking=False)
             finally:
-                self._busy.discard(key)
-            self._note(series, hole, lacking=lacking)
+                busy.discard(key)
 
     async def _mend(self, series: Series, hole: Hole) -> bool:
         """Ask for a hole; True if the answer lacks its rows although later ones are there."""
         key = (series.symbol, series.interval)
-        late = hole[0] > series.last_close_ms
         # One row more: what stands behind the hole proves it whole.
-        rows = _count(key[1], hole[0], self.now_ms() if late else hole[1]) + 1
+        rows = count_rows(key[1], *hole) + 1
         if rows > self._market.capacity + 1:
-            await self._fill(key)
+            await self._fetch_window(key, Priority.REPAIR, repair=True)
             return False
-        limit = min(rows, self._api.venue.kline_weights[-1][0])
-        end_ms = None if late else close_time_ms(key[1], hole[1]) + 1
-        answer = await self._api.klines(*key, limit, start_ms=hole[0], end_ms=end_ms)
-        counts = self._apply(key, answer, followed=False)
-        return hole in series.gaps() and counts.rows > 0 and counts.last_open_ms > hole[1]
+        fresh = count_rows(key[1], hole[1], self.now_ms()) <= FRESH_KLINES
+        counts = await self._answers.fetch(
+            key,
+            min(rows, self._api.venue.kline_weights[-1][0]),
+            start_ms=hole[0],
+            end_ms=close_time_ms(key[1], hole[1]) + 1,
+            priority=Priority.REPAIR if fresh else Priority.HISTORY,
+            repair=True,
+        )
+        return hole in series.holes() and counts.rows > 0 and counts.last_open_ms > hole[1]
 
     def _note(self, series: Series, hole: Hole, *, lacking: bool) -> None:
         """Remember what an attempt told, so that no hole is asked for in a hurry for ever."""
         key = (series.symbol, series.interval)
-        if hole not in series.gaps() and series.last_close_ms > hole[0]:
-            self._attempts.pop((key, hole), None)
+        tried = self._attempts.pop((key, hole), _Attempts(0, -EVIDENCE_S, _RETRY_S[0], 0.0))
+        if hole not in series.holes():
             log.info("hole filled", extra={"fields": {"series": " ".join(key)}})
             return
-        tried = self._attempts.pop((key, hole), _Attempts(0, _RETRY_S[0], 0.0))
-        wait_s = min(tried.wait_s * 2, _RETRY_S[1])
-        if len(self._attempts) >= _HOLES_MAX:
-            self._attempts.pop(next(iter(self._attempts)))
-        tried = _Attempts(tried.lacking + lacking, wait_s, self._clock.monotonic() + tried.wait_s)
-        self._attempts[key, hole] = tried
-        if lacking and tried.lacking == ABSENT_READS:
+        now_s = self._clock.monotonic()
+        lacks = tried.lacking
+        lacking_s = tried.lacking_s
+        if lacking and (not lacks or now_s - lacking_s >= EVIDENCE_S):
+            lacks += 1
+            lacking_s = now_s
+        if lacks >= ABSENT_READS:
+            self.absent += self._market.confirm_absent(*key, *hole)
             log.warning(
                 "the exchange has no klines for a stretch",
                 extra={
                     "fields": {"series": " ".join(key), "first_ms": hole[0], "last_ms": hole[1]}
                 },
             )
+            return
+        if len(self._attempts) >= _HOLES_MAX:
+            self._attempts.pop(next(iter(self._attempts)))
+        next_s = now_s + (EVIDENCE_S if lacking else tried.wait_s)
+        wait_s = min(tried.wait_s * 2, _RETRY_S[1])
+        self._attempts[key, hole] = _Attempts(lacks, lacking_s, wait_s, next_s)
 
-
-def _count(interval: str, first_ms: int, last_ms: int) -> int:
-    """Klines that open in ``[first_ms, last_ms]``, at least 1."""
-    length = INTERVAL_MS[interval] or 28 * INTERVAL_MS["1d"]
-    return max(0, last_ms - first_ms) // length + 1
-
-
-def _last_row(body: bytes) -> bytes:
-    """The last tuple of a klines answer, as text; empty without one."""
-    start = body.rfind(b"[")
-    return body[start:] if start > 0 else b""
-
-
-def _last_open_ms(body: bytes) -> int:
-    """Open time of the last tuple; 0 without one, or if it is none."""
-    text = _last_row(body)[1:].partition(b",")[0].strip()
-    return int(text) if text.isdigit() else 0
+    async def _reread(self, key: Key, open_ms: int) -> None:
+        try:
+            await self._answers.reread(key, open_ms)
+        except UnknownSeriesError:
+            return
+        except (FeedError, ParseError) as error:
+            log.warning("%s %s: disputed row not read again: %s", *key, error)

@@ -14,9 +14,11 @@ from klinecore.errors import ParseError
 from klinecore.market import Market
 from server.clock import Clock, wait_event
 from server.errors import FeedError
+from server.feeds.answers import Answers
 from server.feeds.backfill import Backfill
 from server.feeds.binance import VENUES, Api, split_streams, stream_names
 from server.feeds.budget import Forecast, WeightBudget
+from server.feeds.closes import Closes
 from server.feeds.gauges import register
 from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Healing, Liveness, update_periods_s
@@ -97,6 +99,7 @@ class FeedStatus(msgspec.Struct):
     gaps_repaired: int
     gaps_absent: int  # stretches the exchange has no rows for
     reasons: list[str]
+    closes_late: int = 0  # series whose newest close is late, halted symbols not counted
     rest: Forecast = msgspec.field(default_factory=Forecast)
     streams_stale: int = 0
     blind_s: float = 0.0  # of all series together
@@ -155,12 +158,16 @@ class Feed:
         self._failure: str | None = None  # a task of ours ended by mistake
         self._time_known = asyncio.Event()
         changes = ChangeNotifier(on_change)
+        self._answers = Answers(market, api, settings=settings, on_change=changes.notify)
         self._backfill = Backfill(
+            market, self._answers, settings=settings, clock=clock, on_progress=on_progress
+        )
+        self._closes = Closes(
             market,
-            api,
+            self._answers,
+            self._backfill,
             settings=settings,
             clock=clock,
-            on_progress=on_progress,
             on_change=changes.notify,
         )
         self._periods_s = update_periods_s(
@@ -183,7 +190,7 @@ class Feed:
             limiter or ConnectLimiter(clock, settings.connect_interval_s),
         )
         self._wake = asyncio.Event()
-        register(metrics, self, api, self._sessions)
+        register(metrics, self, self._answers, self._closes, self._sessions)
 
     def _make_sessions(
         self,
@@ -227,6 +234,7 @@ class Feed:
     def _look_soon(self) -> None:
         """A connection came (back): look for what was missed meanwhile at once."""
         self._wake.set()
+        self._closes.look_soon()
 
     async def start(self) -> None:
         """Begin; returns at once, ``status`` tells how far it is."""
@@ -236,6 +244,7 @@ class Feed:
         self._spawn(self._fill())
         self._spawn(self._sweep())
         self._spawn(self._watch_streams())
+        self._spawn(self._keep_closes())
 
     async def stop(self) -> None:
         """End every task and connection."""
@@ -297,6 +306,11 @@ class Feed:
         await self._backfill.fill_all()
         self.phase = "live"
 
+    async def _keep_closes(self) -> None:
+        """Barriers and late closes, once it is known what time it is."""
+        await self._time_known.wait()
+        await self._closes.run()
+
     async def _sweep(self) -> None:
         while True:
             self._wake.clear()
@@ -338,8 +352,8 @@ class Feed:
 
     @property
     def repaired(self) -> int:
-        """Closed rows that a look for holes brought."""
-        return self._backfill.repaired
+        """Closed rows that came by REST because the streams had not brought them."""
+        return self._answers.repaired
 
     @property
     def ready(self) -> bool:
@@ -351,7 +365,7 @@ class Feed:
         key = (symbol, interval)
         series = self.market[key]
         filled = key in self._backfill.filled
-        whole = filled and all(self._backfill.is_absent(key, hole) for hole in series.gaps())
+        whole = filled and not series.holes()
         source = "stream" if series.last_event_ms else "rest" if filled else "none"
         blind = self._liveness.blindness(symbol, interval)
         return SeriesState(
@@ -389,9 +403,10 @@ class Feed:
             used_weight=self._api.budget.used,
             weight_limit=self._api.budget.limit,
             server_offset_ms=self._time.offset_ms,
-            gaps_repaired=self._backfill.repaired,
+            gaps_repaired=self._answers.repaired,
             gaps_absent=self._backfill.absent,
             reasons=self._reasons(),
+            closes_late=self._closes.late,
             rest=self._api.budget.forecast(self._backfill.planned()),
             streams_stale=self._liveness.stale(),
             blind_s=self.blind_s,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from server.feeds.binance import Api
+from server.feeds.answers import Answers
+from server.feeds.closes import Closes
 from server.feeds.session import Session
 from server.metrics import Registry
 
@@ -24,6 +25,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
     ("kline_backfill_windows", "Windows to fill at the start.", lambda s: s.backfill.total),
     ("kline_backfill_windows_done", "Windows filled.", lambda s: s.backfill.done),
     ("kline_gaps_absent", "Holes the exchange has no klines for.", lambda s: s.gaps_absent),
+    ("kline_closes_late", "Series whose newest close is late.", lambda s: s.closes_late),
     ("kline_rest_used_weight", "Request weight used this minute.", lambda s: s.used_weight),
     ("kline_rest_weight_limit", "Request weight a minute.", lambda s: s.weight_limit),
     (
@@ -49,9 +51,16 @@ _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
 )
 
 
-def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session]) -> None:
+def register(
+    metrics: Registry,
+    feed: Feed,
+    answers: Answers,
+    closes: Closes,
+    sessions: Sequence[Session],
+) -> None:
     """Add this feed's metrics, labelled with its market."""
     name = feed.name
+    api = answers.api
     labels = ["market"]
     gauges = [(metrics.gauge(key, text, labels), read) for key, text, read in _GAUGES]
     connections = metrics.gauge(
@@ -79,6 +88,31 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
             "kline_blind_seconds_total",
             "Seconds of the exchange in which series were not heard, summed over series.",
             lambda: feed.blind_s,
+        ),
+        (
+            "kline_closes_fetched_total",
+            "Requests for closes that were late.",
+            lambda: closes.fetched,
+        ),
+        (
+            "kline_barriers_skipped_total",
+            "Boundaries that were slept through and got no barrier.",
+            lambda: closes.skipped,
+        ),
+        (
+            "kline_mismatch_total",
+            "Closed klines the exchange told otherwise by REST.",
+            lambda: answers.mismatches,
+        ),
+        (
+            "kline_corrections_total",
+            "Closed klines corrected by two reads that agreed.",
+            lambda: answers.corrections,
+        ),
+        (
+            "kline_disputes_dropped_total",
+            "Disputed klines that were given up.",
+            lambda: answers.disputes_dropped,
         ),
         ("kline_rest_requests_total", "REST requests sent.", lambda: api.requests),
         (
@@ -114,6 +148,13 @@ def register(metrics: Registry, feed: Feed, api: Api, sessions: Sequence[Session
         ),
     ):
         metrics.counter(key, text, labels).read(count, name)
+    rows = metrics.counter(
+        "kline_backfill_rows_total",
+        "Rows that REST was asked for, and that it sent.",
+        ["market", "kind"],
+    )
+    rows.read(lambda: answers.rows_requested, name, "requested")
+    rows.read(lambda: answers.rows_received, name, "received")
     messages = metrics.counter(
         "kline_feed_messages_total", "Stream messages by what they were.", ["market", "type"]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from klinecore.barrier import Barrier
 from klinecore.events import EventKind
 from klinecore.kline import Kline
 from klinecore.market import Event, Market
@@ -11,10 +12,14 @@ from klinecore.series import Series
 from server.clock import Clock
 from server.signals.hub import Hub
 
-__all__ = ["TICKERS", "Channels"]
+__all__ = ["BARRIER", "TICKERS", "Channels"]
 
 #: Every ticker of the market, in the short form of ``/ticker``: what a silent client receives.
 TICKERS = "tickers"
+
+#: The moments at which the closes of a boundary are in, or were given up.
+BARRIER = "!barrier"
+
 #: Events of one closed row each.
 ROWS = frozenset({EventKind.CLOSED, EventKind.FILLED, EventKind.REVISED})
 
@@ -23,8 +28,9 @@ class Channels:
     """The streams of one market and the publisher behind them.
 
     Streams are named as on the exchange: ``btcusdt@kline_1m`` and ``btcusdt@ticker``, with its
-    frames; and ``tickers``, ``{"type":"ticker","data":{..}}`` of every symbol. A topic of the hub
-    is the market's name, a colon and the stream's, so that two markets never mix.
+    frames; ``tickers``, ``{"type":"ticker","data":{..}}`` of every symbol; and ``!barrier``,
+    ``{"type":"barrier","data":{..}}`` of every boundary. A topic of the hub is the market's name,
+    a colon and the stream's, so that two markets never mix.
     """
 
     def __init__(self, name: str, market: Market, hub: Hub, clock: Clock) -> None:
@@ -34,6 +40,7 @@ class Channels:
         self._clock = clock
         self._prefix = name + ":"
         self._tickers = self._prefix + TICKERS
+        self._barriers = self._prefix + BARRIER
         self._series_topics = {
             (series.symbol, series.interval): self.topic(
                 f"{series.symbol.lower()}@kline_{series.interval}"
@@ -44,7 +51,7 @@ class Channels:
             symbol: self.topic(f"{symbol.lower()}@ticker") for symbol in market.symbols
         }
         topics = [*self._series_topics.values(), *self._ticker_topics.values()]
-        self._known = {TICKERS, *map(self.stream, topics)}
+        self._known = {TICKERS, BARRIER, *map(self.stream, topics)}
         self.closes_lost = 0  # a kline left its window before its close could be published
 
     def topic(self, stream: str) -> str:
@@ -74,6 +81,8 @@ class Channels:
                 forming[event.symbol, event.interval] = None
             elif event.kind in ROWS:
                 self._publish_closed(event)
+            elif event.kind in (EventKind.BARRIER, EventKind.BARRIER_REVISED):
+                self._publish_barrier(event)
         # After the closes: a forming row is always newer than every closed one.
         for key in forming:
             self._publish_forming(key)
@@ -89,6 +98,18 @@ class Channels:
             ticker = self._market.ticker(symbol)
             if ticker is not None:
                 self._hub.publish(topic, _ticker_frame(ticker), conflate_key=topic)
+
+    def _publish_barrier(self, event: Event) -> None:
+        """After the closes it tells of: they were stored, and their events came, before."""
+        if not self._hub.wanted(self._barriers):
+            return
+        barrier = self._market.barrier(event.interval)
+        if barrier is None or barrier.open_time_ms != event.open_time_ms:
+            return  # a revision of one that is history by now
+        revised = event.kind is EventKind.BARRIER_REVISED
+        # The newest revision of a boundary is enough; the boundary itself is never dropped.
+        key = f"{self._barriers}:{event.interval}:{event.open_time_ms}" if revised else None
+        self._hub.publish(self._barriers, _barrier_message(barrier, revised), conflate_key=key)
 
     def _publish_forming(self, key: tuple[str, str]) -> None:
         topic = self._series_topics[key]
@@ -157,6 +178,21 @@ def _kline_frame(series: Series, row: Kline, event_ms: int, *, revised: bool = F
     if revised:
         frame["revised"] = True
     return msgspec.json.encode(frame)
+
+
+def _barrier_message(barrier: Barrier, revised: bool) -> bytes:
+    data = {
+        "interval": barrier.interval,
+        "openTime": barrier.open_time_ms,
+        "closeTime": barrier.close_time_ms,
+        "expected": barrier.expected,
+        "closed": barrier.closed,
+        "late": barrier.late,
+        "complete": barrier.complete,
+        "missing": barrier.missing,
+        "revised": revised,
+    }
+    return msgspec.json.encode({"type": "barrier", "data": data})
 
 
 def _ticker_frame(ticker: dict[str, str | int]) -> bytes:

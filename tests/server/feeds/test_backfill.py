@@ -1,27 +1,18 @@
-"""Rows from REST: whole windows within the weight limit, holes mended, nothing closed too early."""
+"""Rows from REST: whole windows within the weight limit, holes mended, the order of requests."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from shelf import MINUTE_MS, START_MS, Bench, at
+from simulation.loop import run
 
-from klinecore import Market
-from klinecore.interval import close_time_ms, next_open_ms
 from server.errors import RestError
 from server.exchange.faults import RestFault
-from server.feeds.backfill import Backfill
-from server.feeds.binance import VENUES, Api
-from server.feeds.budget import WeightBudget
+from server.feeds.backfill import EVIDENCE_S, OLD_HOLES_MAX
 from server.feeds.rest import RestResponse
-from server.feeds.venue_time import VenueTime
-from server.settings import Settings
-
-MINUTE_MS = 60_000
-START_MS = 1_768_384_800_000  # a full hour
 
 
 @pytest.mark.parametrize(("name", "capacity"), [("spot", 1), ("spot", 2100), ("um", 500)])
@@ -119,310 +110,262 @@ def test_answers_that_are_none_are_asked_for_again(open_world: Any, fault: RestF
     asyncio.run(scenario())
 
 
-# --- against a table of rows: what counts as closed, and what is asked --------------------------
+# --- against klines made up, in virtual time ----------------------------------------------------
 
 
-class ManualClock:
-    """Time passes only when a test says so, or somebody sleeps."""
-
-    def __init__(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-
-    def time_ms(self) -> int:
-        return self.now_ms
-
-    def monotonic(self) -> float:
-        return self.now_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_ms += int(max(seconds, 0.0) * 1000)
-        await asyncio.sleep(0)
-
-
-def row(open_ms: int, trades: int = 5, interval: str = "1m") -> list[Any]:
-    close_ms = close_time_ms(interval, open_ms)
-    number = "1.00000000"
-    return [open_ms, *[number] * 5, close_ms, number, trades, number, number, "0"]
-
-
-class Shelf:
-    """An exchange's REST whose rows are what a test puts there."""
-
-    def __init__(self, rows: list[list[Any]]) -> None:
-        self.rows = rows
-        self.asked: list[dict[str, Any]] = []
-
-    async def get(self, path: str, query: Mapping[str, Any]) -> RestResponse:
-        assert path.endswith("/klines")
-        self.asked.append(dict(query))
-        first, last = query.get("startTime", 0), query.get("endTime", 1 << 62)
-        found = [row for row in self.rows if first <= row[0] <= last]
-        limit = query["limit"]
-        found = found[:limit] if "startTime" in query else found[-limit:]
-        return RestResponse(200, {}, json.dumps(found).encode())
-
-    async def close(self) -> None:
-        return None
-
-
-class Bench:
-    """A backfill over a shelf, for one symbol."""
-
-    def __init__(
-        self, rows: list[list[Any]], now_ms: int, *, capacity: int = 10, venue: str = "spot"
-    ) -> None:
-        self.shelf = Shelf(rows)
-        self.clock = ManualClock(now_ms)
-        self.market = Market(["AUSDT"], ["1m"], capacity)
-        self.series = self.market["AUSDT", "1m"]
-        self.told: list[Any] = []
-        budget = WeightBudget(VenueTime(self.clock), limit=6000, share=1.0)
-        self.api = Api(VENUES[venue], self.shelf, budget, self.clock)
-        self.backfill = Backfill(
-            self.market,
-            self.api,
-            settings=Settings(grace_s=2.0, rest_concurrency=1),
-            clock=self.clock,
-            on_progress=lambda done, total: None,
-            on_change=lambda: self.told.extend(self.market.drain()),
-        )
-
-    @property
-    def held(self) -> list[int]:
-        """Closed minutes held, counted from START_MS."""
-        return [int(t - START_MS) // MINUTE_MS for t in self.series.open_time_ms]
-
-
-def minutes(*numbers: int) -> list[list[Any]]:
-    return [row(START_MS + number * MINUTE_MS) for number in numbers]
-
-
-def at(minute: float) -> int:
-    return START_MS + int(minute * MINUTE_MS)
+def minutes_asked(bench: Bench) -> list[dict[str, Any]]:
+    return [{k: v for k, v in query.items() if k != "at"} for query in bench.shelf.asked]
 
 
 def test_rows_closed_before_the_start_are_filled_in_silence() -> None:
-    bench = Bench(minutes(*range(20)), at(19.5))
-    asyncio.run(bench.backfill.fill_all())
-    assert bench.held == list(range(9, 19))
-    assert bench.series.forming is not None
-    assert bench.told == []
-    assert bench.shelf.asked == [{"symbol": "AUSDT", "interval": "1m", "limit": 11}]
+    async def scenario() -> None:
+        bench = Bench(at(19.5))
+        await bench.backfill.fill_all()
+        assert bench.held == list(range(9, 19))
+        assert bench.series.forming is not None
+        assert bench.told == []
+        assert minutes_asked(bench) == [{"symbol": "AUSDT", "interval": "1m", "limit": 11}]
+
+    run(scenario())
 
 
 def test_rows_closed_since_the_start_are_told() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(20)), at(19.5))
-        get = bench.shelf.get
-
-        async def slow(path: str, query: Mapping[str, Any]) -> RestResponse:
-            if bench.clock.now_ms < at(21):
-                bench.clock.now_ms = at(21.5)
-                bench.shelf.rows = minutes(*range(22))
-                raise RestError("no answer")
-            return await get(path, query)
-
-        bench.shelf.get = slow  # type: ignore[method-assign]
+        bench = Bench(at(19.5))
+        bench.shelf.failures += [RestError("no answer")] * 8  # two minutes of waits
         await bench.backfill.fill_all()
         assert bench.held == list(range(11, 21))
-        closed = [event.open_time_ms for event in bench.told if event.kind.name == "CLOSED"]
-        assert closed == [at(19), at(20)]
+        assert bench.closes_told() == [19, 20]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_last_row_of_an_answer_is_not_closed_by_our_clock_alone() -> None:
-    """A row read just after its close may be incomplete: the exchange says so itself."""
-
+def test_shortest_intervals_and_first_symbols_are_filled_first() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(5)), at(5.2))
+        bench = Bench(at(100), symbols=("BUSDT", "AUSDT"), intervals=("1h", "1m", "1d", "5m"))
         await bench.backfill.fill_all()
-        assert bench.held == [0, 1, 2, 3]
-        bench.shelf.rows = [*minutes(0, 1, 2, 3), row(at(4), trades=9)]
-        await bench.backfill.sweep()
-        assert bench.held == [0, 1, 2, 3], "two reads that do not agree"
-        bench.clock.now_ms += 5_000
-        await bench.backfill.sweep()
-        assert bench.held == [0, 1, 2, 3, 4], "two reads that agree"
-        assert bench.series.last is not None
-        assert bench.series.last.trades == 9
+        asked = [(query["interval"], query["symbol"]) for query in bench.shelf.asked]
+        assert asked == [(i, s) for i in ("1m", "5m", "1h", "1d") for s in ("BUSDT", "AUSDT")]
 
-    asyncio.run(scenario())
-
-
-def test_two_reads_agree_only_if_both_came_after_the_close() -> None:
-    async def scenario() -> None:
-        bench = Bench(minutes(*range(5)), at(4.5))
-        await bench.backfill.fill_all()
-        bench.clock.now_ms = at(5.2)
-        await bench.backfill.sweep()
-        assert bench.held == [0, 1, 2, 3]
-        bench.clock.now_ms = at(5.4)
-        await bench.backfill.sweep()
-        assert bench.held == [0, 1, 2, 3, 4]
-
-    asyncio.run(scenario())
-
-
-def test_later_row_proves_a_close_at_once() -> None:
-    async def scenario() -> None:
-        bench = Bench(minutes(*range(5)), at(4.5))
-        await bench.backfill.fill_all()
-        bench.clock.now_ms = at(5.2)
-        bench.shelf.rows = minutes(*range(6))
-        await bench.backfill.sweep()
-        assert bench.held == [0, 1, 2, 3, 4]
-        assert [event.kind.name for event in bench.told] == ["CLOSED", "FORMING"]
-
-    asyncio.run(scenario())
-
-
-def test_close_within_grace_is_not_believed() -> None:
-    async def scenario() -> None:
-        bench = Bench(minutes(*range(6)), at(5) + 1_000)
-        await bench.backfill.fill_all()
-        assert bench.held == [0, 1, 2, 3], "minute 4 ended one second ago"
-
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("venue", ["spot", "um"])
 @pytest.mark.parametrize("count", [1, 2, 97, 98, 99, 398, 400])
 def test_hole_is_asked_for_with_the_rows_it_needs(venue: str, count: int) -> None:
     async def scenario() -> None:
-        every = list(range(500))
-        bench = Bench(minutes(*every[:50], *every[50 + count :]), at(499.5), capacity=500)
-        bench.api.venue = VENUES[venue]  # type: ignore[misc]
+        bench = Bench(at(499.5), capacity=500, venue=venue)
+        bench.shelf.lacking = {(bench.key, at(50 + place)) for place in range(count)}
         await bench.backfill.fill_all()
         bench.shelf.asked.clear()
-        bench.shelf.rows = minutes(*every)
-        await bench.backfill.sweep()
-        assert bench.held == every[:-1]
+        bench.shelf.lacking.clear()
+        await bench.sweep()
+        assert bench.held == list(range(499))
         (asked,) = bench.shelf.asked
         assert asked["limit"] == count + 1
         assert (asked["startTime"], asked["endTime"]) == (at(50), at(50 + count))
+        assert bench.answers.repaired == count
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-@pytest.mark.parametrize("missed", [1, 9, 10, 11, 12, 5000])
+def test_newest_holes_are_mended_first_and_old_ones_a_few_at_a_time() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(499.5), capacity=500)
+        await bench.backfill.fill_all()
+        bench = Bench(at(499.5), capacity=500)
+        places = list(range(10, 480, 20))
+        bench.shelf.lacking = {(bench.key, at(place)) for place in [*places, 490]}
+        await bench.backfill.fill_all()
+        bench.shelf.asked.clear()
+        bench.shelf.lacking.clear()
+        await bench.sweep()
+        starts = [(query["startTime"] - START_MS) // MINUTE_MS for query in bench.shelf.asked]
+        assert starts[0] == 490
+        assert starts[1:] == places[: -OLD_HOLES_MAX - 2 : -1][: len(starts) - 1]
+        assert len(starts) <= OLD_HOLES_MAX + 2
+        while bench.series.holes():
+            await bench.sweep()
+        assert bench.held == list(range(499))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("missed", [1, 8, 9, 10, 11, 5000])
 def test_outage_of_any_length_ends_in_a_whole_window(missed: int) -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(20)), at(19.5))
+        bench = Bench(at(19.5))
         await bench.backfill.fill_all()
-        bench.shelf.rows = minutes(*range(20 + missed))
-        bench.clock.now_ms = at(19.5 + missed)
-        await bench.backfill.sweep()
+        await bench.until(19.5 + missed)
+        await bench.backfill.fetch_tail(bench.key)
         assert bench.held == list(range(9 + missed, 19 + missed))
         assert bench.series.gaps() == []
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_venue_hole_is_recorded_after_two_answers_and_asked_for_no_more() -> None:
+def test_venue_hole_is_confirmed_by_two_answers_and_asked_for_no_more() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(5), *range(8, 12)), at(11.2))
+        bench = Bench(at(11.2))
+        bench.shelf.lacking = {(bench.key, at(minute)) for minute in (5, 6, 7)}
         await bench.backfill.fill_all()
-        hole = (at(5), at(7))
-        assert bench.series.gaps() == [hole]
+        bench.take()
+        assert bench.series.holes() == [(at(5), at(7))]
         bench.shelf.asked.clear()
-        for _ in range(30):
-            await bench.backfill.sweep()
-            bench.clock.now_ms += 500
-        assert len(bench.shelf.asked) == 2
-        assert bench.backfill.is_absent(("AUSDT", "1m"), hole)
+        for _ in range(60):
+            await bench.sweep()
+            await bench.clock.sleep(0.5)
+        first, second = [query["at"] for query in bench.shelf.asked]
+        assert second - first >= EVIDENCE_S
+        assert bench.series.holes() == []
+        assert bench.series.absences() == [(at(5), at(7))]
         assert bench.backfill.absent == 1
         assert bench.backfill.holes == {}
+        assert [event.kind.name for event in bench.told].count("ABSENT") == 1
 
-    asyncio.run(scenario())
+    run(scenario())
+
+
+def test_a_hole_of_which_a_part_comes_needs_new_evidence_for_the_rest() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(11.2))
+        bench.shelf.lacking = {(bench.key, at(minute)) for minute in (5, 6, 7)}
+        await bench.backfill.fill_all()
+        await bench.sweep()
+        bench.shelf.lacking.discard((bench.key, at(6)))
+        await bench.sweep(11.4)
+        assert bench.series.holes() == [(at(5), at(5)), (at(7), at(7))]
+        for second in range(60):
+            await bench.sweep(11.5 + second / 60)
+        assert bench.series.absences() == [(at(5), at(5)), (at(7), at(7))]
+        assert bench.held == [0, 1, 2, 3, 4, 6, 8, 9, 10]
+
+    run(scenario())
 
 
 def test_answer_without_later_rows_is_no_evidence_and_not_asked_for_in_a_hurry() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(5), *range(8, 12)), at(11.2))
+        bench = Bench(at(11.2))
+        bench.shelf.lacking = {(bench.key, at(minute)) for minute in (5, 6, 7)}
         await bench.backfill.fill_all()
-        bench.shelf.rows = []
         bench.shelf.asked.clear()
+        empty = RestResponse(200, {}, b"[]")
         for _ in range(100):
-            await bench.backfill.sweep()
-            bench.clock.now_ms += 500
-        holes = [asked for asked in bench.shelf.asked if asked["startTime"] == at(5)]
+            bench.shelf.failures = [empty] * 9
+            await bench.sweep()
+            await bench.clock.sleep(0.5)
+        holes = [asked for asked in bench.shelf.asked if asked.get("startTime") == at(5)]
         assert 3 <= len(holes) <= 8, "waits double"
-        assert not bench.backfill.is_absent(("AUSDT", "1m"), (at(5), at(7)))
-        bench.shelf.rows = minutes(*range(12))
-        bench.clock.now_ms += 60_000
-        await bench.backfill.sweep()
-        assert bench.series.gaps() == []
+        assert bench.series.holes() == [(at(5), at(7))]
+        bench.shelf.lacking.clear()
+        bench.shelf.failures.clear()
+        await bench.clock.sleep(60)
+        await bench.sweep()
+        assert bench.series.gaps()[:1] != [(at(5), at(7))]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_halted_symbol_is_asked_for_rarely() -> None:
+def test_a_hole_that_comes_with_a_row_of_the_stream_is_seen_by_the_next_look() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(12)), at(11.2))
+        symbols = [f"S{number}USDT" for number in range(50)]
+        bench = Bench(at(19.5), symbols=symbols)
         await bench.backfill.fill_all()
+        for _ in range(20):
+            await bench.sweep()
+        key = ("S33USDT", "1m")
+        await bench.until(22.0)
+        bench.stream(key, minute=21)
         bench.shelf.asked.clear()
-        for _ in range(600):
-            await bench.backfill.sweep()
-            bench.clock.now_ms += 5_000
-        assert len(bench.shelf.asked) <= 60, "50 minutes pass"
-        assert bench.held == list(range(2, 12)), "the last kline closed when two reads agreed"
+        await bench.sweep()
+        assert [query["symbol"] for query in bench.shelf.asked] == ["S33USDT"]
+        assert bench.market[key].holes() == []
 
-    asyncio.run(scenario())
-
-
-def test_current_forming_row_is_not_late() -> None:
-    async def scenario() -> None:
-        bench = Bench(minutes(*range(12)), at(11.9))
-        await bench.backfill.fill_all()
-        bench.shelf.asked.clear()
-        bench.clock.now_ms = next_open_ms("1m", at(11)) + 4_000
-        await bench.backfill.sweep()
-        assert bench.shelf.asked == []
-
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_nothing_is_swept_before_its_window_was_filled() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(12)), at(11.9))
-        await bench.backfill.sweep()
+        bench = Bench(at(11.9), held=[(("AUSDT", "1m"), at(0), at(3))])
+        bench.stream(minute=8)
+        await bench.sweep()
         assert bench.shelf.asked == []
 
-    asyncio.run(scenario())
+    run(scenario())
+
+
+def test_nothing_is_swept_during_a_ban() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(11.9))
+        await bench.backfill.fill_all()
+        bench.shelf.failures = [RestResponse(418, {"retry-after": "300"}, b"")]
+        with pytest.raises(RestError):
+            await bench.api.klines("AUSDT", "1m", 1)
+        await bench.until(14.0)
+        bench.stream(minute=13)
+        asked = len(bench.shelf.asked)
+        await bench.sweep()
+        assert len(bench.shelf.asked) == asked
+        await bench.sweep(17.2)
+        assert bench.series.holes() == []
+
+    run(scenario())
 
 
 def test_series_the_exchange_refuses_is_given_up_and_named() -> None:
     async def scenario() -> None:
-        bench = Bench([], at(0.5))
-
-        async def refuse(path: str, query: Mapping[str, Any]) -> RestResponse:
-            return RestResponse(400, {}, b'{"code":-1121,"msg":"Invalid symbol."}')
-
-        bench.shelf.get = refuse  # type: ignore[method-assign]
+        bench = Bench(at(0.5))
+        body = b'{"code":-1121,"msg":"Invalid symbol."}'
+        bench.shelf.failures = [RestResponse(400, {}, body)]
         await bench.backfill.fill_all()
         assert bench.backfill.done == 1
         assert bench.backfill.filled == set()
         assert "Invalid symbol" in bench.backfill.refused["AUSDT", "1m"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_lost_answers_are_asked_for_with_growing_waits() -> None:
     async def scenario() -> None:
-        bench = Bench(minutes(*range(12)), at(11.5))
-        times: list[int] = []
-        get = bench.shelf.get
-
-        async def lose(path: str, query: Mapping[str, Any]) -> RestResponse:
-            times.append(bench.clock.now_ms)
-            if len(times) < 6:
-                raise RestError("no answer")
-            return await get(path, query)
-
-        bench.shelf.get = lose  # type: ignore[method-assign]
+        bench = Bench(at(11.2))
+        bench.shelf.failures = [RestError("no answer")] * 5
         await bench.backfill.fill_all()
+        times = [query["at"] for query in bench.shelf.asked]
         waits = [b - a for a, b in zip(times, times[1:], strict=False)]
-        assert waits == [500, 1000, 2000, 4000, 8000]
+        assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0])
 
-    asyncio.run(scenario())
+    run(scenario())
+
+
+def test_a_symbol_that_is_added_is_filled_and_one_that_is_removed_forgotten() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(11.9), intervals=("1m", "5m"))
+        await bench.backfill.fill_all()
+        bench.market.add_symbol("NEWUSDT")
+        filling = asyncio.ensure_future(bench.backfill.fill_symbol("NEWUSDT"))
+        await asyncio.sleep(0)
+        assert (bench.backfill.done, bench.backfill.total) == (2, 4)
+        await filling
+        assert (bench.backfill.done, bench.backfill.total) == (4, 4)
+        assert len(bench.market["NEWUSDT", "1m"]) == 10
+        bench.market.remove_symbol("NEWUSDT")
+        bench.backfill.forget_symbol("NEWUSDT")
+        await bench.sweep()
+        assert (bench.backfill.done, bench.backfill.total) == (2, 2)
+
+    run(scenario())
+
+
+def test_a_symbol_that_is_removed_while_it_is_fetched_is_no_failure() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(11.9), symbols=("AUSDT", "BUSDT"))
+        bench.shelf.latency_s = 1.0
+        filling = asyncio.ensure_future(bench.backfill.fill_all())
+        await asyncio.sleep(1.5)
+        bench.market.remove_symbol("BUSDT")
+        bench.backfill.forget_symbol("BUSDT")
+        await filling
+        assert bench.backfill.filled == {("AUSDT", "1m")}
+        assert bench.backfill.total == 1
+
+    run(scenario())

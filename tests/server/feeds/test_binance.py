@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import VirtualClock, run
+from simulation.clock import SimulatedClock
+from simulation.loop import run
 
 from server.clock import SystemClock
 from server.errors import FeedError, RestError
@@ -211,7 +212,7 @@ def test_refused_request_carries_its_status() -> None:
 class SlowRest:
     """Answers each request after a second, with its number; notes what it was asked."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: SimulatedClock) -> None:
         self.clock = clock
         self.asked: list[dict[str, Any]] = []
         self.error: Exception | None = None
@@ -232,7 +233,7 @@ class SlowRest:
 
 
 def make_slow(in_flight_max: int = 32, name: str = "spot") -> tuple[SlowRest, Api]:
-    clock = VirtualClock(1_768_384_801_000)
+    clock = SimulatedClock(1_768_384_801_000)
     rest = SlowRest(clock)
     time = VenueTime(clock)
     budget = WeightBudget(time, limit=6000, share=1.0, in_flight_max=in_flight_max)

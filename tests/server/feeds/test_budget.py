@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import VirtualClock, run
+from simulation.clock import SimulatedClock
+from simulation.loop import run
 
 from server.feeds.budget import TURN_MS, Grant, Priority, WeightBudget
 from server.feeds.rest import RestResponse
@@ -31,7 +32,7 @@ def answer(status: int = 200, used: int | None = None, retry: str | None = None)
 
 
 class Bench:
-    """A budget in virtual time; the exchange's clock is ``clock.true_ms``."""
+    """A budget in virtual time; the exchange's clock is ``venue``."""
 
     def __init__(
         self,
@@ -40,7 +41,8 @@ class Bench:
         in_flight_max: int = 32,
         start_ms: int = START_MS,
     ) -> None:
-        self.clock = VirtualClock(start_ms)
+        self.clock = SimulatedClock(start_ms)
+        self.venue = SimulatedClock(start_ms)
         self.time = VenueTime(self.clock)
         self.budget = WeightBudget(self.time, limit=limit, share=share, in_flight_max=in_flight_max)
         self.sent: list[tuple[int, int, Priority]] = []  # exchange time, weight, priority
@@ -54,7 +56,7 @@ class Bench:
         takes_s: float = 0.0,
     ) -> Grant:
         grant = await self.budget.acquire(weight, priority)
-        self.sent.append((self.clock.true_ms(), weight, priority))
+        self.sent.append((self.venue.time_ms(), weight, priority))
         await self.clock.sleep(takes_s)
         self.budget.settle(grant, response or answer())
         return grant
@@ -99,7 +101,7 @@ def test_no_minute_of_the_exchange_gets_more_than_its_share(
             grant = await budget.acquire(weight, priority)
             under_way += 1
             assert under_way <= in_flight_max
-            minute = bench.clock.true_ms() // MINUTE_MS
+            minute = bench.venue.time_ms() // MINUTE_MS
             spent[minute] = spent.get(minute, 0) + weight
             heaviest[minute] = max(heaviest.get(minute, 0), weight)
             cap = budget.allowed - (budget.reserved if priority > Priority.REPAIR else 0)
@@ -180,7 +182,7 @@ def test_lower_priorities_never_spend_the_reserve() -> None:
             await bench.ask(2, Priority.REPAIR)
         assert bench.clock.monotonic() == 5.0, "repairs may spend the rest"
         await waiting
-        assert bench.clock.true_ms() // MINUTE_MS > START_MS // MINUTE_MS
+        assert bench.venue.time_ms() // MINUTE_MS > START_MS // MINUTE_MS
 
     run(scenario())
 
@@ -302,9 +304,9 @@ def test_no_request_leaves_at_the_turn_of_a_minute(into_ms: int) -> None:
 def test_minutes_are_those_of_the_exchange(skew_ms: int) -> None:
     async def scenario() -> None:
         bench = Bench(limit=100, share=0.5)
-        bench.clock.skew_ms = skew_ms
+        bench.clock.step(skew_ms)
         await bench.ask(25)
-        bench.time.note(0.0, 0.0, bench.clock.true_ms())
+        bench.time.note(0.0, 0.0, bench.venue.time_ms())
         await bench.ask(25)
         assert bench.budget.used == 50, "finding out the time gives nothing back"
         await bench.ask(50)
@@ -316,11 +318,11 @@ def test_minutes_are_those_of_the_exchange(skew_ms: int) -> None:
 def test_time_that_goes_back_a_little_gives_no_minute_twice() -> None:
     async def scenario() -> None:
         bench = Bench(limit=100, share=0.5)
-        bench.time.note(0.0, 0.4, bench.clock.true_ms() + 200)
+        bench.time.note(0.0, 0.4, bench.venue.time_ms() + 200)
         await bench.pause(59.3)
         await bench.ask(50)
         now_s = bench.clock.monotonic()
-        bench.time.note(now_s, now_s, bench.clock.true_ms() - 300)
+        bench.time.note(now_s, now_s, bench.venue.time_ms() - 300)
         await bench.ask(50)
         assert bench.sent[1][0] - bench.sent[0][0] > 59_000
 

@@ -249,6 +249,7 @@ async def test_the_cut_at_24_hours_is_healed_where_it_comes_without_rotation() -
         await until(world, lambda: world.exchange.counters["life_over"], 200.0)
         world.exchange._keep_alive["life_s"] = 86_400.0
         world.troubled(0.0)
+        await until(world, lambda: reconnects(world, "closed"), 10.0)
         await until(world, lambda: feed_of(world).ready, 10.0)
         assert reconnects(world, "closed") == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 import klinecore as kc
 from server.clock import ScaledClock
-from server.signals.channels import TICKERS, Channels
+from server.signals.channels import BARRIER, TICKERS, Channels
 from server.signals.hub import Hub, Subscriber
 
 MINUTE = 60_000
@@ -185,3 +185,58 @@ def test_nothing_is_built_when_nobody_listens() -> None:
 def test_a_stream_is_found_in_any_case_of_its_symbol_only(stream: str, found: str | None) -> None:
     channels = Setting().channels
     assert channels.find(stream) == (None if found is None else channels.topic(found))
+
+
+def test_a_barrier_is_told_after_the_closes_it_counts_and_again_when_a_late_one_comes() -> None:
+    setting = Setting()
+    subscriber = setting.subscribe("btcusdt@kline_1m", f"{UNICODE.lower()}@kline_1m", BARRIER)
+    market = setting.market
+    market.begin_barrier("1m", 0)
+    market.push("BTCUSDT", "1m", row(0))
+    market.end_barrier("1m")
+    close, barrier = setting.received(subscriber)
+    assert close["k"]["t"] == 0
+    assert barrier == {
+        "type": "barrier",
+        "data": {
+            "interval": "1m", "openTime": 0, "closeTime": 59_999, "expected": 2, "closed": 1,
+            "late": 0, "complete": False, "missing": [UNICODE], "revised": False,
+        },
+    }  # fmt: skip
+    market.push(UNICODE, "1m", row(0))
+    _, barrier = setting.received(subscriber)
+    data = barrier["data"]
+    assert (data["late"], data["complete"], data["missing"]) == (1, True, [])
+    assert data["revised"] is True
+
+
+def test_a_barrier_of_every_interval_is_found_by_its_name_alone() -> None:
+    setting = Setting()
+    assert setting.channels.find("!barrier") == "spot:!barrier"
+    subscriber = setting.subscribe(BARRIER)
+    for interval, open_ms in (("1m", 59 * MINUTE), ("1h", 0)):
+        setting.market.begin_barrier(interval, open_ms)
+        setting.market.end_barrier(interval)
+    assert [m["data"]["interval"] for m in setting.received(subscriber)] == ["1m", "1h"]
+
+
+def test_a_revision_of_a_barrier_that_is_history_is_not_told() -> None:
+    setting = Setting()
+    subscriber = setting.subscribe(BARRIER)
+    setting.market.begin_barrier("1m", 0)
+    setting.market.end_barrier("1m")
+    setting.received(subscriber)
+    setting.market.push("BTCUSDT", "1m", row(0))
+    setting.market.begin_barrier("1m", MINUTE)
+    assert setting.received(subscriber) == []
+
+
+def test_an_absence_is_no_close() -> None:
+    setting = Setting()
+    subscriber = setting.subscribe("btcusdt@kline_1m")
+    setting.market.push("BTCUSDT", "1m", row(0))
+    setting.market.push("BTCUSDT", "1m", row(3))
+    setting.received(subscriber)
+    assert setting.market.confirm_absent("BTCUSDT", "1m", MINUTE, 2 * MINUTE)
+    assert setting.received(subscriber) == []
+    assert setting.channels.closes_lost == 0

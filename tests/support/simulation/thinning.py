@@ -38,6 +38,7 @@ PERIODS: dict[str, float] = {
     "server.exchange.app._KEEP_ALIVE_S": 5.0,  # 1 s
     "server.feeds.base._LOOK_S": 30.0,  # 1 s
     "server.feeds.link.PROBE_AFTER_S": 10.0,  # 3 s
+    "server.feeds.closes.LOOK_S": 30.0,  # 1 s; boundaries, deadlines and retries are exact
 }
 
 #: The same periods as the server has them, noted when they are first thinned.

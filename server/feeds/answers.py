@@ -1,0 +1,244 @@
+"""What a REST answer proves: which of its rows are closed, which stored ones are wrong.
+
+The exchange answers from a database that may lag: a row read just after its close may be
+incomplete. So a row counts as closed only if its close time plus grace was past, by the
+exchange's clock, when it was asked for, and either a later row stands behind it in the answer or
+two reads agree. A row that differs from a stored closed one of higher rank is disputed; two reads
+that agree, well after the close, correct what is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from klinecore.interval import INTERVAL_MS, close_time_ms
+from klinecore.market import Market, RowCounts
+from server.feeds.binance import Answer, Api
+from server.feeds.budget import Priority
+from server.settings import Settings
+
+__all__ = ["Answers", "Key", "count_rows"]
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # symbol, interval
+
+#: Two reads of a last row prove its close only if they are so far apart, ms.
+SECOND_READ_MS = 1_000
+
+#: A disputed row is read again so long after the first read, and after its close, ms.
+REREAD_MS = 10_000
+REREAD_AFTER_CLOSE_MS = 30_000
+
+#: Disputed rows remembered; beyond it the oldest is given up, and counted.
+DISPUTES_MAX = 1_000
+
+#: A row the exchange is asked for again and again differs each time: given up after so many reads.
+DISPUTE_READS_MAX = 6
+
+
+class _Read(NamedTuple):
+    """A row of an answer, as its text, and when it was asked for by the exchange's clock."""
+
+    row: bytes
+    asked_ms: int
+
+
+class _Dispute(NamedTuple):
+    """A stored closed row that the exchange tells otherwise."""
+
+    read: _Read
+    due_ms: int  # when the next read can prove something
+    reads: int
+
+
+class Answers:
+    """Fetches klines and merges them into one market.
+
+    ``on_change`` is called after rows that tell of something new.
+    """
+
+    def __init__(
+        self, market: Market, api: Api, *, settings: Settings, on_change: Callable[[], None]
+    ) -> None:
+        self.api = api
+        self.busy: set[Key] = set()  # series that somebody fetches rows of
+        self.touched: dict[Key, None] = {}  # series that were given rows; ``Backfill`` clears it
+        self.repaired = 0  # closed rows that repairs brought
+        self.rows_requested = 0
+        self.rows_received = 0
+        self.mismatches = 0  # rows that differed from a stored closed one of higher rank
+        self.corrections = 0  # of those, the ones two reads agreed on
+        self.disputes_dropped = 0
+        self._market = market
+        self._grace_ms = int(settings.grace_s * 1000)
+        self._on_change = on_change
+        self._last_reads: dict[Key, _Read] = {}
+        self._disputes: dict[tuple[Key, int], _Dispute] = {}
+
+    def forget(self, symbol: str) -> None:
+        """Drop what is remembered of a symbol that is held no longer."""
+        self._last_reads = {k: read for k, read in self._last_reads.items() if k[0] != symbol}
+        self._disputes = {k: d for k, d in self._disputes.items() if k[0][0] != symbol}
+
+    async def fetch(
+        self,
+        key: Key,
+        limit: int,
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        priority: Priority = Priority.REPAIR,
+        followed: bool = False,
+        repair: bool = False,
+        silent_before_ms: int = 0,
+    ) -> RowCounts:
+        """Ask for at most ``limit`` rows and merge them.
+
+        ``followed``: later rows than the answer's are known to exist. Rows that closed before
+        ``silent_before_ms`` are no news and told to nobody; those of a ``repair`` are counted.
+        Raises
+        RestError, ParseError, UnknownSeriesError: the series is held no longer.
+        """
+        self.rows_requested += limit
+        answer = await self.api.klines(
+            *key, limit, start_ms=start_ms, end_ms=end_ms, priority=priority
+        )
+        series = self._market[key]
+        before = series.closed_count
+        counts = self.merge(key, answer, followed=followed, silent_before_ms=silent_before_ms)
+        self.rows_received += counts.rows
+        if repair:
+            self.repaired += series.closed_count - before
+        return counts
+
+    def merge(
+        self, key: Key, answer: Answer, *, followed: bool = False, silent_before_ms: int = 0
+    ) -> RowCounts:
+        """Merge an answer; see ``fetch``."""
+        market = self._market
+        self.touched[key] = None
+        closed_before_ms = self._closed_before_ms(key, answer, followed=followed)
+        disputed: tuple[int, ...] = ()
+        told = True
+        if silent_before_ms:
+            # Two passes where rows have closed since: first the old ones in silence.
+            counts = market.apply_klines(
+                *key,
+                answer.body,
+                closed_before_ms=min(closed_before_ms, silent_before_ms),
+                notify=False,
+            )
+            disputed = counts.disputed
+            last_close_ms = close_time_ms(key[1], counts.last_open_ms) if counts.rows else 0
+            told = closed_before_ms > silent_before_ms <= last_close_ms
+        if told:
+            counts = market.apply_klines(*key, answer.body, closed_before_ms=closed_before_ms)
+            disputed = counts.disputed
+        if counts.refused:
+            log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
+        for open_ms in disputed:
+            self._dispute(key, open_ms, answer)
+        if market.pending:
+            self._on_change()
+        return counts
+
+    def _closed_before_ms(self, key: Key, answer: Answer, *, followed: bool) -> int:
+        """Rows whose close time is before this are closed, as far as the answer proves."""
+        settled_ms = answer.asked_ms - self._grace_ms
+        row = _last_row(answer.body)
+        open_ms = _open_ms(row)
+        if followed or not open_ms or close_time_ms(key[1], open_ms) >= settled_ms:
+            return settled_ms  # a read from before the close proves nothing
+        before = self._last_reads.get(key)
+        if before is None or before.row != row:
+            self._last_reads[key] = _Read(row, answer.asked_ms)
+        elif answer.asked_ms - before.asked_ms >= SECOND_READ_MS:
+            return settled_ms
+        return min(settled_ms, open_ms)
+
+    # --- disputed rows -------------------------------------------------------------------------
+
+    def _dispute(self, key: Key, open_ms: int, answer: Answer) -> None:
+        """Note that the answer's closed row is not the stored one, or correct that one."""
+        row = _row_at(answer.body, open_ms)
+        close_ms = close_time_ms(key[1], open_ms)
+        dispute = self._disputes.pop((key, open_ms), None)
+        if dispute is not None and dispute.read.row == row and answer.asked_ms >= dispute.due_ms:
+            self._correct(key, open_ms, row)
+            return
+        reads = 1 if dispute is None else dispute.reads + 1
+        if dispute is None:
+            self.mismatches += 1
+            log.warning(
+                "the exchange tells a closed kline otherwise",
+                extra={"fields": {"series": " ".join(key), "open_ms": open_ms}},
+            )
+        if reads > DISPUTE_READS_MAX or len(self._disputes) >= DISPUTES_MAX:
+            self.disputes_dropped += 1
+            if reads > DISPUTE_READS_MAX:
+                return
+            self._disputes.pop(next(iter(self._disputes)))
+        due_ms = max(answer.asked_ms + REREAD_MS, close_ms + REREAD_AFTER_CLOSE_MS)
+        if dispute is not None and dispute.read.row == row:
+            # The same once more, only too early: the first read still counts.
+            self._disputes[key, open_ms] = dispute._replace(reads=reads)
+        else:
+            self._disputes[key, open_ms] = _Dispute(_Read(row, answer.asked_ms), due_ms, reads)
+
+    def _correct(self, key: Key, open_ms: int, row: bytes) -> None:
+        """Two reads agree: put the row in the place of the stored one, whatever its rank."""
+        counts = self._market.apply_klines(
+            *key,
+            b"[" + row + b"]",
+            closed_before_ms=close_time_ms(key[1], open_ms) + 1,
+            correct=True,
+        )
+        self.corrections += counts.changed
+        log.warning(
+            "a closed kline was corrected by two reads that agree",
+            extra={"fields": {"series": " ".join(key), "open_ms": open_ms}},
+        )
+        if self._market.pending:
+            self._on_change()
+
+    def due_disputes(self) -> list[tuple[Key, int]]:
+        """Series and open time of disputed rows that should be read again now."""
+        now_ms = self.api.time.now_ms()
+        return [place for place, dispute in self._disputes.items() if dispute.due_ms <= now_ms]
+
+    async def reread(self, key: Key, open_ms: int) -> None:
+        """Read a disputed row again; it is corrected if that read agrees with the first one."""
+        before = self._disputes.get((key, open_ms))
+        # One row more: what stands behind it proves that it is closed.
+        await self.fetch(key, 2, start_ms=open_ms, repair=True)
+        if before is not None and self._disputes.get((key, open_ms)) is before:
+            del self._disputes[key, open_ms]  # the exchange has come round
+
+
+def count_rows(interval: str, first_ms: int, last_ms: int) -> int:
+    """Klines that may open in ``[first_ms, last_ms]``, at least 1."""
+    length = INTERVAL_MS[interval] or 28 * INTERVAL_MS["1d"]
+    return max(0, last_ms - first_ms) // length + 1
+
+
+def _last_row(body: bytes) -> bytes:
+    """The last tuple of a klines answer, as text up to its end; empty without one."""
+    start = body.rfind(b"[")
+    return body[start:] if start > 0 else b""
+
+
+def _open_ms(row: bytes) -> int:
+    """Open time of a tuple; 0 if it is none."""
+    text = row[1:].partition(b",")[0].strip()
+    return int(text) if text.isdigit() and len(text) < 19 else 0
+
+
+def _row_at(body: bytes, open_ms: int) -> bytes:
+    """The tuple that opens then, as text without spaces."""
+    rows = msgspec.json.decode(body)
+    return next(msgspec.json.encode(row) for row in rows if row[0] == open_ms)
