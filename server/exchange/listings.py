@@ -96,6 +96,10 @@ class Listings:
         """A symbol as it is, or was before it was delisted."""
         return self._kinds[name]
 
+    def hidden(self, name: str) -> tuple[Span, ...]:
+        """When a symbol was not traded: opening times of minutes, the first and behind the last."""
+        return tuple(self._hidden.get(name, ()))
+
     # --- what is to be seen --------------------------------------------------------------------
 
     def first_of(self, name: str) -> int:

@@ -260,6 +260,20 @@ async def malformed(world: World, draw: random_module.Random) -> None:
     world.troubled(0.0)
 
 
+@_fault(1)
+async def halts(world: World, draw: random_module.Random) -> None:
+    """Some symbols are not traded for a while: their klines of that time do not exist."""
+    world.troubled(0.0)
+    exchange = world.exchange
+    trading = [name for name in exchange.source.symbols if name not in exchange.source.statuses]
+    chosen = draw.sample(trading, min(len(trading), draw.choice([1, 1, 1, 5])))
+    for name in chosen:
+        exchange.set_status(name, draw.choice(["HALT", "BREAK"]))
+    await asyncio.sleep(draw.uniform(20.0, 1800.0))
+    for name in chosen:
+        exchange.set_status(name, "TRADING")
+
+
 # --- REST ------------------------------------------------------------------------------------
 
 _SLOW_DOWN = b'{"code":-1003,"msg":"Too many requests."}'

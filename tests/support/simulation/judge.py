@@ -29,6 +29,7 @@ class Truth:
 
     def __init__(self, book: Book, symbol: str, interval: str, first_ms: int, end_ms: int) -> None:
         source = book.source
+        self.hidden = source.hidden(symbol)
         kind = source.kind(symbol)
         first_ms = open_time_ms(interval, max(first_ms, source.first_ms))
         minutes = source.minutes(symbol, first_ms, end_ms).between(first_ms, end_ms)
@@ -143,7 +144,7 @@ class Judge:
         """Of one series, written when it is first asked for."""
         key = (symbol, interval)
         truth = self.truths.get(key)
-        if truth is None:
+        if truth is None or truth.hidden != self._book.source.hidden(symbol):
             first_ms, end_ms = self._span
             back_ms = open_time_ms(interval, first_ms)
             for _ in range(self.capacity + 1):

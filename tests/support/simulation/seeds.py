@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
+from server.exchange.recorded import RecordedMarket
 from simulation.faults import draw_schedule
 from simulation.judge import Verdict
 from simulation.loop import run
 from simulation.thinning import thinned
 from simulation.world import World
 
-__all__ = ["Outcome", "run_seed"]
+__all__ = ["Outcome", "run_recorded", "run_seed"]
 
 #: The end of a simulation is without faults for so long, s.
 CALM_S = 600.0
+
+
+#: Hours of a recording before and behind what is simulated.
+_MARGIN_H = 2.0
 
 
 class Outcome(NamedTuple):
@@ -50,18 +55,29 @@ def run_seed(
     server: they are in the verdict.
     """
     market = market or ("um" if seed % 4 == 3 else "spot")
+
+    async def simulate() -> Outcome:
+        return await _suffer(World(seed, symbols=symbols, hours=hours, market=market), hours, names)
+
     with thinned():
-        return run(_run_seed(seed, symbols, hours, market, names))
+        return run(simulate())
 
 
-async def _run_seed(
-    seed: int,
-    symbols: int,
-    hours: float,
-    market: str,
-    names: tuple[str, ...] | None,
-) -> Outcome:
-    world = World(seed, symbols=symbols, hours=hours, market=market)
+def run_recorded(seed: int, source: RecordedMarket, hours: float | None = None) -> Outcome:
+    """The same over a recorded market: all of it, but for the hours at its ends."""
+    assert source.end_ms is not None
+    start_ms = source.first_ms + int(_MARGIN_H * 3_600_000)
+    whole = (source.end_ms - start_ms) / 3_600_000 - _MARGIN_H
+    hours = whole if hours is None else min(hours, whole)
+
+    async def simulate() -> Outcome:
+        return await _suffer(World(seed, hours=hours, source=source, start_ms=start_ms), hours)
+
+    with thinned():
+        return run(simulate())
+
+
+async def _suffer(world: World, hours: float, names: tuple[str, ...] | None = None) -> Outcome:
     await world.open()
     try:
         await world.until_ready()
@@ -84,8 +100,8 @@ async def _run_seed(
     finally:
         await world.close()
     return Outcome(
-        seed,
-        market,
+        world.seed,
+        world.source.market,
         verdict,
         world.injected,
         world.loop.time() / 3600.0,

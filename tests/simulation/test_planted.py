@@ -1,0 +1,66 @@
+"""Bugs planted in the server on purpose: seeds must find each, and name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from simulation.seeds import Outcome, run_seed
+
+from server.feeds.backfill import Backfill
+from server.feeds.venue_time import VenueTime
+from server.signals.channels import Channels
+
+
+def found(outcome: Outcome) -> set[str]:
+    return {fault.partition(":")[0] for fault in outcome.verdict.faults}
+
+
+def test_a_forming_row_taken_as_closed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = VenueTime.now_ms
+    monkeypatch.setattr(VenueTime, "now_ms", lambda self: right(self) + 90_000)
+    # A second rule guards it: the last row of an answer must be read twice alike.
+    monkeypatch.setattr("server.feeds.backfill._last_row", lambda body: b"as before")
+    assert "invented" in found(run_seed(1, symbols=3, hours=2.0, names=("drop_closes",)))
+
+
+def test_holes_that_nobody_fills_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def do_nothing(self: Backfill) -> None:
+        return
+
+    monkeypatch.setattr(Backfill, "sweep", do_nothing)
+    assert "lost" in found(run_seed(1, symbols=3, hours=2.0, names=("drop_closes",)))
+
+
+def test_a_close_told_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Channels._publish_closed
+
+    def twice(self: Channels, event: Any) -> None:
+        right(self, event)
+        right(self, event)
+
+    monkeypatch.setattr(Channels, "_publish_closed", twice)
+    assert "closes_twice" in found(run_seed(1, symbols=3, hours=0.5))
+
+
+def test_a_close_told_to_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Channels._publish_closed
+
+    def sometimes(self: Channels, event: Any) -> None:
+        if event.open_time_ms % 420_000:
+            right(self, event)
+
+    monkeypatch.setattr(Channels, "_publish_closed", sometimes)
+    assert "closes_missing" in found(run_seed(1, symbols=3, hours=0.5))
+
+
+def test_too_many_requests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Backfill.sweep
+
+    async def a_hundred_times(self: Backfill) -> None:
+        await right(self)
+        for _ in range(100):
+            await self._api._rest.get("/api/v3/exchangeInfo", {})
+
+    monkeypatch.setattr(Backfill, "sweep", a_hundred_times)
+    assert "breach" in found(run_seed(1, symbols=3, hours=0.5))
