@@ -52,6 +52,11 @@ class AttachedMarket:
         """True when the path leads elsewhere, or nowhere: the writer started anew, or ended."""
     def __getitem__(self, key: tuple[str, str], /) -> AttachedSeries:
         """Case of the symbol is folded. Raises UnknownSeriesError, TornReadError."""
+    def ticker(self, symbol: str) -> dict[str, str | int] | None:
+        """Newest ticker in the exchange's letters (``s c v q P h l E`` and what else was sent).
+
+        None before the first. Raises UnknownSeriesError, TornReadError.
+        """
     def __contains__(self, key: object, /) -> bool: ...
     def __iter__(self) -> Iterator[AttachedSeries]: ...
     def __len__(self) -> int:

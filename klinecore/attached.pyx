@@ -15,6 +15,7 @@ from klinecore.merge cimport (
 )
 from klinecore.sequence cimport sequence_read, sequence_still
 from klinecore.series cimport Series, new_series
+from klinecore.ticker cimport TICKER_TEXT_MAX, TICKER_TEXTS, TickerRecord, ticker_fields
 
 from klinecore.errors import ArenaError, TornReadError, UnknownSeriesError
 from klinecore.interval import INTERVAL_MS
@@ -106,8 +107,9 @@ cdef class AttachedMarket:
             not 1 <= self._header.capacity <= CAPACITY_MAX
             or self._header.slots != series_slots(self._header.capacity)
             or self._header.series_stride != series_size(self._header.slots)
+            or self._header.ticker_stride != sizeof(TickerRecord)
         ):
-            fault = "its series are laid out in another way"
+            fault = "its series and tickers are laid out in another way"
         if fault is not None:
             raise ArenaError(path, fault)
         self.capacity = self._header.capacity
@@ -177,6 +179,44 @@ cdef class AttachedMarket:
         if interval not in self.intervals:
             raise UnknownSeriesError("interval", interval, self.intervals)
         return _open_series(self, symbol, interval, places[symbol])
+
+    def ticker(self, symbol):
+        """Newest ticker in the exchange's letters (``s c v q P h l E`` and what else was sent).
+
+        None before the first. Raises UnknownSeriesError, TornReadError.
+        """
+        cdef SymbolPlace* entry
+        cdef TickerRecord record
+        cdef const char* source
+        cdef uint32_t place
+        cdef int failed
+        places = self._read_directory()
+        if symbol not in places:
+            symbol = symbol.upper()
+        if symbol not in places:
+            raise UnknownSeriesError("symbol", symbol, tuple(places))
+        place = places[symbol]
+        entry = <SymbolPlace*>(self._file.data + self._header.directory_offset) + place
+        source = self._file.data + self._header.ticker_offset + place * sizeof(TickerRecord)
+        with nogil:
+            failed = _copy_whole(
+                <const uint64_t*>source, source, <char*>&record, sizeof(TickerRecord)
+            )
+        self.retries += failed
+        # After the copy, never before: the place may change hands meanwhile.
+        if sequence_read(&entry.generation) != (
+            <SymbolPlace*>self._directory.data
+        )[place].generation:
+            raise UnknownSeriesError("symbol", symbol, self.symbols)
+        if failed == ATTEMPTS:
+            raise TornReadError(
+                f"the ticker of {symbol}", ATTEMPTS,
+                writing=sequence_read(<const uint64_t*>source) & 1
+            )
+        for i in range(TICKER_TEXTS):
+            if record.texts[i].size > TICKER_TEXT_MAX:
+                raise ArenaError(self.path, f"the ticker of {symbol} is damaged")
+        return ticker_fields(&record, symbol)
 
     def __contains__(self, key):
         try:

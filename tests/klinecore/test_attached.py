@@ -147,6 +147,46 @@ def test_a_symbol_added_later_is_found(path: str) -> None:
     assert len(attached) == 6
 
 
+def ticker_frame(symbol: str, price: str) -> bytes:
+    return (
+        f'{{"e":"24hrMiniTicker","E":{START_MS},"s":"{symbol}","c":"{price}","o":"1.00",'
+        f'"h":"9.00","l":"1.00","v":"10","q":"20"}}'
+    ).encode()
+
+
+def test_tickers_are_read_too(path: str) -> None:
+    market = written(path)
+    attached = kc.attach(path)
+    assert attached.ticker("BTCUSDT") is None
+    market.apply(ticker_frame("BTCUSDT", "2.00"))
+    assert attached.ticker("btcusdt") == market.ticker("BTCUSDT")
+    with pytest.raises(kc.UnknownSeriesError, match="unknown symbol 'X'"):
+        attached.ticker("X")
+    market.remove_symbol("BTCUSDT")
+    market.add_symbol("ETHUSDT")
+    with pytest.raises(kc.UnknownSeriesError, match="BTCUSDT"):
+        attached.ticker("BTCUSDT")
+    assert attached.ticker("ETHUSDT") is None
+
+
+def test_a_ticker_whose_writer_died_or_that_is_damaged_is_refused(path: str) -> None:
+    market = written(path)
+    market.apply(ticker_frame("BTCUSDT", "2.00"))
+    (offset,) = struct.unpack_from("=Q", Path(path).read_bytes(), SERIES_OFFSET_AT - 16)
+    for place, value, error in ((0, b"\3", kc.TornReadError), (80, b"\x20", kc.ArenaError)):
+        with open(path, "r+b") as file:
+            file.seek(offset + place)
+            sound = file.read(1)
+            file.seek(offset + place)
+            file.write(value)
+        with pytest.raises(error, match="the ticker of BTCUSDT"):
+            kc.attach(path).ticker("BTCUSDT")
+        with open(path, "r+b") as file:
+            file.seek(offset + place)
+            file.write(sound)
+    assert kc.attach(path).ticker("BTCUSDT") == market.ticker("BTCUSDT")
+
+
 # --- a writer that lives, ends, starts anew ------------------------------------------------------
 
 
