@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from simulation.seeds import Outcome, run_seed
 
+from server.feeds.answers import Answers
 from server.feeds.backfill import Backfill
-from server.feeds.venue_time import VenueTime
+from server.feeds.closes import Closes
 from server.signals.channels import Channels
 
 
@@ -17,10 +18,10 @@ def found(outcome: Outcome) -> set[str]:
 
 
 def test_a_forming_row_taken_as_closed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = VenueTime.now_ms
-    monkeypatch.setattr(VenueTime, "now_ms", lambda self: right(self) + 90_000)
-    # A second rule guards it: the last row of an answer must be read twice alike.
-    monkeypatch.setattr("server.feeds.backfill._last_row", lambda body: b"as before")
+    def never(self: Answers, key: Any, answer: Any, *, followed: bool) -> int:
+        return 1 << 60
+
+    monkeypatch.setattr(Answers, "_closed_before_ms", never)
     assert "invented" in found(run_seed(1, symbols=3, hours=2.0, names=("drop_closes",)))
 
 
@@ -29,6 +30,7 @@ def test_holes_that_nobody_fills_are_found(monkeypatch: pytest.MonkeyPatch) -> N
         return
 
     monkeypatch.setattr(Backfill, "sweep", do_nothing)
+    monkeypatch.setattr(Closes, "_fetch_late", lambda self, group: None)
     assert "lost" in found(run_seed(1, symbols=3, hours=2.0, names=("drop_closes",)))
 
 
@@ -60,7 +62,7 @@ def test_too_many_requests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     async def a_hundred_times(self: Backfill) -> None:
         await right(self)
         for _ in range(100):
-            await self._api._rest.get("/api/v3/exchangeInfo", {})
+            await self._answers.api._rest.get("/api/v3/exchangeInfo", {})
 
     monkeypatch.setattr(Backfill, "sweep", a_hundred_times)
     assert "breach" in found(run_seed(1, symbols=3, hours=0.5))

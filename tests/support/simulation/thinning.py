@@ -25,7 +25,7 @@ SPEEDS = Speeds(kline=210_000, ticker=1_200_000, array=0, book=0)
 SETTINGS: dict[str, Any] = {
     "stale_after_s": 75.0,
     "ping_timeout_s": 60.0,
-    "sweep_interval_s": 10.0,  # 5 s
+    "sweep_interval_s": 30.0,  # 5 s
     "kline_update_s": SPEEDS.kline / 1000,
     "ticker_update_s": SPEEDS.ticker / 1000,
     "snapshot_interval_s": 1800.0,  # 180 s
