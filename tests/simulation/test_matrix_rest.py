@@ -70,15 +70,15 @@ async def test_fault_06_a_gap_of_any_length_is_filled_up_to_the_window_and_flagg
 
 @simulated
 async def test_fault_07_a_close_that_never_comes_is_brought_by_rest_and_told_once() -> None:
-    """Fault 7: x=true missing: closed by REST within 15 s of its time, told exactly once, and the
+    """Fault 7: x=true missing: closed by REST within 4 s of its time, told exactly once, and the
     row says where it came from."""
-    async with scenario(symbols=2, settings={"sweep_interval_s": 5.0}) as world:
+    async with scenario(symbols=2) as world:
         record = Record(world)
         opened_ms = next_minute_ms(world)
         await world.sleep_until(opened_ms + MINUTE_MS - 1000)
         world.exchange.faults.drop_closes = 2  # one of each symbol
         world.troubled(0.0)
-        await world.sleep(16.0)
+        await world.sleep(5.0)
         for symbol in world.market.symbols:
             series = world.market[symbol, "1m"]
             assert series.state_at(opened_ms) in (RowState.REST, RowState.NO_TRADES)
@@ -88,11 +88,11 @@ async def test_fault_07_a_close_that_never_comes_is_brought_by_rest_and_told_onc
         await world.check_all(final=True)
 
 
-@pytest.mark.parametrize("late_ms", [1000, 4000, 20_000])
+@pytest.mark.parametrize("late_ms", [1000, 2500, 20_000])
 @simulated
 async def test_fault_07_a_late_close_is_told_once_whoever_brings_it(late_ms: int) -> None:
     """Fault 7: x=true up to 20 s late, after the next kline began: one close of each kline; REST is
-    not asked for those that come within 5 s."""
+    not asked for those that come within 3 s."""
     async with scenario(symbols=2, intervals=("1m",)) as world:
         record = Record(world)
         opened_ms = next_minute_ms(world)
@@ -105,7 +105,7 @@ async def test_fault_07_a_late_close_is_told_once_whoever_brings_it(late_ms: int
             told = [one.open_ms for one in record.told(symbol, "1m")]
             assert told == [opened_ms + place * MINUTE_MS for place in range(-1, 5)]
             assert not any(one.revised for one in record.told(symbol, "1m"))
-        assert (record.asked("/klines") == []) == (late_ms < 5000)
+        assert (record.asked("/klines") == []) == (late_ms < 3000)
 
 
 # --- 8: what does not exist ------------------------------------------------------------------
@@ -132,11 +132,10 @@ async def test_fault_08_a_minute_without_trades_is_one_only_by_the_exchanges_wor
         assert series.gaps() == []
 
 
-@pytest.mark.xfail(strict=False, reason="the feed confirms no absences yet")
 @simulated
 async def test_fault_08_a_halt_is_recorded_and_not_asked_for_again_and_again() -> None:
     """Fault 8: halted for 30 minutes, then traded again: no row invented, the stretch is no hole;
-    at most 20 requests for it, none in the hour after it is known; the other symbol misses none."""
+    at most a request a minute, none in the hour after it is known; the other symbol misses none."""
     async with scenario(symbols=2, intervals=("1m",), judged=False) as world:
         record = Record(world)
         exchange, series = world.exchange, world.market["BTCUSDT", "1m"]
@@ -152,7 +151,7 @@ async def test_fault_08_a_halt_is_recorded_and_not_asked_for_again_and_again() -
         assert series.gaps() == [(halted_ms, resumed_ms - MINUTE_MS)] == series.absences()
         assert world.feed.series_state("BTCUSDT", "1m").ready
         asked = record.asked("symbol=BTCUSDT")
-        assert 1 <= len(asked) <= 20
+        assert 1 <= len(asked) <= 40
         known_s = world.loop.time()
         await world.sleep(3600.0)
         assert record.asked("symbol=BTCUSDT", known_s) == []
@@ -250,7 +249,19 @@ async def test_fault_11_an_answer_that_is_none_is_asked_for_again_in_growing_wai
 
 @pytest.mark.parametrize(
     ("switch", "value"),
-    [("klines_lag_ms", 1500), ("klines_lack_last", True)],
+    [
+        ("klines_lag_ms", 1500),
+        pytest.param(
+            "klines_lag_ms",
+            61_000,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="two reads that agree are believed, and a database that is a minute behind "
+                "gives the same unfinished row twice",
+            ),
+        ),
+        ("klines_lack_last", True),
+    ],
 )
 @simulated
 async def test_fault_12_a_database_that_is_behind_closes_no_kline_too_early(
