@@ -167,28 +167,30 @@ class Answers:
         """Note that the answer's closed row is not the stored one, or correct that one."""
         row = _row_at(answer.body, open_ms)
         close_ms = close_time_ms(key[1], open_ms)
-        dispute = self._disputes.pop((key, open_ms), None)
-        if dispute is not None and dispute.read.row == row and answer.asked_ms >= dispute.due_ms:
-            self._correct(key, open_ms, row)
-            return
-        reads = 1 if dispute is None else dispute.reads + 1
-        if dispute is None:
+        dispute = self._disputes.get((key, open_ms))
+        if dispute is not None and dispute.read.row == row:
+            if answer.asked_ms >= dispute.due_ms:
+                del self._disputes[key, open_ms]
+                self._correct(key, open_ms, row)
+            return  # else the same once more, only too early: the first read still counts
+        reads = 1
+        if dispute is not None:
+            del self._disputes[key, open_ms]
+            reads = dispute.reads + 1
+        else:
             self.mismatches += 1
             log.warning(
                 "the exchange tells a closed kline otherwise",
                 extra={"fields": {"series": " ".join(key), "open_ms": open_ms}},
             )
-        if reads > DISPUTE_READS_MAX or len(self._disputes) >= DISPUTES_MAX:
+        if reads > DISPUTE_READS_MAX:
             self.disputes_dropped += 1
-            if reads > DISPUTE_READS_MAX:
-                return
+            return
+        if len(self._disputes) >= DISPUTES_MAX:
+            self.disputes_dropped += 1
             self._disputes.pop(next(iter(self._disputes)))
         due_ms = max(answer.asked_ms + REREAD_MS, close_ms + REREAD_AFTER_CLOSE_MS)
-        if dispute is not None and dispute.read.row == row:
-            # The same once more, only too early: the first read still counts.
-            self._disputes[key, open_ms] = dispute._replace(reads=reads)
-        else:
-            self._disputes[key, open_ms] = _Dispute(_Read(row, answer.asked_ms), due_ms, reads)
+        self._disputes[key, open_ms] = _Dispute(_Read(row, answer.asked_ms), due_ms, reads)
 
     def _correct(self, key: Key, open_ms: int, row: bytes) -> None:
         """Two reads agree: put the row in the place of the stored one, whatever its rank."""
@@ -214,9 +216,11 @@ class Answers:
     async def reread(self, key: Key, open_ms: int) -> None:
         """Read a disputed row again; it is corrected if that read agrees with the first one."""
         before = self._disputes.get((key, open_ms))
+        if before is None:
+            return
         # One row more: what stands behind it proves that it is closed.
         await self.fetch(key, 2, start_ms=open_ms, repair=True)
-        if before is not None and self._disputes.get((key, open_ms)) is before:
+        if self._disputes.get((key, open_ms)) is before:
             del self._disputes[key, open_ms]  # the exchange has come round
 
 

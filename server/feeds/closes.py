@@ -202,13 +202,14 @@ class Closes:
             return
         now_s = self._clock.monotonic()
         busy = self._answers.busy
-        due = [
-            (-want.open_ms, INTERVALS.index(key[1]), key)
-            for key, want in self._wants.items()
-            if want.next_s <= now_s and key not in busy
-        ]
-        due.sort()
-        for *_, key in due[: max(0, self._tasks_max - self._running)]:
+        due = [key for key, want in self._wants.items() if want.next_s <= now_s and key not in busy]
+        due.sort(
+            key=lambda key: (
+                -close_time_ms(key[1], self._wants[key].open_ms),
+                INTERVALS.index(key[1]),
+            )
+        )
+        for key in due[: max(0, self._tasks_max - self._running)]:
             want = self._wants[key]
             wait_s = HALTED_RETRY_S if want.halted else want.wait_s
             self._wants[key] = want._replace(
