@@ -16,6 +16,9 @@ SERVED_INTERVALS = tuple(interval for interval in INTERVALS if interval != "1s")
 
 _DAY_MS = 86_400_000
 
+#: Closed rows whose texts are kept; when there are more, all are forgotten.
+_TEXTS_MAX = 50_000
+
 TickerValues = dict[str, str | int]
 
 
@@ -25,6 +28,7 @@ class Book:
     def __init__(self, source: Source) -> None:
         self.source = source if isinstance(source, Listings) else Listings(source)
         self.market = source.market
+        self._closed_texts: dict[tuple[str, str, int], tuple[Row, list[str]]] = {}
 
     # --- klines --------------------------------------------------------------------------------
 
@@ -73,7 +77,16 @@ class Book:
         return rows[0] if rows else None
 
     def _texts(self, symbol: str, interval: str, row: Row) -> list[str]:
-        return self.source.texts(self.source.kind(symbol), row, interval)
+        if not row.closed:
+            return self.source.texts(self.source.kind(symbol), row, interval)
+        key = (symbol, interval, row.open_ms)
+        known = self._closed_texts.get(key)
+        if known is None or known[0] != row:  # a halt may have taken minutes of it away
+            if len(self._closed_texts) >= _TEXTS_MAX:
+                self._closed_texts.clear()
+            texts = self.source.texts(self.source.kind(symbol), row, interval)
+            known = self._closed_texts[key] = (row, texts)
+        return known[1]
 
     def rest_row(self, symbol: str, interval: str, row: Row) -> str:
         """``[t,"o","h","l","c","v",T,"q",n,"V","Q","0"]``"""

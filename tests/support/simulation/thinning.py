@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
 
 #: Periodic looks of the server, s: ``module.NAME`` -> what it is in the simulation.
 PERIODS: dict[str, float] = {
-    "server.app.BEAT_S": 30.0,  # 1 s
+    "server.app.BEAT_S": 60.0,  # 1 s
     "server.feeds.session._WATCH_S": 5.0,  # 1 s
     "server.exchange.app._KEEP_ALIVE_S": 5.0,  # 1 s
     "server.feeds.base._LOOK_S": 30.0,  # 1 s

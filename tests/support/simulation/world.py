@@ -413,6 +413,9 @@ class World:
         """Let everything heal, look at all of it, and judge."""
         await self.heal()
         await self.check_all(final=True)
+        if not self._is_ready():
+            reasons = self.server.state.readiness().reasons if self.server is not None else []
+            self.judge.fail("not_ready", "; ".join(reasons))
         self.judge.end_life(self._served().market.symbols, self.now_ms)
         counters = self.exchange.counters
         return self.judge.verdict({name: counters[name] for name in _LIMITS})
