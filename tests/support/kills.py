@@ -26,8 +26,8 @@ MINUTE = 60_000
 START_MS = 1_769_904_000_000
 SYMBOLS = tuple(f"COIN{number}USDT" for number in range(12))
 CAPACITY = 400
-#: A writer lives at most this long; a good part of it is reading, the rest writing.
-LIFE_S = 0.12
+#: A writer lives at most so many times as long as the first needed to save once.
+LIVES = 4.0
 
 
 def body(first: int, count: int) -> bytes:
@@ -88,16 +88,8 @@ async def write(folder: str, pipe: int, at_least: int) -> None:
         os.write(pipe, b"D%08d" % saved)
 
 
-def read_all(pipe: int) -> bytes:
-    data = b""
-    while piece := os.read(pipe, 65536):
-        data += piece
-    os.close(pipe)
-    return data
-
-
-def one_kill(folder: str, at_least: int, noise: random.Random) -> bytes:
-    """Fork a writer, kill it, and return what it told."""
+def fork_writer(folder: str, at_least: int) -> tuple[int, int]:
+    """Its process, and the pipe through which it tells."""
     reader, pipe = os.pipe()
     child = os.fork()
     if child == 0:
@@ -107,18 +99,40 @@ def one_kill(folder: str, at_least: int, noise: random.Random) -> bytes:
         finally:
             os._exit(0)
     os.close(pipe)
-    time.sleep(noise.uniform(0.0, LIFE_S))
+    return child, reader
+
+
+def kill(child: int, reader: int) -> bytes:
+    """End it; what it told."""
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return read_all(reader)
+    data = b""
+    while piece := os.read(reader, 65536):
+        data += piece
+    os.close(reader)
+    return data
+
+
+def first_save_s(folder: str) -> float:
+    """Seconds until a writer has saved once, on this machine as busy as it is."""
+    started = time.monotonic()
+    child, reader = fork_writer(folder, -1)
+    while os.read(reader, 1) not in (b"D", b""):
+        pass
+    passed = time.monotonic() - started
+    kill(child, reader)
+    return passed
 
 
 def main(folder: str, kills: int) -> dict[str, Any]:
     noise = random.Random(4)
     at_least = -1
     killed_at: dict[str, int] = {}
+    life_s = LIVES * first_save_s(folder)
     for _ in range(kills):
-        told = one_kill(folder, at_least, noise)
+        child, reader = fork_writer(folder, at_least)
+        time.sleep(noise.uniform(0.0, life_s))
+        told = kill(child, reader)
         if b"W" in told:
             return {"wrong": told[told.index(b"W") :].decode()}
         for part in told.split(b"D")[1:]:
