@@ -85,18 +85,20 @@ def test_each_close_must_be_told_once() -> None:
     truth = judge.truth("BTCUSDT", "1m")
     from_ms = NOW_MS - 3 * 60_000
     first, end = truth.closed_by(from_ms), truth.closed_by(NOW_MS)
-    judge.begin_life(from_ms)
+    judge.begin_life()
+    judge.follow("BTCUSDT", from_ms)
     for place in range(first, end):
         judge.hear(close_frame(judge, place))
     judge.hear(close_frame(judge, end - 1, revised=True))
-    judge.end_life(("BTCUSDT",), NOW_MS + HEAL_MS)
+    judge.end_life(NOW_MS + HEAL_MS)
     told_to = truth.closed_by(NOW_MS + HEAL_MS)
     assert judge.found["closes_missing"] == 0  # the last minutes have time to come
     assert judge.found["closes_twice"] == 0
-    judge.begin_life(from_ms)
+    judge.begin_life()
+    judge.follow("BTCUSDT", from_ms)
     judge.hear(close_frame(judge, first))
     judge.hear(close_frame(judge, first))
-    judge.end_life(("BTCUSDT",), NOW_MS + HEAL_MS + 60_000)
+    judge.end_life(NOW_MS + HEAL_MS + 60_000)
     assert judge.found["closes_twice"] == 1
     assert judge.found["closes_missing"] > 0
     assert told_to > end

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import random as random_module
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -148,13 +150,16 @@ async def refuse_connects(world: World, draw: random_module.Random) -> None:
     """Connections end, and for a while none can be made."""
     seconds = draw.uniform(5.0, 60.0)
     world.troubled(seconds)
-    how = draw.choice(["exchange", "network", "blackhole"])
-    owner, name = {
-        "exchange": (world.exchange.faults, "refuse_connects"),
-        "network": (world.network.conditions, "refuse"),
-        "blackhole": (world.network.conditions, "blackhole"),
-    }[how]
-    with world.held(owner, name, True):
+    conditions = world.network.conditions
+    ways: list[tuple[object, str, object]] = [
+        (world.exchange.faults, "refuse_connects", True),
+        (conditions, "refuse", True),
+        (conditions, "blackhole", True),
+        (conditions, "failure", socket.gaierror(-3, "Temporary failure in name resolution")),
+        (conditions, "failure", ssl.SSLCertVerificationError(1, "certificate has expired")),
+    ]
+    owner, name, value = draw.choice(ways)
+    with world.held(owner, name, value):
         for end in _some(world.network.clients, draw):
             end.sever(reset=True)
         await asyncio.sleep(seconds)
@@ -258,6 +263,30 @@ async def malformed(world: World, draw: random_module.Random) -> None:
     world.troubled(0.0)
     await world.sleep_until((world.now_ms // 60_000 + 1) * 60_000)
     world.troubled(0.0)
+
+
+@_fault(1)
+async def stale_frames(world: World, draw: random_module.Random) -> None:
+    """Old klines once more, closed or not; forming ones with an event time of the future."""
+    world.troubled(0.0)
+    book, now_ms = world.exchange.book, world.now_ms
+    for _ in range(draw.randrange(1, 40)):
+        symbol, interval = draw.choice(list(book.source.symbols)), draw.choice(world.intervals)
+        kind = draw.choice(["again", "unclosed", "future"])
+        rows = book.rows(symbol, interval, now_ms, limit=5)
+        closed = [row for row in rows if row.closed]
+        if kind == "future" and rows and not rows[-1].closed:
+            frame = book.kline_frame(symbol, interval, rows[-1], now_ms + 3_600_000)
+        elif kind == "again" and closed:
+            row = draw.choice(closed)
+            frame = book.kline_frame(symbol, interval, row, row.close_ms + 1)
+        elif kind == "unclosed" and closed:
+            row = draw.choice(closed)
+            earlier = row._replace(closed=False, close=row.open, volume=row.volume // 2)
+            frame = book.kline_frame(symbol, interval, earlier, row.close_ms - 1000)
+        else:
+            continue
+        world.exchange.streams.publish(f"{symbol.lower()}@kline_{interval}", frame)
 
 
 @_fault(1)

@@ -137,7 +137,7 @@ class Judge:
         self._note = note
         self._rows = self._bodies = self._closes = 0
         self._told: dict[tuple[str, str], dict[int, int]] = {}
-        self._told_from_ms: int | None = None
+        self._followed: dict[str, int] = {}  # symbol -> since when its closes must be told
         self._served, self._true = hashlib.sha256(), hashlib.sha256()
 
     def truth(self, symbol: str, interval: str) -> Truth:
@@ -223,10 +223,14 @@ class Judge:
 
     # --- closes --------------------------------------------------------------------------------
 
-    def begin_life(self, from_ms: int) -> None:
-        """A server came up: bars that close from then on must be told exactly once by it."""
-        self._told = {}
-        self._told_from_ms = from_ms
+    def begin_life(self) -> None:
+        """A server came up: from ``follow`` on it must tell each close exactly once."""
+        self._told.clear()
+        self._followed.clear()
+
+    def follow(self, symbol: str, from_ms: int) -> None:
+        """Bars of a symbol that close from then on must be told."""
+        self._followed[symbol] = from_ms
 
     def hear(self, payload: bytes) -> None:
         """One message of a subscriber of klines."""
@@ -249,21 +253,20 @@ class Judge:
             if told[k.t] > 1:
                 self.fail("closes_twice", f"{k.s} {k.i} {k.t}")
 
-    def end_life(self, symbols: tuple[str, ...], until_ms: int) -> None:
+    def end_life(self, until_ms: int) -> None:
         """The server ends, or the simulation: every bar that closed since must have been told."""
-        if self._told_from_ms is None:
-            return
-        for symbol in symbols:
+        for symbol, from_ms in self._followed.items():
             for interval in self._intervals:
-                truth = self.truth(symbol, interval)
-                told = self._told.get((symbol, interval), {})
-                first, end = truth.closed_by(self._told_from_ms), truth.closed_by(until_ms)
-                for place in range(first, end):
-                    if truth.opens[place] not in told and not self._trouble.excuses(
-                        truth.closes[place], until_ms
-                    ):
-                        self.fail("closes_missing", f"{symbol} {interval} {truth.opens[place]}")
-        self._told_from_ms = None
+                self._check_told(symbol, interval, from_ms, until_ms)
+        self._followed.clear()
+
+    def _check_told(self, symbol: str, interval: str, from_ms: int, until_ms: int) -> None:
+        truth = self.truth(symbol, interval)
+        told = self._told.get((symbol, interval), {})
+        for place in range(truth.closed_by(from_ms), truth.closed_by(until_ms)):
+            open_ms = truth.opens[place]
+            if open_ms not in told and not self._trouble.excuses(truth.closes[place], until_ms):
+                self.fail("closes_missing", f"{symbol} {interval} {open_ms}")
 
     # --- the end -------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ class World:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.seed = seed
+        self.intervals = intervals
         self.loop = loop
         self.random = random_module.Random(f"world {seed}")
         self.dice = random_module.Random(f"reads {seed}")
@@ -128,6 +129,7 @@ class World:
         self._held: dict[tuple[int, str], tuple[object, list[object]]] = {}
         self._listening: asyncio.Task[None] | None = None
         self._subscriber: Subscriber | None = None
+        self._heard: dict[str, None] = {}  # symbols
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -254,16 +256,25 @@ class World:
 
     def _listen(self) -> None:
         """Hear every kline of every series from now on, as a client would."""
-        served = self._served()
-        topics = [
-            topic
-            for symbol in served.market.symbols
-            for interval in served.market.intervals
-            if (topic := served.channels.find(f"{symbol}@kline_{interval}")) is not None
-        ]
-        self._subscriber = self.server.state.hub.subscribe(*topics)
-        self.judge.begin_life(self.now_ms)
+        assert self.server is not None
+        self.judge.begin_life()
+        self._heard.clear()
+        self._subscriber = self.server.state.hub.subscribe()
+        self._listen_to_new()
         self._listening = asyncio.create_task(self._hear(self._subscriber))
+
+    def _listen_to_new(self) -> None:
+        """Hear symbols that have come since the last call."""
+        served, subscriber = self._served(), self._subscriber
+        for symbol in served.market.symbols:
+            if symbol in self._heard or subscriber is None:
+                continue
+            self._heard[symbol] = None
+            for interval in served.market.intervals:
+                topic = served.channels.find(f"{symbol}@kline_{interval}")
+                assert topic is not None
+                subscriber.add(topic)
+            self.judge.follow(symbol, self.now_ms)
 
     async def _hear(self, subscriber: Subscriber) -> None:
         while subscriber.ended is None:
@@ -305,7 +316,7 @@ class World:
             await asyncio.gather(self._listening, return_exceptions=True)
             if self._subscriber is not None and self._subscriber.ended is not None:
                 self.judge.fail("cut", f"the subscriber was ended: {self._subscriber.ended}")
-            self.judge.end_life(self._market_of(server).market.symbols, self.now_ms)
+            self.judge.end_life(self.now_ms)
         self._listening = self._subscriber = None
 
     @property
@@ -391,6 +402,7 @@ class World:
         turn = 0
         while True:
             if self.serving:
+                self._listen_to_new()
                 market = self._served().market
                 symbols, intervals = market.symbols, market.intervals
                 turn += 1
@@ -416,7 +428,7 @@ class World:
         if not self._is_ready():
             reasons = self.server.state.readiness().reasons if self.server is not None else []
             self.judge.fail("not_ready", "; ".join(reasons))
-        self.judge.end_life(self._served().market.symbols, self.now_ms)
+        self.judge.end_life(self.now_ms)
         counters = self.exchange.counters
         return self.judge.verdict({name: counters[name] for name in _LIMITS})
 
