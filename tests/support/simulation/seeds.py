@@ -93,6 +93,7 @@ async def _suffer(world: World, hours: float, names: tuple[str, ...] | None = No
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+        world.check_ready()
         verdict = await world.verdict()
     except Exception as error:
         world.judge.fail("error", f"{type(error).__name__}: {error}")

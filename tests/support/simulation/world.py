@@ -390,6 +390,12 @@ class World:
             return
         self.judge.check_body(symbol, interval, body, self.now_ms, final=final)
 
+    def check_ready(self) -> None:
+        """``/ready`` must say so."""
+        if not self._is_ready():
+            reasons = self.server.state.readiness().reasons if self.server is not None else []
+            self.judge.fail("not_ready", "; ".join(reasons))
+
     async def check_all(self, *, final: bool = False) -> None:
         """Every series."""
         market = self._served().market
@@ -425,9 +431,6 @@ class World:
         """Let everything heal, look at all of it, and judge."""
         await self.heal()
         await self.check_all(final=True)
-        if not self._is_ready():
-            reasons = self.server.state.readiness().reasons if self.server is not None else []
-            self.judge.fail("not_ready", "; ".join(reasons))
         self.judge.end_life(self.now_ms)
         counters = self.exchange.counters
         return self.judge.verdict({name: counters[name] for name in _LIMITS})
