@@ -268,6 +268,7 @@ class SnapshotStore:
         self._stopping.set()
         done = asyncio.Event()
         last = asyncio.create_task(self._finish(done))
+        last.add_done_callback(self._ended)
         if not await wait_event(done, self._clock, LAST_S):
             log.warning("the last snapshot of %s takes more than %g s", self._name, LAST_S)
             for task in filter(None, (last, self._periodic)):
@@ -277,7 +278,7 @@ class SnapshotStore:
     async def _finish(self, done: asyncio.Event) -> None:
         try:
             if self._periodic is not None:
-                await self._periodic
+                await asyncio.wait([self._periodic])
             await self.save()
         finally:
             done.set()

@@ -382,3 +382,27 @@ def test_a_stop_before_the_first_start_is_quiet() -> None:
         assert disk.steps == []
 
     run(scenario())
+
+
+def test_a_fault_of_our_own_is_told_and_the_last_snapshot_tried_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        disk = CrashDisk()
+        clock = ScaledClock(START_MS, 1000.0)
+        world = World(disk, clock=clock, interval_s=5.0)
+        world.apply(3)
+        disk.fail_at = {0: RuntimeError("a mistake")}
+        world.store.start()
+        await clock.sleep(20.0)
+        await world.store.stop()
+        assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+        fresh = World(disk)
+        await fresh.store.load()
+        assert fresh.check() == 3
+        disk.fail_at = {len(disk.steps): RuntimeError("another")}
+        await fresh.store.stop()
+        assert len(caplog.records) == 2
+        assert len(asyncio.all_tasks()) == 1
+
+    run(scenario())
