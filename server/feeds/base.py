@@ -434,11 +434,8 @@ class Feed:
         for session in self._sessions:
             if session.link is None or not session.connected:
                 reasons.append(f"connection {session.index} is down: {session.reason}")
-            elif session.link.dataless_s > self._settings.stale_after_s:
-                reasons.append(
-                    f"connection {session.index} brings no new data for "
-                    f"{session.link.dataless_s:.0f} s"
-                )
+            elif (age_s := (session.age_ms or 0) / 1000) > self._settings.stale_after_s:
+                reasons.append(f"connection {session.index} brings no new data for {age_s:.0f} s")
         stale = self._liveness.stale()
         if stale > _STALE_SHARE_MAX * self._streams_desired:
             reasons.append(f"{stale} of {self._streams_desired} streams are stale")

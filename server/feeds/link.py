@@ -69,6 +69,7 @@ class Link:
         self.base_ms = base_ms
         self.lost: tuple[str, ...] = ()  # of these, what the exchange does not list as ours
         self.brought: dict[str, float] = {}  # streams heard since ``listen``, and when first
+        self.fresh_s: float | None = None  # when it last brought something new
         self._settings = settings
         self._clock = clock
         self._watermark = watermark
@@ -242,7 +243,7 @@ class Link:
             newest_ms = self._watermark()
             if newest_ms > self._newest_ms:
                 self._newest_ms = newest_ms
-                self._fresh_s = now
+                self._fresh_s = self.fresh_s = now
         self._counts = counts
         return now
 

@@ -60,6 +60,7 @@ async def test_fault_06_a_gap_of_any_length_is_filled_up_to_the_window_and_flagg
         ]
         assert 1 <= len(limits) <= 2
         assert sum(limits) <= min(missed, 500) + 4
+        await world.sleep(60.0)  # the connection has brought something new
         assert world._is_ready()
         await world.check(symbol, "1m", final=True)
         assert world.judge.faults == []
@@ -118,7 +119,7 @@ async def test_fault_08_a_minute_without_trades_is_one_only_by_the_exchanges_wor
 ) -> None:
     """Fault 8: a quiet symbol for an hour: 60 rows, those without trades marked so, none a hole;
     USD-M says nothing of them by stream, so REST does."""
-    async with scenario(symbols=1, market=market, intervals=("1m",)) as world:
+    async with scenario(symbols=2, market=market, intervals=("1m",)) as world:
         opened_ms = next_minute_ms(world)
         await world.sleep_until(opened_ms + 61 * MINUTE_MS + 30_000)
         series = world.market["QTUMUSDT", "1m"]
