@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulation.loop import run
 from simulation.scenario import scenario, simulated
 from simulation.seeds import run_seed
-from simulation.thinning import thinned
-from simulation.world import World
 
 
 @pytest.mark.parametrize("market", ["spot", "um"])
@@ -27,17 +24,8 @@ async def test_without_faults_everything_served_is_the_truth(market: str) -> Non
 
 
 def trace_hash(seed: int) -> str:
-    async def scenario() -> str:
-        world = World(seed, symbols=4, hours=0.5)
-        await world.open()
-        await world.until_ready()
-        await world.sleep_until(world.end_ms)
-        await world.verdict()
-        await world.close()
-        return world.trace.hexdigest()
-
-    with thinned():
-        return run(scenario())
+    """Of an hour with every class of fault in it."""
+    return run_seed(seed, symbols=4, hours=1.5).trace_hash
 
 
 def test_a_seed_is_the_same_in_every_process(root: Path) -> None:
