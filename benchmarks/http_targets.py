@@ -47,6 +47,9 @@ class _Still:
     def status(self) -> FeedStatus:
         return FeedStatus("spot", "live", [], 0, 0, Progress(1, 1), [], 0, 0, 6000, 0, 0, 0, [])
 
+    def statuses(self) -> dict[str, str]:
+        return {}
+
     def series_state(self, symbol: str, interval: str) -> SeriesState:
         return SeriesState(ready=True, source="rest")
 

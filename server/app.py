@@ -29,9 +29,10 @@ from server.api.types import Application, Receive, Scope, Send
 from server.clock import Clock, ScaledClock, SystemClock
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
-from server.feeds.binance import Api, Universe, resolve_symbols
+from server.feeds.binance import Api
 from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
+from server.feeds.universe import Selection, resolve_symbols
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
@@ -161,13 +162,14 @@ class Server:
         settings = self._settings
         rest = self._open_rest(name) if self._open_rest is not None else None
         api = open_api(settings, name, self._market_clock, rest)
-        universe = await self._resolve(name, api)
-        if universe.unknown:
-            log.warning("the %s exchange does not trade %s", name, ", ".join(universe.unknown))
+        selection = await self._resolve(name, api)
+        if selection.unknown:
+            log.warning("the %s exchange does not trade %s", name, ", ".join(selection.unknown))
         market = Market(
-            universe.symbols,
+            selection.symbols,
             settings.intervals,
             settings.capacity,
+            room=settings.symbols_room,
             path=self._arena_path(name),
         )
         snapshots = self._open_snapshots(name, market)
@@ -184,7 +186,8 @@ class Server:
             api=api,
             on_change=channels.publish_changes,
             on_progress=lambda done, total: self._show_progress(name, done, total),
-            unknown_symbols=universe.unknown,
+            on_symbol=channels.publish_symbol,
+            selection=selection,
             limiter=self._limiter,
         )
         self._feeds.append(feed)
@@ -204,7 +207,7 @@ class Server:
             market.size / 1e6,
         )
 
-    async def _resolve(self, name: str, api: Api) -> Universe:
+    async def _resolve(self, name: str, api: Api) -> Selection:
         """The symbols to keep; asks until the exchange answers."""
         settings = self._settings
         wait_s = settings.backoff_min_s

@@ -55,6 +55,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "subscribe_rate_per_s": (0.1, 10.0),
     "frame_size_max": (1 << 12, 1 << 26),
     "stale_after_s": (0.1, 86_400.0),
+    "symbols_room": (0, 10_000),
+    "universe_interval_s": (1.0, 86_400.0),
     "snapshot_interval_s": (0.0, 86_400.0),
     "kline_update_s": (0.0, 3600.0),
     "ticker_update_s": (0.0, 3600.0),
@@ -83,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # what to keep
     symbols: str = "top:50:USDT"  # comma list, or top:N:QUOTE by 24 h quote volume, or all:QUOTE
+    symbols_room: int = 32  # symbols that can be added to those of the start
     intervals: tuple[str, ...] = ("1m", "5m", "15m", "1h")
     capacity: int = 500  # closed klines per series
     market: str = "spot"  # spot, um (USD-M futures) or both
@@ -118,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     horizon_s: float = 60.0  # rows further ahead of the exchange's time are refused; 0: none is
     close_wait_s: float = 3.0  # after a close before REST is asked for one that has not come
     barrier_deadline_s: float = 3.0  # after a boundary before its barrier is told incomplete
+    universe_interval_s: float = 120.0  # between two readings of the exchange's list of symbols
     sweep_interval_s: float = 5.0  # between two looks for holes
     streams_per_connection_spot: int = 1024
     streams_per_connection_um: int = 200

@@ -102,7 +102,7 @@ class Api:
                 if wanted is not None:
                     response = _unless_known(response, wanted)
             else:
-                response = self._other_method(scope["method"], headers)
+                response = await self._other_method(scope, headers, receive, target)
         except ApiError as error:
             response = problem_response(error, target[0].decode("latin-1"))
         except Exception:
@@ -130,15 +130,27 @@ class Api:
             self._known[target] = request
         return request
 
-    def _other_method(self, method: str, headers: Mapping[bytes, bytes]) -> Response:
+    async def _other_method(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, target: Target
+    ) -> Response:
         """OPTIONS, also a browser's preflight, needs no key: browsers send none with it."""
+        method = scope["method"]
+        posted = self._router.find(target[0].decode("latin-1"), "POST")
+        if method == "POST" and posted is not None:
+            route, segments = posted
+            self._gate.check(scope["headers"], scope["client"][0])
+            request = Request(route, segments, parse_query(target[1], route.names))
+            request.body = await self._door.read_body(headers, receive)
+            answer = route.handler(request)
+            return answer if isinstance(answer, Response) else await answer
         if method != "OPTIONS":
+            allowed = ["GET", "HEAD", "OPTIONS", *(["POST"] if posted else [])]
             raise ApiError(
                 405,
                 "method_not_allowed",
                 f"{method[:20]} is not possible here.",
-                allowed=["GET", "HEAD", "OPTIONS"],
-                headers=_ALLOW,
+                allowed=allowed,
+                headers=[(b"allow", ", ".join(allowed).encode())],
             )
         return Response.bare(204, [*_ALLOW, *self._door.preflight(headers)])
 

@@ -32,6 +32,7 @@ def describe(table: Iterable[Route]) -> bytes:
     """JSON of the whole description; the same table gives the same bytes."""
     routes = tuple(table)
     types = [route.answer for route in routes if _is_type(route.answer)]
+    types += [route.body for route in routes if route.body is not None]
     schemas, components = msgspec.json.schema_components(
         [*types, Problem], ref_template="#/components/schemas/{name}"
     )
@@ -44,10 +45,23 @@ def describe(table: Iterable[Route]) -> bytes:
             "version": _version(),
             "description": "The newest klines of every symbol, exactly as the exchange sent them.",
         },
-        "paths": {route.path: {"get": _operation(route, by_type, problem)} for route in routes},
+        "paths": _paths(routes, by_type, problem),
         "components": {"schemas": components, "securitySchemes": _KEYS},
     }
     return msgspec.json.encode(document)
+
+
+def _paths(
+    routes: Iterable[Route], by_type: dict[str, Any], problem: dict[str, Any]
+) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for route in routes:
+        operation = _operation(route, by_type, problem)
+        if route.body is not None:
+            content = {"application/json": {"schema": by_type[str(route.body)]}}
+            operation["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return paths
 
 
 def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +86,7 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
         for parameter in route.parameters
     ]
     return {
-        "operationId": _operation_id(route.path),
+        "operationId": _operation_id(route),
         "summary": route.summary,
         "parameters": parameters,
         "responses": _responses(route, by_type, problem),
@@ -100,9 +114,9 @@ def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
     return responses
 
 
-def _operation_id(path: str) -> str:
-    words = re.findall(r"\w+", _PARAMETER.sub("", path).replace(".json", ""))
-    return "get_" + ("_".join(words) or "front")
+def _operation_id(route: Route) -> str:
+    words = re.findall(r"\w+", _PARAMETER.sub("", route.path).replace(".json", ""))
+    return f"{route.method.lower()}_" + ("_".join(words) or "front")
 
 
 def _is_type(answer: object) -> bool:

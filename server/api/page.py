@@ -40,6 +40,8 @@ def front_page(table: Iterable[Route]) -> bytes:
     """The HTML, from the route table."""
     rows = []
     for route in table:
+        if route.method != "GET":
+            continue
         path = escape(route.path)
         link = f"<code>{path}</code>"
         if "{" not in path and path != "/ws":

@@ -36,12 +36,13 @@ class Parameter(NamedTuple):
 class Request:
     """What a target - path and query - means. It says nothing of a client and so may be kept."""
 
-    __slots__ = ("plan", "query", "route", "segments")
+    __slots__ = ("body", "plan", "query", "route", "segments")
 
     def __init__(self, route: Route, segments: tuple[str, ...], query: Mapping[str, str]) -> None:
         self.route = route
         self.segments = segments  # values of the path's parameters, decoded
         self.query = query
+        self.body = b""  # of a POST, which is never kept
         #: Whatever the handler worked out from the target and need not work out again.
         self.plan: Any = None
 
@@ -60,6 +61,12 @@ class Route(NamedTuple):
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()  # statuses with a problem document, and 304
     answer_statuses: tuple[int, ...] = ()  # statuses beside 200 with the answer's own type
+    body: Any = None  # the message type of a POST's body; None for what is read with GET
+
+    @property
+    def method(self) -> str:
+        """GET, which HEAD goes with, or POST."""
+        return "GET" if self.body is None else "POST"
 
     @property
     def names(self) -> frozenset[str]:
@@ -87,8 +94,8 @@ class Router:
                 raise ValueError(f"route {route.path}: the first segment must be fixed")
             self._entries.setdefault(first, []).append(_Entry(route, pattern))
 
-    def find(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
-        """The route of a raw path, and the values of the path's parameters, decoded.
+    def find(self, path: str, method: str = "GET") -> tuple[Route, tuple[str, ...]] | None:
+        """The route of a raw path, GET's or POST's, and the values of its parameters, decoded.
 
         Raises ApiError: a parameter is not UTF-8, or empty.
         """
@@ -96,7 +103,7 @@ class Router:
             return None
         parts = path[1:].split("/")
         for route, pattern in self._entries.get(parts[0], ()):
-            if len(pattern) != len(parts):
+            if len(pattern) != len(parts) or route.method != method:
                 continue
             values = []
             for expected, part in zip(pattern, parts, strict=True):

@@ -35,8 +35,11 @@ from server.api.types import (
     SeriesStatus,
     Status,
     Symbols,
+    SymbolsChange,
     Ticker,
 )
+from server.errors import FeedError
+from server.feeds.universe import NoRoomError, UnknownSymbolsError
 
 __all__ = ["Routes"]
 
@@ -52,9 +55,10 @@ _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class _KlinesPlan(NamedTuple):
-    """What a target of ``/klines`` means; good as long as the market is served."""
+    """What a target of ``/klines`` means; good as long as the market holds the same symbols."""
 
     served: ServedMarket
+    symbols: tuple[str, ...]
     series: Series
     window: Window
     key: tuple[str, str, str, Window]
@@ -142,6 +146,16 @@ class Routes:
                 (401, 429, 503),
             ),
             Route(
+                "/v1/symbols",
+                self._change_symbols,
+                "Hold more symbols, or hold some no longer",
+                read,
+                MarketSymbols,
+                (MARKET,),
+                (400, 401, 409, 413, 415, 429, 503),
+                body=SymbolsChange,
+            ),
+            Route(
                 "/v1/status",
                 self._status,
                 "State of the feeds and of every series",
@@ -176,8 +190,10 @@ class Routes:
         return _json(readiness, status=200 if readiness.ready else 503)
 
     def _klines(self, request: Request) -> Response:
-        plan: _KlinesPlan = request.plan or self._plan_klines(request)
-        served, series, window, key = plan
+        plan: _KlinesPlan | None = request.plan
+        if plan is None or plan.symbols is not plan.served.market.symbols:
+            plan = self._plan_klines(request)
+        served, _, series, window, key = plan
         version = series.sequence if window.forming else series.revision
         response = self._cache.get(key, version)
         if response is None:
@@ -196,7 +212,7 @@ class Routes:
         series = _series(served, symbol, interval)
         window = read_window(request.query, served.market.capacity)
         key = (served.name, series.symbol, interval, window)
-        plan = _KlinesPlan(served, series, window, key)
+        plan = _KlinesPlan(served, served.market.symbols, series, window, key)
         request.plan = plan
         return plan
 
@@ -229,19 +245,28 @@ class Routes:
 
     def _symbols(self, request: Request) -> Response:
         self._state.served(None)
-        return _json(
-            Symbols(
-                markets={
-                    name: MarketSymbols(
-                        symbols=list(served.market.symbols),
-                        intervals=list(served.market.intervals),
-                        capacity=served.market.capacity,
-                        unknown_symbols=served.readiness.unknown_symbols,
-                    )
-                    for name, served in self._state.markets.items()
-                }
-            )
-        )
+        markets = self._state.markets
+        return _json(Symbols({name: _describe_symbols(s) for name, s in markets.items()}))
+
+    async def _change_symbols(self, request: Request) -> Response:
+        served = self._state.served(request.query.get("market"))
+        try:
+            change = msgspec.json.decode(request.body, type=SymbolsChange)
+        except msgspec.DecodeError as error:
+            raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None
+        try:
+            await served.feed.change_symbols(change.add, change.remove)
+        except UnknownSymbolsError as error:
+            raise ApiError(
+                400, "unknown_symbol", f"Nothing was done: {error}.", reasons=list(error.names)
+            ) from None
+        except NoRoomError as error:
+            raise ApiError(409, "no_room", f"Nothing was done: {error}.") from None
+        except FeedError as error:
+            raise ApiError(
+                503, "exchange_silent", f"{error}.", headers=[(b"retry-after", b"5")]
+            ) from None
+        return _json(_describe_symbols(served))
 
     async def _status(self, request: Request) -> Response:
         query = request.query
@@ -273,6 +298,18 @@ class Routes:
     def _metrics(self, request: Request) -> Response:
         body = self._state.metrics.render()
         return Response(body, content_type=_METRICS_TYPE, headers=[_NEVER])
+
+
+def _describe_symbols(served: ServedMarket) -> MarketSymbols:
+    return MarketSymbols(
+        symbols=list(served.market.symbols),
+        intervals=list(served.market.intervals),
+        capacity=served.market.capacity,
+        unknown_symbols=served.readiness.unknown_symbols,
+        statuses=served.feed.statuses(),
+        without_room=served.readiness.symbols_without_room,
+        room=served.feed.room,
+    )
 
 
 def _klines_response(

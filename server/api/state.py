@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from klinecore.interval import INTERVAL_MS
 from klinecore.market import Market
+from klinecore.series import Series
 from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
 from server.clock import Clock
 from server.feeds.base import FeedStatus, SeriesState
+from server.feeds.universe import TRADING
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
@@ -35,6 +38,19 @@ class FeedView(Protocol):
         """Of one series."""
         ...
 
+    def statuses(self) -> dict[str, str]:
+        """The exchange's word for each symbol held."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many more symbols fit."""
+        ...
+
+    async def change_symbols(self, add: Sequence[str], remove: Sequence[str]) -> None:
+        """See ``Universe.change``."""
+        ...
+
 
 class ServedMarket:
     """One market as the API shows it. ``check`` refreshes what depends on the time."""
@@ -53,17 +69,26 @@ class ServedMarket:
         #: Series whose window is not whole yet; empty in normal operation.
         self.incomplete: frozenset[tuple[str, str]] = frozenset()
         self.reasons: list[str] = []
-        self._series = [
-            (series, series.symbol, series.interval, INTERVAL_MS[series.interval] or _MONTH_MS)
-            for series in market
-        ]
+        self._symbols: tuple[str, ...] = ()  # those that `_series` is about
+        self._series: list[tuple[Series, str, str, int]] = []
         self.readiness = MarketReadiness(
             "starting", False, None, True, 0, 0, 0, 0, [], SeriesCounts(total=0)
         )
 
+    def _follow_symbols(self) -> None:
+        """The market makes a new tuple whenever its symbols change."""
+        if self._symbols is not self.market.symbols:
+            self._symbols = self.market.symbols
+            self._series = [
+                (series, series.symbol, series.interval, INTERVAL_MS[series.interval] or _MONTH_MS)
+                for series in self.market
+            ]
+
     def check(self, clock: Clock, stale_after_s: float) -> None:
         """Look at the feed and at every series' last close."""
+        self._follow_symbols()
         status = self.feed.status()
+        idle = {symbol for symbol, word in self.feed.statuses().items() if word != TRADING}
         stale_after_ms = int(stale_after_s * 1000)
         age_ms = status.last_message_age_ms
         self.warnings = []
@@ -73,7 +98,7 @@ class ServedMarket:
         if silent and age_ms is not None:
             self.warnings.append((b"x-data-age-ms", b"%d" % age_ms))
         deadline_ms = clock.time_ms() + status.server_offset_ms - stale_after_ms
-        counts = self._count(deadline_ms)
+        counts = self._count(deadline_ms, idle)
         self.reasons = list(status.reasons)
         if counts.stale > STALE_SHARE_MAX * counts.total:
             self.reasons.append(
@@ -90,10 +115,13 @@ class ServedMarket:
             streams_delivering=status.streams_delivering,
             unknown_symbols=list(status.unknown_symbols),
             series=counts,
+            symbols_not_trading=sorted(idle),
+            symbols_without_room=status.symbols_without_room,
         )
 
-    def _count(self, deadline_ms: int) -> SeriesCounts:
-        """``deadline_ms``: a close that was due before and is not here makes its series stale."""
+    def _count(self, deadline_ms: int, idle: Collection[str]) -> SeriesCounts:
+        """``deadline_ms``: a close that was due before and is not here makes its series stale,
+        unless its symbol is ``idle``."""
         incomplete = []
         empty = stale = 0
         state_of = self.feed.series_state
@@ -103,7 +131,7 @@ class ServedMarket:
             last_ms = series.last_close_ms
             if not last_ms:
                 empty += 1
-            elif last_ms + length_ms < deadline_ms:
+            elif last_ms + length_ms < deadline_ms and symbol not in idle:
                 stale += 1
         self.incomplete = frozenset(incomplete)
         total = len(self._series)

@@ -149,8 +149,8 @@ class _Client:
         unknown = [name for name, topic in topics.items() if topic is None]
         found = {topic for topic in topics.values() if topic is not None}
         if request.method == "UNSUBSCRIBE":
-            for topic in found:
-                subscriber.discard(topic)
+            for name in request.params:
+                subscriber.discard(channels.topic_of(name))
             return None
         if unknown:
             raise ControlError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,7 @@ __all__ = [
     "SeriesStatus",
     "Status",
     "Symbols",
+    "SymbolsChange",
     "Ticker",
 ]
 
@@ -161,6 +162,8 @@ class MarketReadiness(msgspec.Struct):
     streams_delivering: int
     unknown_symbols: list[str]
     series: SeriesCounts
+    symbols_not_trading: list[str] = []  # halted or gone: their klines are not waited for
+    symbols_without_room: list[str] = []
 
 
 class Readiness(msgspec.Struct):
@@ -171,6 +174,9 @@ class Readiness(msgspec.Struct):
     markets: dict[str, MarketReadiness]
 
 
+SymbolName: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
 class MarketSymbols(msgspec.Struct):
     """What one market holds."""
 
@@ -178,6 +184,17 @@ class MarketSymbols(msgspec.Struct):
     intervals: list[str]
     capacity: int
     unknown_symbols: list[str]
+    #: The exchange's word for each symbol; ``GONE``: it lists it no more.
+    statuses: dict[str, str] = {}
+    without_room: list[str] = []  # symbols that should be held and do not fit
+    room: int = 0  # symbols that can be added
+
+
+class SymbolsChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Symbols to hold from now on, and to hold no longer; all of it is done, or nothing."""
+
+    add: list[SymbolName] = []
+    remove: list[SymbolName] = []
 
 
 class Symbols(msgspec.Struct):

@@ -16,7 +16,7 @@ import click
 from server.cli.client import ServerClient
 from server.errors import ServerError
 
-__all__ = ["query", "watch"]
+__all__ = ["query", "url_option", "watch"]
 
 #: Columns of tables and CSV, and the server's letter for each.
 _COLUMNS = {
@@ -34,7 +34,7 @@ def _default_url() -> str:
     return f"http://127.0.0.1:{os.environ.get('PORT', '8080')}"
 
 
-_url = click.option(
+url_option = click.option(
     "--url",
     default=_default_url,
     help="Of the server; default this machine's, at PORT or 8080. The key is taken from API_KEY.",
@@ -53,7 +53,7 @@ _url = click.option(
     default="table",
     show_default=True,
 )
-@_url
+@url_option
 def query(symbol: str, interval: str, limit: int, forming: bool, output: str, url: str) -> None:
     """Print the newest klines of SYMBOL and INTERVAL from a running server."""
     client = ServerClient(url, os.environ.get("API_KEY"))
@@ -74,7 +74,7 @@ def query(symbol: str, interval: str, limit: int, forming: bool, output: str, ur
 @click.argument("symbols", nargs=-1, required=True)
 @click.option("--interval", help="Klines of this interval instead of tickers.")
 @click.option("--once", is_flag=True, help="End after one line.")
-@_url
+@url_option
 def watch(symbols: tuple[str, ...], interval: str | None, once: bool, url: str) -> None:
     """Print what happens to SYMBOLS, line by line, until Ctrl-C."""
     kind = f"kline_{interval}" if interval else "ticker"

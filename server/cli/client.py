@@ -39,7 +39,15 @@ class ServerClient:
 
     def get(self, path: str) -> bytes:
         """The body. Raises AnswerError: refused; ServerError: not reached."""
-        request = urllib.request.Request(self.base + path, headers=self._headers)
+        return self._ask(urllib.request.Request(self.base + path, headers=self._headers))
+
+    def post(self, path: str, message: object) -> Any:
+        """The JSON answer to a message. Raises as ``json``."""
+        headers = {**self._headers, "Content-Type": "application/json"}
+        body = json.dumps(message).encode()
+        return self._parse(self._ask(urllib.request.Request(self.base + path, body, headers)))
+
+    def _ask(self, request: urllib.request.Request) -> bytes:
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                 body: bytes = answer.read()
@@ -52,8 +60,11 @@ class ServerClient:
 
     def json(self, path: str) -> Any:
         """The answer's JSON. Raises as ``get``, and ServerError: it is none."""
+        return self._parse(self.get(path))
+
+    def _parse(self, body: bytes) -> Any:
         try:
-            return json.loads(self.get(path))
+            return json.loads(body)
         except ValueError:
             raise ServerError(f"{self.base} does not answer like a klineserver") from None
 

@@ -100,6 +100,7 @@ class Backfill:
         self._seen: tuple[tuple[str, ...], NDArray[np.int64] | None] = ((), None)
         self._round = 0
         self._started_ms = self.now_ms()
+        self._added_ms: dict[str, int] = {}  # of symbols that came later
         self._add_keys(market.symbols)
 
     @property
@@ -147,6 +148,7 @@ class Backfill:
 
     async def fill_symbol(self, symbol: str) -> None:
         """Fill the windows of a symbol that was added to the market; returns when they are."""
+        self._added_ms[symbol] = self.now_ms()
         self._waiting.extend(self._add_keys([symbol]))
         await self._work()
 
@@ -160,6 +162,7 @@ class Backfill:
             self.filled.discard(key)
             self._warm.pop(key, None)
         self._attempts = {k: tried for k, tried in self._attempts.items() if k[0][0] != symbol}
+        self._added_ms.pop(symbol, None)
         self._answers.forget(symbol)
 
     async def _work(self) -> None:
@@ -202,13 +205,14 @@ class Backfill:
         """Fetch what a window lacks: all of it, or after a warm start what came since."""
         series = self._market[key]
         since_ms = self._warm.get(key)
+        begun_ms = self._added_ms.get(key[0], self._started_ms)  # what closed before is no news
         if since_ms is not None and await self._fetch_since(
-            key, since_ms + 1, Priority.START, silent_before_ms=self._started_ms
+            key, since_ms + 1, Priority.START, silent_before_ms=begun_ms
         ):
             if len(series) < series.capacity:
                 self._deepening.append(key)
             return
-        await self._fetch_window(key, Priority.START, silent_before_ms=self._started_ms)
+        await self._fetch_window(key, Priority.START, silent_before_ms=begun_ms)
 
     async def _fetch_window(
         self, key: Key, priority: Priority, *, repair: bool = False, silent_before_ms: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -16,14 +16,16 @@ from server.clock import Clock, wait_event
 from server.errors import FeedError
 from server.feeds.answers import Answers
 from server.feeds.backfill import Backfill
-from server.feeds.binance import VENUES, Api, split_streams, stream_names
+from server.feeds.binance import VENUES, Api, stream_names
 from server.feeds.budget import Forecast, WeightBudget
 from server.feeds.closes import Closes
+from server.feeds.connections import Connections
 from server.feeds.gauges import register
 from server.feeds.listener import ChangeNotifier
-from server.feeds.liveness import Healing, Liveness, update_periods_s
+from server.feeds.liveness import Liveness, update_periods_s
 from server.feeds.rest import HttpRest, Rest
-from server.feeds.session import ConnectLimiter, Session
+from server.feeds.session import ConnectLimiter
+from server.feeds.universe import Selection, SymbolChange, Universe
 from server.feeds.venue_time import VenueTime
 from server.metrics import Registry
 from server.settings import Settings
@@ -41,6 +43,9 @@ _STEP_MS = 500
 
 #: Seconds between two looks at the streams.
 _LOOK_S = 1.0
+
+#: Share of windows that may lack their first filling once the start is over: of new symbols.
+_UNFILLED_SHARE_MAX = 0.1
 
 #: Share of streams that may be stale before the feed is not ready.
 _STALE_SHARE_MAX = 0.01
@@ -103,6 +108,7 @@ class FeedStatus(msgspec.Struct):
     rest: Forecast = msgspec.field(default_factory=Forecast)
     streams_stale: int = 0
     blind_s: float = 0.0  # of all series together
+    symbols_without_room: list[str] = []
 
 
 def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | None = None) -> Api:
@@ -142,10 +148,13 @@ class Feed:
         api: Api,
         on_change: Callable[[], None],
         on_progress: Callable[[int, int], None] = lambda done, total: None,
-        unknown_symbols: tuple[str, ...] = (),
+        on_symbol: Callable[[SymbolChange], None] = lambda change: None,
+        selection: Selection | None = None,
         limiter: ConnectLimiter | None = None,
     ) -> None:
-        """``limiter`` is for several feeds at one address: the exchange counts all connects."""
+        """``selection`` is what ``market`` was made from; ``on_symbol`` hears what happens to
+        symbols. ``limiter`` is for several feeds at one address: the exchange counts all connects.
+        """
         self.market = market
         self.name = market_name
         self.phase = "starting"
@@ -153,7 +162,6 @@ class Feed:
         self._clock = clock
         self._api = api
         self._time = api.time
-        self._unknown = unknown_symbols
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._failure: str | None = None  # a task of ours ended by mistake
         self._time_known = asyncio.Event()
@@ -170,66 +178,37 @@ class Feed:
             clock=clock,
             on_change=changes.notify,
         )
-        self._periods_s = update_periods_s(
+        periods_s = update_periods_s(
             market_name,
             market.intervals,
             kline_s=settings.kline_update_s,
             ticker_s=settings.ticker_update_s,
         )
-        self._liveness = Liveness(market, self._periods_s, clock=clock, now_ms=self._time.now_ms)
-        self._healings = metrics.counter(
-            "kline_stream_healings_total",
-            "Streams found stale, by what was done: subscribed anew, connected anew, left to REST.",
-            ["step"],
+        self._liveness = Liveness(market, periods_s, clock=clock, now_ms=self._time.now_ms)
+        self._connections = Connections(
+            market,
+            api.venue,
+            self._liveness,
+            period_s=max(periods_s[1:]),
+            settings=settings,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+            changes=changes,
+            limiter=limiter or ConnectLimiter(clock, settings.connect_interval_s),
+            on_connected=self._look_soon,
         )
-        self._phase = random.random()
-        self._sessions = self._make_sessions(
-            random,
-            metrics,
-            changes,
-            limiter or ConnectLimiter(clock, settings.connect_interval_s),
+        self._symbols_max = len(market.symbols) + settings.symbols_room
+        self.universe = Universe(
+            selection or Selection(market.symbols, (), {}),
+            api,
+            self,
+            settings=settings,
+            clock=clock,
+            on_change=on_symbol,
         )
         self._wake = asyncio.Event()
-        register(metrics, self, self._answers, self._closes, self._sessions)
-
-    def _make_sessions(
-        self,
-        random: random_module.Random,
-        metrics: Registry,
-        changes: ChangeNotifier,
-        limiter: ConnectLimiter,
-    ) -> list[Session]:
-        settings, venue = self._settings, self._api.venue
-        base = settings.um_ws if self.name == "um" else settings.spot_ws
-        limit = (
-            settings.streams_per_connection_um
-            if self.name == "um"
-            else settings.streams_per_connection_spot
-        )
-        reconnects = metrics.counter(
-            "kline_feed_reconnects_total", "Connections that ended, by reason.", ["reason"]
-        )
-        streams_of_all = stream_names(self.market.symbols, self.market.intervals)
-        return [
-            Session(
-                index,
-                base.rstrip("/") + venue.socket_path,
-                streams,
-                self.market,
-                settings=settings,
-                ping_timeout_s=settings.ping_timeout_s * venue.ping_timeout_factor,
-                clock=self._clock,
-                random=random,
-                limiter=limiter,
-                reconnects=reconnects,
-                changes=changes,
-                liveness=self._liveness,
-                period_s=max(self._periods_s[1:]),
-                phase=self._phase,
-                on_connected=self._look_soon,
-            )
-            for index, streams in enumerate(split_streams(streams_of_all, limit))
-        ]
+        register(metrics, self, self._answers, self._closes, self._connections)
 
     def _look_soon(self) -> None:
         """A connection came (back): look for what was missed meanwhile at once."""
@@ -238,13 +217,13 @@ class Feed:
 
     async def start(self) -> None:
         """Begin; returns at once, ``status`` tells how far it is."""
-        for session in self._sessions:
-            self._spawn(session.run())
+        self._connections.start(self._spawn)
         self._spawn(self._keep_time())
         self._spawn(self._fill())
         self._spawn(self._sweep())
         self._spawn(self._watch_streams())
         self._spawn(self._keep_closes())
+        self._spawn(self.universe.run())
 
     async def stop(self) -> None:
         """End every task and connection."""
@@ -295,10 +274,7 @@ class Feed:
 
     async def _fill(self) -> None:
         """Bring every window in, streams first; holes are looked for beside it."""
-        deadline = self._clock.monotonic() + _STREAMS_FIRST_S
-        for session in self._sessions:
-            left_s = deadline - self._clock.monotonic()
-            await wait_event(session.subscribed, self._clock, max(left_s, 0.0))
+        await self._connections.wait_subscribed(_STREAMS_FIRST_S)
         # Without the exchange's time nothing can be told closed.
         await self._time_known.wait()
         self.phase = "backfilling"
@@ -321,23 +297,58 @@ class Feed:
         """Judge every stream once a second, and heal those that are stale."""
         while True:
             await self._clock.sleep(_LOOK_S)
-            self._heal(self._liveness.look())
+            healing = self._liveness.look()
+            self._connections.heal(healing)
+            if healing.silent:
+                self.universe.poll_soon()  # halted, perhaps, or gone
 
-    def _heal(self, healing: Healing) -> None:
-        sessions = {session.index: session for session in self._sessions}
-        for index, streams in healing.resubscribe.items():
-            self._healings.inc("resubscribe", by=len(streams))
-            sessions[index].resubscribe(streams)
-        for index in healing.reconnect:
-            self._healings.inc("reconnect")
-            sessions[index].reconnect(f"{self._liveness.stale(index)} of its streams are stale")
-        if healing.left:
-            self._healings.inc("rest", by=len(healing.left))
-            log.warning(
-                "%d streams stay silent, REST brings their closes; first %s",
-                len(healing.left),
-                healing.left[0],
-            )
+    def statuses(self) -> dict[str, str]:
+        """The exchange's word for each symbol held."""
+        return self.universe.statuses
+
+    async def change_symbols(self, add: Sequence[str], remove: Sequence[str]) -> None:
+        """See ``Universe.change``."""
+        await self.universe.change(add, remove)
+
+    # --- symbols that come and go: what the universe asks of its holder ------------------------
+
+    @property
+    def room(self) -> int:
+        """How many more symbols fit."""
+        return max(0, self._symbols_max - len(self.market.symbols))
+
+    def hold(self, symbol: str) -> None:
+        """Hold one more symbol: memory, streams, windows. Raises ValueError: it cannot be held."""
+        self.market.add_symbol(symbol)
+        self._liveness.refresh()
+        self.listen(symbol, True)
+        self._spawn(self._fill_symbol(symbol))
+
+    def drop(self, symbol: str) -> None:
+        """Hold a symbol no longer."""
+        self.listen(symbol, False)
+        self.market.remove_symbol(symbol)
+        self._liveness.refresh()
+        self._backfill.forget_symbol(symbol)
+
+    def listen(self, symbol: str, listening: bool) -> None:
+        """Subscribe or unsubscribe the streams of a symbol; its rows stay."""
+        streams = stream_names([symbol], self.market.intervals)
+        if listening:
+            self._connections.add(streams)
+        else:
+            self._connections.remove(streams)
+
+    def expect(self, symbol: str, expected: bool) -> None:
+        """Whether klines of a symbol are to be expected: a halted one is not waited for."""
+        self.market.set_expected(symbol, expected)
+        self._liveness.expect(symbol, expected)
+        if expected:
+            self._look_soon()
+
+    async def _fill_symbol(self, symbol: str) -> None:
+        await self._time_known.wait()
+        await self._backfill.fill_symbol(symbol)
 
     async def _fill_tickers(self) -> None:
         """Tickers of all symbols in one request, so that quiet ones have one too."""
@@ -393,13 +404,13 @@ class Feed:
                     reason="" if session.connected else session.reason,
                     delivering=count,
                 )
-                for session, count in zip(self._sessions, delivering, strict=True)
+                for session, count in zip(self._connections, delivering, strict=True)
             ],
-            streams_desired=self._streams_desired,
+            streams_desired=self._connections.desired,
             streams_delivering=sum(delivering),
             backfill=Progress(self._backfill.done, self._backfill.total),
-            unknown_symbols=list(dict.fromkeys((*self._unknown, *refused))),
-            last_message_age_ms=self._age_ms(),
+            unknown_symbols=list(dict.fromkeys((*self.universe.unknown, *refused))),
+            last_message_age_ms=self._connections.age_ms,
             used_weight=self._api.budget.used,
             weight_limit=self._api.budget.limit,
             server_offset_ms=self._time.offset_ms,
@@ -410,6 +421,7 @@ class Feed:
             rest=self._api.budget.forecast(self._backfill.planned()),
             streams_stale=self._liveness.stale(),
             blind_s=self.blind_s,
+            symbols_without_room=list(self.universe.turned_away),
         )
 
     @property
@@ -417,30 +429,19 @@ class Feed:
         """Seconds of the exchange in which a series was not heard, summed over all series."""
         return self._liveness.blind_s
 
-    @property
-    def _streams_desired(self) -> int:
-        return sum(len(session.streams) for session in self._sessions)
-
-    def _age_ms(self) -> int | None:
-        """Of the connection that has been without data longest; None if one is not connected."""
-        ages = [session.age_ms for session in self._sessions]
-        known = [age for age in ages if age is not None]
-        return max(known) if known and len(known) == len(ages) else None
-
     def _reasons(self) -> list[str]:
         reasons = [] if self._failure is None else [self._failure]
         if self.phase == "stopped":
             reasons.append("the feed is stopped")
-        for session in self._sessions:
-            if session.link is None or not session.connected:
-                reasons.append(f"connection {session.index} is down: {session.reason}")
-            elif (age_s := (session.age_ms or 0) / 1000) > self._settings.stale_after_s:
-                reasons.append(f"connection {session.index} brings no new data for {age_s:.0f} s")
+        reasons += self._connections.reasons()
         stale = self._liveness.stale()
-        if stale > _STALE_SHARE_MAX * self._streams_desired:
-            reasons.append(f"{stale} of {self._streams_desired} streams are stale")
+        desired = self._connections.desired
+        if stale > _STALE_SHARE_MAX * desired:
+            reasons.append(f"{stale} of {desired} streams are stale")
         backfill = self._backfill
-        if backfill.done < backfill.total:
+        # A few symbols that came later are no reason to send everybody away.
+        share = 1.0 - (_UNFILLED_SHARE_MAX if self.phase == "live" else 0.0)
+        if backfill.done < share * backfill.total:
             reasons.append(f"backfill: {backfill.done} of {backfill.total} windows")
         since_s = self._clock.monotonic() - _HOLES_AFTER_S
         holes = [key for key, seen_s in backfill.holes.items() if seen_s < since_s]
@@ -455,4 +456,4 @@ class Feed:
 
     def _delivering(self) -> list[int]:
         """Streams that have brought something on the present connection, by session."""
-        return [self._liveness.delivering(session.index) for session in self._sessions]
+        return [self._liveness.delivering(session.index) for session in self._connections]

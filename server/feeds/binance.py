@@ -11,21 +11,20 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from server.clock import Clock
-from server.errors import FeedError, RestError
+from server.errors import RestError
 from server.feeds.budget import Grant, Priority, WeightBudget
 from server.feeds.rest import Rest, RestResponse
 from server.feeds.weights import LearnedWeights
-from server.settings import Settings
 
 __all__ = [
     "VENUES",
     "Answer",
     "Api",
-    "Universe",
+    "ExchangeInfo",
+    "SymbolInfo",
     "Venue",
     "kline_weight",
     "plan_limits",
-    "resolve_symbols",
     "split_streams",
     "stream_names",
 ]
@@ -66,7 +65,9 @@ VENUES = {
 }
 
 
-class _Symbol(msgspec.Struct):
+class SymbolInfo(msgspec.Struct):
+    """What counts of a symbol in the exchange's list."""
+
     symbol: str
     status: str = ""
     quoteAsset: str = ""  # noqa: N815 - the exchange's name
@@ -79,8 +80,10 @@ class _RateLimit(msgspec.Struct):
     limit: int = 0
 
 
-class _ExchangeInfo(msgspec.Struct):
-    symbols: list[_Symbol]
+class ExchangeInfo(msgspec.Struct):
+    """The exchange's list of its symbols, and its limits."""
+
+    symbols: list[SymbolInfo]
     rateLimits: list[_RateLimit] = []  # noqa: N815
 
 
@@ -91,13 +94,6 @@ class _Volume(msgspec.Struct):
 
 class _ServerTime(msgspec.Struct):
     serverTime: int  # noqa: N815
-
-
-class Universe(NamedTuple):
-    """Which symbols to keep: those found, and configured ones the exchange does not trade."""
-
-    symbols: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 class Answer(NamedTuple):
@@ -221,13 +217,21 @@ class Api:
             self.venue = self.venue._replace(kline_weights=self.weights.steps)
         return Answer(response.body, asked_ms)
 
-    async def exchange_info(self, priority: Priority = Priority.START) -> _ExchangeInfo:
+    async def exchange_info(self, priority: Priority = Priority.START) -> ExchangeInfo:
         response = await self.get("/exchangeInfo", self.venue.exchange_info_weight, priority)
-        info = _decode(response.body, _ExchangeInfo, "exchangeInfo")
+        info = _decode(response.body, ExchangeInfo, "exchangeInfo")
         for limit in info.rateLimits:
             if limit.rateLimitType == "REQUEST_WEIGHT" and limit.interval == "MINUTE":
                 self.budget.limit = limit.limit // max(limit.intervalNum, 1)
         return info
+
+    async def volumes(self, priority: Priority = Priority.START) -> dict[str, float]:
+        """24 h volume of every symbol in its quote asset; 0 for what is no finite number."""
+        body = await self.tickers(priority=priority)
+        return {
+            row.symbol: _number(row.quoteVolume)
+            for row in _decode(body, list[_Volume], "ticker/24hr")
+        }
 
     async def tickers(
         self, symbols: Sequence[str] = (), priority: Priority = Priority.START
@@ -297,37 +301,3 @@ def split_streams(streams: Sequence[str], limit: int) -> list[tuple[str, ...]]:
     connections = -(-len(streams) // limit)
     size = -(-len(streams) // connections) if connections else 0
     return [tuple(streams[i : i + size]) for i in range(0, len(streams), size or 1)]
-
-
-async def resolve_symbols(settings: Settings, api: Api) -> Universe:
-    """Pick the symbols to keep from what the exchange trades.
-
-    Raises FeedError: the exchange did not answer, or nothing that was asked for is traded.
-    """
-    info = await api.exchange_info()
-    trading = {symbol.symbol: symbol for symbol in info.symbols if symbol.status == "TRADING"}
-    kind, _, rest = settings.symbols.partition(":")
-    if kind == "all":
-        found = tuple(name for name, s in trading.items() if s.quoteAsset == rest.upper())
-        unknown: tuple[str, ...] = ()
-    elif kind == "top":
-        count, _, quote = rest.partition(":")
-        rows = _decode(await api.tickers(), list[_Volume], "ticker/24hr")
-        of_quote = [
-            (-_number(row.quoteVolume), row.symbol)
-            for row in rows
-            if row.symbol in trading and trading[row.symbol].quoteAsset == quote.upper()
-        ]
-        found = tuple(name for _, name in sorted(of_quote)[: int(count)])
-        unknown = ()
-    else:
-        asked = dict.fromkeys(
-            name.strip().upper() for name in settings.symbols.split(",") if name.strip()
-        )
-        found = tuple(name for name in asked if name in trading)
-        unknown = tuple(name for name in asked if name not in trading)
-    if not found:
-        raise FeedError(
-            f"{api.venue.name} trades none of what SYMBOLS={settings.symbols!r} asks for"
-        )
-    return Universe(found, unknown)

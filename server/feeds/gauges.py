@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from server.feeds.answers import Answers
 from server.feeds.closes import Closes
-from server.feeds.session import Session
+from server.feeds.connections import Connections
+from server.feeds.universe import GONE, TRADING
 from server.metrics import Registry
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_STATES = ("connecting", "live", "waiting")
+_STATES = ("connecting", "live", "waiting", "idle")
 
 #: Gauges from the status of a feed: name, help, value.
 _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
@@ -56,14 +58,14 @@ def register(
     feed: Feed,
     answers: Answers,
     closes: Closes,
-    sessions: Sequence[Session],
+    connections: Connections,
 ) -> None:
     """Add this feed's metrics, labelled with its market."""
     name = feed.name
     api = answers.api
     labels = ["market"]
     gauges = [(metrics.gauge(key, text, labels), read) for key, text, read in _GAUGES]
-    connections = metrics.gauge(
+    by_state = metrics.gauge(
         "kline_feed_connections", "Stream connections by state.", ["market", "state"]
     )
     queued = metrics.gauge(
@@ -76,7 +78,7 @@ def register(
             gauge.set(read(status), name)
         for state in _STATES:
             count = sum(connection.state == state for connection in status.connections)
-            connections.set(count, name, state)
+            by_state.set(count, name, state)
 
         for priority, weight in status.rest.queued.items():
             queued.set(weight, name, priority)
@@ -139,12 +141,12 @@ def register(
         (
             "kline_feed_bytes_total",
             "Bytes of stream messages.",
-            lambda: sum(session.received.size for session in sessions),
+            lambda: sum(session.received.size for session in connections),
         ),
         (
             "kline_feed_dropped_total",
             "Stream messages that were binary, compressed, or too long in pieces.",
-            lambda: sum(session.received.dropped for session in sessions),
+            lambda: sum(session.received.dropped for session in connections),
         ),
     ):
         metrics.counter(key, text, labels).read(count, name)
@@ -155,6 +157,7 @@ def register(
     )
     rows.read(lambda: answers.rows_requested, name, "requested")
     rows.read(lambda: answers.rows_received, name, "received")
+    _register_universe(metrics, feed)
     messages = metrics.counter(
         "kline_feed_messages_total", "Stream messages by what they were.", ["market", "type"]
     )
@@ -169,6 +172,35 @@ def register(
     metrics.gauge(
         "kline_rest_blocked_seconds", "Until REST may be asked again after a refusal.", labels
     ).read(lambda: api.budget.blocked_s, name)
+
+
+def _register_universe(metrics: Registry, feed: Feed) -> None:
+    name, universe = feed.name, feed.universe
+    symbols = metrics.gauge(
+        "kline_symbols", "Symbols held, by whether they trade.", ["market", "state"]
+    )
+
+    def collect() -> None:
+        statuses = list(universe.statuses.values())
+        trading, gone = statuses.count(TRADING), statuses.count(GONE)
+        symbols.set(trading, name, "trading")
+        symbols.set(gone, name, "gone")
+        symbols.set(len(statuses) - trading - gone, name, "halted")
+        symbols.set(len(universe.turned_away), name, "without_room")
+
+    metrics.before_render(collect)
+    lists = metrics.counter(
+        "kline_universe_lists_total",
+        "Readings of the exchange's list of symbols, and those that came to nothing.",
+        ["market", "result"],
+    )
+    for result in universe.counts:
+        lists.read(partial(universe.counts.__getitem__, result), name, result)
+    changes = metrics.counter(
+        "kline_symbol_changes_total", "What happened to symbols.", ["market", "reason"]
+    )
+    for reason in universe.changes:
+        changes.read(partial(universe.changes.__getitem__, reason), name, reason.replace(" ", "_"))
 
 
 def _reader(feed: Feed, key: str) -> Callable[[], float]:

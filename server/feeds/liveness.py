@@ -240,7 +240,8 @@ class Liveness:
     def _mask(self, streams: Iterable[str]) -> NDArray[np.bool_]:
         mask = np.zeros(self._owner.shape, np.bool_)
         for name in streams:
-            mask[self._places[name]] = True
+            if name in self._places:  # else its symbol was dropped meanwhile
+                mask[self._places[name]] = True
         return mask
 
     # --- what it knows -------------------------------------------------------------------------

@@ -117,7 +117,7 @@ class Session:
         all sessions of a start, says when they rotate."""
         self.index = index
         self.streams = dict.fromkeys(streams)
-        self.state = "connecting"  # then live, or waiting for the next attempt
+        self.state = "connecting"  # then live, waiting for the next attempt, or idle
         self.reason = "not connected yet"  # why it is not live, or is not to be for long
         self.connects = 0
         self.link: Link | None = None
@@ -142,6 +142,7 @@ class Session:
         self._failures = 0
         self._again: dict[str, None] = {}  # streams to subscribe anew
         self._changed = False  # the streams are not those of the connection
+        self._wanted = asyncio.Event()
         self._replace = ""  # why the connection is to be replaced though it works
         self._links: dict[Link, None] = {}
         liveness.assign(streams, index)
@@ -152,6 +153,7 @@ class Session:
         """Until cancelled."""
         try:
             while True:
+                await self._idle()
                 link = await self._open_surely()
                 await self._serve(link)
                 await self._back_off()
@@ -160,6 +162,14 @@ class Session:
             for link in self._links:
                 link.close()
             await asyncio.gather(*(link.wait_closed() for link in self._links))
+
+    async def _idle(self) -> None:
+        """Return when there is something to subscribe to."""
+        while not self.streams:
+            self.state = "idle"
+            self._wanted.clear()
+            await self._wanted.wait()
+            self.state = "connecting"
 
     @property
     def connected(self) -> bool:
@@ -216,6 +226,7 @@ class Session:
 
     def _change(self) -> None:
         self._changed = True
+        self._wanted.set()
         if self.link is not None:
             self.link.stirred.set()
 
@@ -261,7 +272,8 @@ class Session:
         self._end()
         self.state = "waiting"
         self.reason = ending.detail
-        log.warning("connection %d ended: %s", self.index, ending.detail)
+        level = logging.INFO if ending.reason == "idle" else logging.WARNING
+        log.log(level, "connection %d ended: %s", self.index, ending.detail)
         self._drop(link)
 
     def _adopt(self, link: Link, *, succeeds: bool) -> None:
@@ -298,6 +310,8 @@ class Session:
             await wait_event(link.stirred, self._clock, pause_s)
             link.stirred.clear()
             link.look()
+            if not self.streams:
+                return Ending("idle", "nothing to subscribe to")
             if self._changed and not link.closed.is_set():
                 try:
                     await self._follow(link)

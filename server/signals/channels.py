@@ -12,13 +12,16 @@ from klinecore.series import Series
 from server.clock import Clock
 from server.signals.hub import Hub
 
-__all__ = ["BARRIER", "TICKERS", "Channels"]
+__all__ = ["BARRIER", "SYMBOLS", "TICKERS", "Channels"]
 
 #: Every ticker of the market, in the short form of ``/ticker``: what a silent client receives.
 TICKERS = "tickers"
 
 #: The moments at which the closes of a boundary are in, or were given up.
 BARRIER = "!barrier"
+
+#: What happens to symbols: listed, halted, gone.
+SYMBOLS = "!symbols"
 
 #: Events of one closed row each.
 ROWS = frozenset({EventKind.CLOSED, EventKind.FILLED, EventKind.REVISED})
@@ -29,8 +32,9 @@ class Channels:
 
     Streams are named as on the exchange: ``btcusdt@kline_1m`` and ``btcusdt@ticker``, with its
     frames; ``tickers``, ``{"type":"ticker","data":{..}}`` of every symbol; and ``!barrier``,
-    ``{"type":"barrier","data":{..}}`` of every boundary. A topic of the hub is the market's name,
-    a colon and the stream's, so that two markets never mix.
+    ``{"type":"barrier","data":{..}}`` of every boundary; ``!symbols``,
+    ``{"type":"symbol","data":{..}}`` of whatever happens to a symbol. A topic of the hub is the
+    market's name, a colon and the stream's, so that two markets never mix.
     """
 
     def __init__(self, name: str, market: Market, hub: Hub, clock: Clock) -> None:
@@ -41,18 +45,27 @@ class Channels:
         self._prefix = name + ":"
         self._tickers = self._prefix + TICKERS
         self._barriers = self._prefix + BARRIER
-        self._series_topics = {
-            (series.symbol, series.interval): self.topic(
-                f"{series.symbol.lower()}@kline_{series.interval}"
-            )
-            for series in market
-        }
-        self._ticker_topics = {
-            symbol: self.topic(f"{symbol.lower()}@ticker") for symbol in market.symbols
-        }
-        topics = [*self._series_topics.values(), *self._ticker_topics.values()]
-        self._known = {TICKERS, BARRIER, *map(self.stream, topics)}
+        self._symbol_changes = self._prefix + SYMBOLS
+        self._symbols: tuple[str, ...] = ()  # those whose topics are known
+        self._series_topics: dict[tuple[str, str], str] = {}
+        self._ticker_topics: dict[str, str] = {}
+        self._known: set[str] = set()
         self.closes_lost = 0  # a kline left its window before its close could be published
+
+    def _follow_symbols(self) -> None:
+        """The market makes a new tuple whenever its symbols change."""
+        market = self._market
+        if self._symbols is market.symbols:
+            return
+        self._symbols = market.symbols
+        self._series_topics = {
+            (symbol, interval): self.topic(f"{symbol.lower()}@kline_{interval}")
+            for symbol in market.symbols
+            for interval in market.intervals
+        }
+        self._ticker_topics = {s: self.topic(f"{s.lower()}@ticker") for s in market.symbols}
+        topics = [*self._series_topics.values(), *self._ticker_topics.values()]
+        self._known = {TICKERS, BARRIER, SYMBOLS, *map(self.stream, topics)}
 
     def topic(self, stream: str) -> str:
         """The hub's topic of a stream."""
@@ -67,12 +80,17 @@ class Channels:
 
         The interval's case counts, as on the exchange: ``1m`` is a minute, ``1M`` a month.
         """
-        symbol, at, kind = stream.partition("@")
-        name = symbol.lower() + at + kind
+        self._follow_symbols()
+        name = _folded(stream)
         return self._prefix + name if name in self._known else None
+
+    def topic_of(self, stream: str) -> str:
+        """The topic a stream has, or had before its symbol was dropped."""
+        return self._prefix + _folded(stream)
 
     def publish_changes(self) -> None:
         """Publish everything that happened since the last call. Never waits."""
+        self._follow_symbols()
         forming: dict[tuple[str, str], None] = {}  # in the order of the events
         for event in self._market.drain():
             if event.kind is EventKind.TICKER:
@@ -86,6 +104,12 @@ class Channels:
         # After the closes: a forming row is always newer than every closed one.
         for key in forming:
             self._publish_forming(key)
+
+    def publish_symbol(self, change: object) -> None:
+        """Tell what happened to a symbol; ``change`` is a message."""
+        if self._hub.wanted(self._symbol_changes):
+            message = msgspec.json.encode({"type": "symbol", "data": change})
+            self._hub.publish(self._symbol_changes, message)
 
     def _publish_ticker(self, symbol: str) -> None:
         if self._hub.wanted(self._tickers):
@@ -137,6 +161,11 @@ class Channels:
 
     def _event_ms(self, series: Series) -> int:
         return series.last_event_ms or self._clock.time_ms()
+
+
+def _folded(stream: str) -> str:
+    symbol, at, kind = stream.partition("@")
+    return symbol.lower() + at + kind
 
 
 def _closed_row(series: Series, open_time_ms: int) -> Kline | None:

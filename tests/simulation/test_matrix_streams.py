@@ -185,7 +185,7 @@ async def test_fault_04_binary_and_compressed_are_dropped_and_fragments_are_one_
         await world.sleep(0.5)
         moved = {k: n - before[k] for k, n in market.counters().items() if n != before[k]}
         assert moved == {"frames_kline": 1}
-        assert world.feed._sessions[0].received.dropped == 2
+        assert next(iter(world.feed._connections)).received.dropped == 2
         assert world.connects[0] == 1
 
 

@@ -66,6 +66,8 @@ class StillFeed:
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.age_ms: int | None = 100
+        self.changed: list[tuple[list[str], list[str]]] = []
+        self.change_error: Exception | None = None
         self.incomplete: set[tuple[str, str]] = set()
 
     def status(self) -> FeedStatus:
@@ -75,6 +77,18 @@ class StillFeed:
             used_weight=10, weight_limit=6000, server_offset_ms=0, gaps_repaired=0, gaps_absent=0,
             reasons=self.reasons,
         )  # fmt: skip
+
+    def statuses(self) -> dict[str, str]:
+        return dict.fromkeys(["BTCUSDT", "ETHUSDT", UNICODE], "TRADING")
+
+    @property
+    def room(self) -> int:
+        return 5
+
+    async def change_symbols(self, add: Sequence[str], remove: Sequence[str]) -> None:
+        if self.change_error is not None:
+            raise self.change_error
+        self.changed.append((list(add), list(remove)))
 
     def series_state(self, symbol: str, interval: str) -> SeriesState:
         return SeriesState(ready=(symbol, interval) not in self.incomplete, source="stream")

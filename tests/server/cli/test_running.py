@@ -122,3 +122,18 @@ def test_watch_says_why_it_cannot(
 
 def test_openapi_is_what_the_server_serves(run: Callable[..., Any], demo: Demo) -> None:
     assert json.loads(run("openapi").output) == json.loads(fetch(demo.port, "/openapi.json")[1])
+
+
+def test_symbols_are_listed_removed_and_added(run: Callable[..., Any], demo: Demo) -> None:
+    first = ask(run, demo, "symbols").output.splitlines()
+    assert first[0].startswith("spot: 2 symbols, room for 32 more")
+    assert "  ETHUSDT          TRADING" in first
+    gone = ask(run, demo, "symbols", "remove", "ethusdt")
+    assert gone.output == "1 symbols held, room for 33 more\n"
+    assert fetch(demo.port, "/klines/ETHUSDT/1m", **{"X-API-Key": "a-key-of-the-tests"})[0] == 404
+    wrong = ask(run, demo, "symbols", "add", "ETHUSDT", "NOPEUSDT")
+    assert wrong.exit_code == 2
+    assert "does not list: NOPEUSDT" in wrong.output
+    back = ask(run, demo, "symbols", "add", "ETHUSDT")
+    assert back.output == "2 symbols held, room for 32 more\n"
+    assert ask(run, demo, "symbols", "add").exit_code == 2

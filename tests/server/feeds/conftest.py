@@ -19,6 +19,7 @@ from server.clock import ScaledClock
 from server.exchange.app import Exchange
 from server.exchange.generated import GeneratedMarket
 from server.feeds.base import Feed, open_api
+from server.feeds.universe import Selection
 from server.metrics import Registry
 from server.settings import Settings
 
@@ -62,7 +63,7 @@ class World:
             api=self.api,
             on_change=lambda: self.events.extend(self.market.drain()),
             on_progress=lambda done, total: self.progress.append((done, total)),
-            unknown_symbols=unknown,
+            selection=Selection(tuple(symbols), unknown, dict.fromkeys(symbols, "TRADING")),
         )
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
@@ -134,7 +135,7 @@ def open_world() -> Opener:
         await exchange.start()
         prepare(exchange)
         defaults: dict[str, Any] = {
-            "symbols": ",".join(symbols),
+            "symbols": ",".join([*symbols, *unknown]),
             "intervals": ("1m", "5m"),
             "capacity": 100,
             "connect_interval_s": 0.5,

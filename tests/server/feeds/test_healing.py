@@ -69,7 +69,7 @@ def status(world: World) -> Any:
 
 
 def healings(world: World) -> dict[str, float]:
-    counter = feed_of(world)._healings
+    counter = feed_of(world)._connections.healings
     return {step: counter.value(step) for step in ("resubscribe", "reconnect", "rest")}
 
 

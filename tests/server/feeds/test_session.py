@@ -137,7 +137,7 @@ def test_waits_between_attempts_grow_to_their_bound(open_world: Any) -> None:
         async with open_world(
             rate=600.0, prepare=refuse, backoff_max_s=30.0, connect_interval_s=0.0, start=False
         ) as world:
-            session = world.feed._sessions[0]
+            session = world.feed._connections._sessions[0]
             uniform = session._random.uniform
 
             def noted(low: float, high: float) -> float:
