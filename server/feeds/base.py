@@ -104,6 +104,7 @@ class FeedStatus(msgspec.Struct):
     gaps_repaired: int
     gaps_absent: int  # stretches the exchange has no rows for
     reasons: list[str]
+    lag_ms: int = 0  # since the newest event, by the exchange's clock, of the slowest connection
     closes_late: int = 0  # series whose newest close is late, halted symbols not counted
     rest: Forecast = msgspec.field(default_factory=Forecast)
     streams_stale: int = 0
@@ -399,7 +400,7 @@ class Feed:
                     id=session.index,
                     state=session.state,
                     streams=len(session.streams),
-                    age_ms=session.age_ms,
+                    age_ms=self._connections.age_of(session),
                     connects=session.connects,
                     reason="" if session.connected else session.reason,
                     delivering=count,
@@ -411,6 +412,7 @@ class Feed:
             backfill=Progress(self._backfill.done, self._backfill.total),
             unknown_symbols=list(dict.fromkeys((*self.universe.unknown, *refused))),
             last_message_age_ms=self._connections.age_ms,
+            lag_ms=self._connections.lag_ms,
             used_weight=self._api.budget.used,
             weight_limit=self._api.budget.limit,
             server_offset_ms=self._time.offset_ms,

@@ -169,10 +169,24 @@ class Connections:
 
     @property
     def age_ms(self) -> int | None:
-        """Of the connection that has been without data longest; None if one is not connected."""
-        ages = [session.age_ms for session in self.active]
+        """Of the connection whose data is oldest; None if one is not connected."""
+        ages = [self.age_of(session) for session in self.active]
         known = [age for age in ages if age is not None]
         return max(known) if known and len(known) == len(ages) else None
+
+    def age_of(self, session: Session) -> int | None:
+        """How old the newest data of a connection is, ms; None while it is not connected.
+
+        Data can be older than the silence since it came: on a slow line, and on a new connection
+        that has brought nothing new yet.
+        """
+        age_ms = session.age_ms
+        return None if age_ms is None else max(age_ms, self._liveness.lag_ms(session.index))
+
+    @property
+    def lag_ms(self) -> int:
+        """Since the newest event of the slowest connection, by the exchange's clock."""
+        return max((self._liveness.lag_ms(session.index) for session in self.active), default=0)
 
     def reasons(self) -> list[str]:
         """Why a connection does not bring what it should."""
@@ -180,6 +194,6 @@ class Connections:
         for session in self.active:
             if session.link is None or not session.connected:
                 reasons.append(f"connection {session.index} is down: {session.reason}")
-            elif (age_s := (session.age_ms or 0) / 1000) > self._settings.stale_after_s:
+            elif (age_s := (self.age_of(session) or 0) / 1000) > self._settings.stale_after_s:
                 reasons.append(f"connection {session.index} brings no new data for {age_s:.0f} s")
         return reasons

@@ -46,6 +46,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[FeedStatus], float]], ...] = (
         lambda s: s.server_offset_ms / 1000,
     ),
     (
+        "kline_feed_lag_seconds",
+        "Since the newest event, by the exchange's clock, of the slowest connection.",
+        lambda s: s.lag_ms / 1000,
+    ),
+    (
         "kline_feed_data_age_seconds",
         "Since the last new data of the quietest connection; NaN while one is down.",
         lambda s: float("nan") if s.last_message_age_ms is None else s.last_message_age_ms / 1000,

@@ -69,7 +69,6 @@ class Link:
         self.base_ms = base_ms
         self.lost: tuple[str, ...] = ()  # of these, what the exchange does not list as ours
         self.brought: dict[str, float] = {}  # streams heard since ``listen``, and when first
-        self.fresh_s: float | None = None  # when it last brought something new
         self._settings = settings
         self._clock = clock
         self._watermark = watermark
@@ -239,11 +238,13 @@ class Link:
         counts = (self.listener.frames, self.listener.pings)
         if counts != self._counts:
             self._heard_s = now
+            # Whatever came is a sign of life too: on a slow line the answer is behind it.
+            self._waiting.pop(_PROBE_ID, None)
         if counts[0] != self._counts[0]:
             newest_ms = self._watermark()
             if newest_ms > self._newest_ms:
                 self._newest_ms = newest_ms
-                self._fresh_s = self.fresh_s = now
+                self._fresh_s = now
         self._counts = counts
         return now
 

@@ -250,6 +250,11 @@ class Liveness:
         """Newest event time any stream of a connection has brought, ms; 0 before the first."""
         return int(np.max(self.event_times(), where=self._owner == owner, initial=0))
 
+    def lag_ms(self, owner: int) -> int:
+        """Since the newest event any stream of a connection has brought; 0 before the first."""
+        newest_ms = self.newest_ms(owner)
+        return max(self._now_ms() - newest_ms, 0) if newest_ms else 0
+
     def delivering(self, owner: int) -> int:
         """Streams of a connection that have brought something on it and are not stale."""
         return int(np.count_nonzero(self._up() & (self._owner == owner)))

@@ -147,7 +147,6 @@ class Session:
         self._links: dict[Link, None] = {}
         liveness.assign(streams, index)
         self._received = Received(0, 0)  # on connections that are gone
-        self._fresh_s: float | None = None  # when the last of them brought something new
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -178,16 +177,8 @@ class Session:
 
     @property
     def age_ms(self) -> int | None:
-        """Since the last new data, on whichever connection; None while not connected.
-
-        A new connection makes nothing fresh: the exchange may go on to repeat itself.
-        """
-        if self.link is None or not self.connected:
-            return None
-        dataless_s = self.link.dataless_s
-        if self.link.fresh_s is None and self._fresh_s is not None:
-            dataless_s = self._clock.monotonic() - self._fresh_s
-        return int(dataless_s * 1000)
+        """Since the last new data; None while not connected."""
+        return int(self.link.dataless_s * 1000) if self.link and self.connected else None
 
     @property
     def received(self) -> Received:
@@ -290,8 +281,6 @@ class Session:
         self._on_connected()
 
     def _drop(self, link: Link) -> None:
-        if link.fresh_s is not None:
-            self._fresh_s = link.fresh_s
         link.close()
         self._forget([other for other in self._links if other.closed.is_set()])
 

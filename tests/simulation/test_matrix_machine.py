@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -179,6 +180,15 @@ async def test_fault_14_a_black_hole_costs_the_connect_timeout_and_no_more() -> 
 
 # --- 16: slow networks -----------------------------------------------------------------------
 
+
+async def lag_s(world: World) -> float:
+    """What ``/metrics`` tells of the feed's lag."""
+    _, _, body = await world.ask("/metrics")
+    found = re.search(rb'kline_feed_lag_seconds\{market="spot"\} (\S+)', body)
+    assert found is not None
+    return float(found[1])
+
+
 SLOW = {
     "2 s latency": ("latency_s", 2.0),
     "5 % loss": ("jitter_s", 3.0),  # retransmissions show as latency
@@ -199,6 +209,32 @@ async def test_fault_16_a_slow_network_makes_closes_late_and_nothing_else(name: 
         assert len(delays) == 10
         assert 0.0 <= min(delays) <= max(delays) < 7.0
         assert world.connects == [1]
+
+
+@simulated
+async def test_fault_16_a_lag_that_grows_is_measured_and_called_stale() -> None:
+    """Fault 16: a line so narrow that data falls 45 s behind: the lag metric tells it to
+    within 2 s, and from 30 s on everything is served as stale, although data keeps coming."""
+    async with scenario(symbols=4, intervals=("1m", "5m"), full_pace=True) as world:
+        await world.sleep(10.0)
+        assert await lag_s(world) < 10.0
+        world.troubled(300.0)
+        with world.held(world.network.conditions, "bytes_per_s", 350.0):
+            behind_s = 0.0
+            while behind_s < 45.0:
+                await world.sleep(5.0)
+                assert world.loop.time() < 1000.0
+                newest_ms = int(world.market.event_times().max())
+                newest_ms = max(newest_ms, int(world.market.ticker_times().max()))
+                behind_s = (world.now_ms - newest_ms) / 1000
+                assert abs(await lag_s(world) - behind_s) < 2.0
+                _, headers, _ = await world.ask("/klines/BTCUSDT/1m")
+                if not 28.0 < behind_s < 32.0:
+                    assert ("x-data-state" in headers) == (behind_s > 30.0)
+        await world.until(lambda: world.live, 31.5)
+        await world.sleep(90.0)  # what is on its way has arrived
+        assert await lag_s(world) < 10.0
+        await world.check_all(final=True)
 
 
 # --- 17: too little of the processor ---------------------------------------------------------
@@ -236,3 +272,48 @@ async def test_fault_17_after_a_stall_no_close_is_shed_and_forming_rows_are() ->
         assert world.server.state.hub.published - published <= 2 * 30
         assert market.counters()["events_lost"] == 0
         assert world.server.state.markets["spot"].channels.closes_lost == 0
+
+
+# --- 18: the process ends --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "power"])
+@simulated
+async def test_fault_18_a_server_that_ends_anyhow_starts_from_its_snapshot_and_asks_for_the_rest(
+    how: str,
+) -> None:
+    """Fault 18: SIGTERM, SIGKILL or loss of power, 10 minutes down: ready within 20 s, and REST is
+    asked for the rows since the last snapshot (5 minutes before at most), not for windows.
+
+    Every step of writing and reading: ``tests/server/test_snapshots.py``,
+    ``test_snapshot_losses.py`` and ``test_snapshot_kills.py``.
+    """
+    settings = {"snapshot_interval_s": 300.0}
+    async with scenario(symbols=4, capacity=120, settings=settings) as world:
+        await world.sleep(700.0)
+        record = Record(world)
+        ended_s = world.loop.time()
+        await world.restart(600.0, how=how)
+        assert world.loop.time() - ended_s - 600.0 < 20.0
+        limits = [
+            int(found[1])
+            for one in record.asked("interval=1m", ended_s)
+            if (found := re.search(r"limit=(\d+)", one.target))
+        ]
+        assert len(limits) >= 4
+        assert max(limits) <= 10 + 5 + 2
+        await world.check_all(final=True)
+
+
+@simulated
+async def test_fault_18_killed_again_and_again_it_never_serves_a_wrong_row() -> None:
+    """Fault 18: 12 lives of 50 s to 10 minutes, killed or without power in whatever they do: every
+    row served in any of them is true."""
+    settings = {"snapshot_interval_s": 60.0}
+    async with scenario(symbols=2, settings=settings) as world:
+        for life in range(12):
+            await world.sleep(50.0 * (1 + life))
+            await world.check_all()
+            await world.restart(10.0 * life, how=("kill", "power")[life % 2])
+            await world.check_all()
+        assert world.lives == 13
