@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.errors import ParseError, UnknownSeriesError
-from klinecore.interval import INTERVALS, close_time_ms
+from klinecore.interval import INTERVALS, close_time_ms, next_open_ms
 from klinecore.market import Market
 from klinecore.series import Series
 from server.clock import Clock
@@ -122,10 +122,11 @@ class Backfill:
         venue = self._api.venue
         limits = plan_limits(venue, self._market.capacity + 1)
         whole = sum(kline_weight(venue, limit) for limit in limits)
-        warm = sum(key in self._warm for key in self._waiting)
-        cold = len(self._waiting) - warm
+        warm = [key for key in self._waiting if key in self._warm]
+        behind = sum(not self._is_current(key, self._warm[key]) for key in warm)
+        cold = len(self._waiting) - len(warm)
         return {
-            Priority.START: cold * whole + warm * kline_weight(venue, 1),
+            Priority.START: cold * whole + behind * kline_weight(venue, 1),
             Priority.HISTORY: len(self._deepening) * whole,
         }
 
@@ -206,13 +207,22 @@ class Backfill:
         series = self._market[key]
         since_ms = self._warm.get(key)
         begun_ms = self._added_ms.get(key[0], self._started_ms)  # what closed before is no news
-        if since_ms is not None and await self._fetch_since(
-            key, since_ms + 1, Priority.START, silent_before_ms=begun_ms
+        if since_ms is not None and (
+            self._is_current(key, since_ms)
+            or await self._fetch_since(key, since_ms + 1, Priority.START, silent_before_ms=begun_ms)
         ):
             if len(series) < series.capacity:
                 self._deepening.append(key)
             return
         await self._fetch_window(key, Priority.START, silent_before_ms=begun_ms)
+
+    def _is_current(self, key: Key, since_ms: int) -> bool:
+        """True if no close is missing after ``since_ms``: the forming row comes by the stream."""
+        series = self._market[key]
+        last_close_ms = series.last_close_ms
+        if next_open_ms(key[1], last_close_ms + 1) <= self.now_ms():
+            return False
+        return last_close_ms == since_ms or all(hole[1] < since_ms for hole in series.holes())
 
     async def _fetch_window(
         self, key: Key, priority: Priority, *, repair: bool = False, silent_before_ms: int = 0

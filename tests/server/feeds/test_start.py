@@ -38,6 +38,27 @@ def test_warm_start_asks_only_for_what_is_missing(missing: int) -> None:
     run(scenario())
 
 
+def test_warm_start_asks_nothing_of_a_series_that_lacks_no_close() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(50.5), held=[(("AUSDT", "1m"), at(0), at(49))])
+        await bench.backfill.fill_all()
+        assert bench.shelf.asked == []
+        assert bench.backfill.done == 1
+
+    run(scenario())
+
+
+def test_warm_start_asks_nothing_when_the_stream_has_brought_what_was_missing() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(50.5), held=[(("AUSDT", "1m"), at(0), at(48))])
+        bench.stream(minute=49)
+        await bench.backfill.fill_all()
+        assert bench.shelf.asked == []
+        assert bench.held == list(range(40, 50))
+
+    run(scenario())
+
+
 def test_warm_start_after_more_than_a_window_asks_for_all_of_it() -> None:
     async def scenario() -> None:
         bench = Bench(at(50.5), held=[(("AUSDT", "1m"), at(0), at(38))])
@@ -85,7 +106,7 @@ def test_streams_that_are_ahead_of_a_warm_start_leave_no_hole() -> None:
 
 
 def test_after_ten_minutes_down_only_the_missing_rows_are_asked_for() -> None:
-    """Of every interval: ten rows of 1m, two of 5m, one or none of the longer ones."""
+    """Of every interval: ten rows of 1m, two of 5m, none of the longer ones."""
 
     async def scenario() -> None:
         intervals = ("1m", "5m", "15m", "1h")
@@ -110,9 +131,9 @@ def test_after_ten_minutes_down_only_the_missing_rows_are_asked_for() -> None:
             interval: sum(q["limit"] for q in bench.shelf.asked if q["interval"] == interval) / 20
             for interval in intervals
         }
-        # Closed since, and the forming one.
-        assert per_symbol == {"1m": 11, "5m": 3, "15m": 1, "1h": 1}
-        assert bench.answers.rows_requested == bench.answers.rows_received == 20 * 16
+        # Closed since, and the forming one; nothing where no kline has closed.
+        assert per_symbol == {"1m": 11, "5m": 3, "15m": 0, "1h": 0}
+        assert bench.answers.rows_requested == bench.answers.rows_received == 20 * 14
         assert all(not series.holes() and len(series) == 100 for series in bench.market)
 
     run(scenario())
