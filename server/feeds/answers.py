@@ -3,8 +3,9 @@
 The exchange answers from a database that may lag: a row read just after its close may be
 incomplete. So a row counts as closed only if its close time plus grace was past, by the
 exchange's clock, when it was asked for, and either a later row stands behind it in the answer or
-two reads agree. A row that differs from a stored closed one of higher rank is disputed; two reads
-that agree, well after the close, correct what is stored.
+two reads agree. What only two reads told, a frozen database may have told twice: it is read again
+once there should be a later row. A row that differs from a stored closed one of higher rank is
+disputed; two reads that agree, well after the close, correct what is stored.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ SECOND_READ_MS = 1_000
 REREAD_MS = 10_000
 REREAD_AFTER_CLOSE_MS = 30_000
 
-#: Disputed rows remembered; beyond it the oldest is given up, and counted.
+#: Disputed rows remembered, and rows that only two reads told; beyond it the oldest is given up,
+#: and counted.
 DISPUTES_MAX = 1_000
 
-#: A row the exchange is asked for again and again differs each time: given up after so many reads.
-DISPUTE_READS_MAX = 6
+#: A row that differs at each read, or never gets a later one: given up after so many.
+REREADS_MAX = 6
 
 
 class _Read(NamedTuple):
@@ -46,6 +48,13 @@ class _Read(NamedTuple):
 
     row: bytes
     asked_ms: int
+
+
+class _Unproven(NamedTuple):
+    """A stored closed row that two reads told, without a later one behind it."""
+
+    due_ms: int
+    wait_ms: int
 
 
 class _Dispute(NamedTuple):
@@ -79,11 +88,13 @@ class Answers:
         self._on_change = on_change
         self._last_reads: dict[Key, _Read] = {}
         self._disputes: dict[tuple[Key, int], _Dispute] = {}
+        self._unproven: dict[tuple[Key, int], _Unproven] = {}
 
     def forget(self, symbol: str) -> None:
         """Drop what is remembered of a symbol that is held no longer."""
         self._last_reads = {k: read for k, read in self._last_reads.items() if k[0] != symbol}
         self._disputes = {k: d for k, d in self._disputes.items() if k[0][0] != symbol}
+        self._unproven = {k: u for k, u in self._unproven.items() if k[0][0] != symbol}
 
     async def fetch(
         self,
@@ -122,7 +133,9 @@ class Answers:
         """Merge an answer; see ``fetch``."""
         market = self._market
         self.touched[key] = None
-        closed_before_ms = self._closed_before_ms(key, answer, followed=followed)
+        closed_before_ms, unproven_ms = self._judge(key, answer, followed=followed)
+        if unproven_ms and market[key].last_close_ms < unproven_ms:
+            self._recheck(key, unproven_ms, _Unproven(0, REREAD_AFTER_CLOSE_MS))
         disputed: tuple[int, ...] = ()
         told = True
         if silent_before_ms:
@@ -147,21 +160,33 @@ class Answers:
             self._on_change()
         return counts
 
-    def _closed_before_ms(self, key: Key, answer: Answer, *, followed: bool) -> int:
-        """Rows whose close time is before this are closed, as far as the answer proves."""
+    def _judge(self, key: Key, answer: Answer, *, followed: bool) -> tuple[int, int]:
+        """Rows whose close time is before the first are closed, as far as the answer proves.
+
+        The second is the open time of the last row if only its agreement with an earlier read
+        proves it, else 0.
+        """
         settled_ms = answer.asked_ms - self._grace_ms
         row = _last_row(answer.body)
         open_ms = _open_ms(row)
         if followed or not open_ms or close_time_ms(key[1], open_ms) >= settled_ms:
-            return settled_ms  # a read from before the close proves nothing
+            return settled_ms, 0  # a read from before the close proves nothing
         before = self._last_reads.get(key)
         if before is None or before.row != row:
             self._last_reads[key] = _Read(row, answer.asked_ms)
         elif answer.asked_ms - before.asked_ms >= SECOND_READ_MS:
-            return settled_ms
-        return min(settled_ms, open_ms)
+            return settled_ms, open_ms
+        return min(settled_ms, open_ms), 0
 
-    # --- disputed rows -------------------------------------------------------------------------
+    # --- rows that are read again --------------------------------------------------------------
+
+    def _recheck(self, key: Key, open_ms: int, unproven: _Unproven) -> None:
+        """Read a row again later, whose close only two reads told."""
+        if len(self._unproven) >= DISPUTES_MAX:
+            self.disputes_dropped += 1
+            self._unproven.pop(next(iter(self._unproven)))
+        due_ms = self.api.time.now_ms() + unproven.wait_ms
+        self._unproven[key, open_ms] = _Unproven(due_ms, 2 * unproven.wait_ms)
 
     def _dispute(self, key: Key, open_ms: int, answer: Answer) -> None:
         """Note that the answer's closed row is not the stored one, or correct that one."""
@@ -183,7 +208,7 @@ class Answers:
                 "the exchange tells a closed kline otherwise",
                 extra={"fields": {"series": " ".join(key), "open_ms": open_ms}},
             )
-        if reads > DISPUTE_READS_MAX:
+        if reads > REREADS_MAX:
             self.disputes_dropped += 1
             return
         if len(self._disputes) >= DISPUTES_MAX:
@@ -208,20 +233,29 @@ class Answers:
         if self._market.pending:
             self._on_change()
 
-    def due_disputes(self) -> list[tuple[Key, int]]:
-        """Series and open time of disputed rows that should be read again now."""
+    def due_rereads(self) -> list[tuple[Key, int]]:
+        """Series and open time of rows that should be read again now."""
         now_ms = self.api.time.now_ms()
-        return [place for place, dispute in self._disputes.items() if dispute.due_ms <= now_ms]
+        due = [place for place, row in self._disputes.items() if row.due_ms <= now_ms]
+        due += [place for place, row in self._unproven.items() if row.due_ms <= now_ms]
+        return list(dict.fromkeys(due))
 
     async def reread(self, key: Key, open_ms: int) -> None:
-        """Read a disputed row again; it is corrected if that read agrees with the first one."""
-        before = self._disputes.get((key, open_ms))
-        if before is None:
-            return
+        """Read one of them again; a disputed one is corrected if that read agrees with the first.
+
+        Raises RestError, ParseError, UnknownSeriesError.
+        """
+        place = (key, open_ms)
+        dispute = self._disputes.get(place)
         # One row more: what stands behind it proves that it is closed.
-        await self.fetch(key, 2, start_ms=open_ms, repair=True)
-        if self._disputes.get((key, open_ms)) is before:
-            del self._disputes[key, open_ms]  # the exchange has come round
+        counts = await self.fetch(key, 2, start_ms=open_ms, repair=True)
+        if dispute is not None and self._disputes.get(place) is dispute:
+            del self._disputes[place]  # the exchange has come round
+        unproven = self._unproven.pop(place, None)
+        if unproven is None or counts.last_open_ms > open_ms:
+            return
+        if unproven.wait_ms < REREAD_AFTER_CLOSE_MS << REREADS_MAX:
+            self._recheck(key, open_ms, unproven)
 
 
 def count_rows(interval: str, first_ms: int, last_ms: int) -> int:

@@ -311,7 +311,7 @@ class Backfill:
     # --- afterwards ----------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Look for holes and disputed rows, and fetch what is missing, newest holes first."""
+        """Look for holes and rows to read again, and fetch what is missing, newest holes first."""
         if self._api.budget.blocked_s:
             return
         fresh: list[tuple[int, Key, Hole]] = []
@@ -335,7 +335,7 @@ class Backfill:
         if self.done < self.total:
             old = []  # the windows of the start come first
         await self._mend_all(deque((key, hole) for _, key, hole in fresh + old[:OLD_HOLES_MAX]))
-        for key, open_ms in self._answers.due_disputes():
+        for key, open_ms in self._answers.due_rereads():
             await self._reread(key, open_ms)
 
     def _suspects(self) -> list[Series]:
@@ -445,4 +445,4 @@ class Backfill:
         except UnknownSeriesError:
             return
         except (FeedError, ParseError) as error:
-            log.warning("%s %s: disputed row not read again: %s", *key, error)
+            log.warning("%s %s: row not read again yet: %s", *key, error)

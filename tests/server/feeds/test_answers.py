@@ -220,7 +220,7 @@ def test_nothing_is_corrected_where_the_exchange_comes_round() -> None:
         for second in range(10, 59, 2):
             await bench.sweep(5 + second / 60)
         assert trades(bench) == 7
-        assert bench.answers.due_disputes() == []
+        assert bench.answers.due_rereads() == []
         assert (bench.answers.mismatches, bench.answers.corrections) == (1, 0)
 
     run(scenario())
@@ -236,7 +236,7 @@ def test_reads_that_differ_each_time_correct_nothing_and_end() -> None:
         assert trades(bench) == 7
         assert bench.answers.corrections == 0
         assert bench.answers.disputes_dropped == 1
-        assert bench.answers.due_disputes() == []
+        assert bench.answers.due_rereads() == []
 
     run(scenario())
 
@@ -265,7 +265,7 @@ def test_disputes_are_bounded_and_those_given_up_counted(monkeypatch: pytest.Mon
         assert bench.answers.disputes_dropped == 6
         bench.answers.forget("AUSDT")
         await bench.until(12.0)
-        assert bench.answers.due_disputes() == []
+        assert bench.answers.due_rereads() == []
 
     run(scenario())
 
@@ -278,3 +278,56 @@ def test_rows_of_a_stretch_are_counted_generously(
     interval: str, first: int, last: int, count: int
 ) -> None:
     assert count_rows(interval, first, last) == count
+
+
+# --- closes that only two reads told -------------------------------------------------------------
+
+
+def test_a_frozen_database_that_told_a_forming_row_twice_is_found_out() -> None:
+    """Both reads show minute 4 as it was in its middle; later the exchange shows its close."""
+
+    async def scenario() -> None:
+        bench = Bench(at(3.5))
+        await read(bench, 3.6)
+        bench.shelf.frozen_ms = at(4.5)
+        await read(bench, 5.1)
+        await read(bench, 5.2)
+        assert bench.held[-1] == 4
+        assert trades(bench) == 1, "wrong, and so far nobody could know"
+        bench.shelf.frozen_ms = None
+        for second in range(20, 59, 5):
+            await bench.sweep(5 + second / 60)
+        assert trades(bench) == 5
+        kinds = [event.kind.name for event in bench.told if event.open_time_ms == at(4)]
+        assert kinds[-2:] == ["CLOSED", "REVISED"]
+
+    run(scenario())
+
+
+def test_the_last_kline_before_a_halt_is_read_again_a_few_times_only() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(4.5))
+        bench.shelf.halted_ms["AUSDT"] = at(5)
+        await read(bench, 5.1)
+        await read(bench, 5.2)
+        assert bench.held[-1] == 4
+        bench.shelf.asked.clear()
+        for minute in range(6, 240):
+            await bench.sweep(minute + 0.5)
+        times = [query["at"] for query in bench.shelf.asked]
+        waits = [b - a for a, b in zip(times, times[1:], strict=False)]
+        assert 4 <= len(times) <= 7
+        assert all(2 * a - 61 <= b <= 2 * a + 61 for a, b in zip(waits, waits[1:], strict=False))
+
+    run(scenario())
+
+
+def test_a_close_with_a_later_row_behind_it_is_not_read_again() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(3.5), capacity=100)
+        await read(bench, 5.1)
+        bench.shelf.asked.clear()
+        await bench.until(30.5)
+        assert bench.answers.due_rereads() == []
+
+    run(scenario())
