@@ -3,9 +3,12 @@
 The exchange answers from a database that may lag: a row read just after its close may be
 incomplete. So a row counts as closed only if its close time plus grace was past, by the
 exchange's clock, when it was asked for, and either a later row stands behind it in the answer or
-two reads agree. What only two reads told, a frozen database may have told twice: it is read again
-once there should be a later row. A row that differs from a stored closed one of higher rank is
-disputed; two reads that agree, well after the close, correct what is stored.
+two reads agree. A database that stands still agrees with itself: two reads count only if another
+series' answer shows that it has passed the close, or if they are far apart, and the row is read
+again once there should be a later one.
+
+A row that differs from a stored closed one of higher rank is disputed; two reads that agree, well
+after the close, correct what is stored.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # symbol, interval
 
-#: Two reads of a last row prove its close only if they are so far apart, ms.
+#: Two reads of a last row prove its close only if they are so far apart, ms; and so far where no
+#: other series shows that the database has passed the close: it may be a minute behind.
 SECOND_READ_MS = 1_000
+ALONE_READ_MS = 120_000
 
 #: A disputed row is read again so long after the first read, and after its close, ms.
 REREAD_MS = 10_000
@@ -83,6 +88,7 @@ class Answers:
         self.mismatches = 0  # rows that differed from a stored closed one of higher rank
         self.corrections = 0  # of those, the ones two reads agreed on
         self.disputes_dropped = 0
+        self.shown_ms = 0  # newest open time of any answer: the database has got so far
         self._market = market
         self._grace_ms = int(settings.grace_s * 1000)
         self._on_change = on_change
@@ -152,6 +158,8 @@ class Answers:
         if told:
             counts = market.apply_klines(*key, answer.body, closed_before_ms=closed_before_ms)
             disputed = counts.disputed
+        if counts.last_open_ms <= answer.asked_ms:
+            self.shown_ms = max(self.shown_ms, counts.last_open_ms)
         if counts.refused:
             log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
         for open_ms in disputed:
@@ -172,9 +180,11 @@ class Answers:
         if followed or not open_ms or close_time_ms(key[1], open_ms) >= settled_ms:
             return settled_ms, 0  # a read from before the close proves nothing
         before = self._last_reads.get(key)
+        passed = self.shown_ms > close_time_ms(key[1], open_ms)
+        apart_ms = SECOND_READ_MS if passed else ALONE_READ_MS
         if before is None or before.row != row:
             self._last_reads[key] = _Read(row, answer.asked_ms)
-        elif answer.asked_ms - before.asked_ms >= SECOND_READ_MS:
+        elif answer.asked_ms - before.asked_ms >= apart_ms:
             return settled_ms, open_ms
         return min(settled_ms, open_ms), 0
 

@@ -86,6 +86,7 @@ class Closes:
         self._due: dict[str, int] = {}  # open time of what should be here, at the last look
         self._wants: dict[Key, _Want] = {}
         self._running = 0  # requests under way
+        self._witness_s = 0.0  # when the next witness may be asked
         self._wake = asyncio.Event()
 
     @property
@@ -223,6 +224,7 @@ class Closes:
     async def _fetch(self, key: Key) -> None:
         try:
             await self._backfill.fetch_tail(key)
+            await self._ask_witness(key)
         except UnknownSeriesError:
             return
         except (FeedError, ParseError) as error:
@@ -231,6 +233,24 @@ class Closes:
             self._answers.busy.discard(key)
             self._running -= 1
             self._wake.set()  # the next one in line
+
+    async def _ask_witness(self, key: Key) -> None:
+        """If a kline is over and nothing proves its close, see how far the exchange's database is.
+
+        The newest row of a series that is known to go on tells; see ``Answers``.
+        """
+        forming = self._market[key].forming
+        if forming is None or self._answers.shown_ms > forming.close_time_ms:
+            return
+        now_s = self._clock.monotonic()
+        if forming.close_time_ms >= self._time.now_ms() - self._wait_ms or now_s < self._witness_s:
+            return  # it is not over, or somebody has asked just now
+        self._witness_s = now_s + RETRY_S[0]
+        symbols, times = self._market.symbols, self._market.event_times()
+        column = self._columns[0]
+        row = int(times[:, column].argmax())
+        if times[row, column]:
+            await self._answers.fetch((symbols[row], self._intervals[0]), 1)
 
 
 def newest_closed_open(interval: str, now_ms: int, anchor_ms: int = 0) -> int:

@@ -254,15 +254,7 @@ async def test_fault_11_an_answer_that_is_none_is_asked_for_again_in_growing_wai
     ("switch", "value"),
     [
         ("klines_lag_ms", 1500),
-        pytest.param(
-            "klines_lag_ms",
-            61_000,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="two reads that agree are believed, and a database that is a minute behind "
-                "gives the same unfinished row twice",
-            ),
-        ),
+        ("klines_lag_ms", 61_000),
         ("klines_lack_last", True),
     ],
 )

@@ -18,10 +18,10 @@ def found(outcome: Outcome) -> set[str]:
 
 
 def test_a_forming_row_taken_as_closed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(self: Answers, key: Any, answer: Any, *, followed: bool) -> int:
-        return 1 << 60
+    def never(self: Answers, key: Any, answer: Any, *, followed: bool) -> tuple[int, int]:
+        return 1 << 60, 0
 
-    monkeypatch.setattr(Answers, "_closed_before_ms", never)
+    monkeypatch.setattr(Answers, "_judge", never)
     assert "invented" in found(run_seed(1, symbols=3, hours=2.0, names=("drop_closes",)))
 
 

@@ -13,15 +13,27 @@ from simulation.loop import run
 
 from klinecore.errors import ParseError, UnknownSeriesError
 from server.feeds import answers
-from server.feeds.answers import REREAD_AFTER_CLOSE_MS, REREAD_MS, SECOND_READ_MS, count_rows
+from server.feeds.answers import (
+    ALONE_READ_MS,
+    REREAD_AFTER_CLOSE_MS,
+    REREAD_MS,
+    SECOND_READ_MS,
+    count_rows,
+)
 from server.feeds.rest import RestResponse
 
 
 async def read(bench: Bench, minute: float, limit: int = 6) -> None:
-    """Read the newest rows at that minute."""
+    """Read the newest rows at that minute, and see how far the exchange's database is."""
     await bench.until(minute)
+    if len(bench.market.symbols) > 1:
+        await bench.answers.fetch((bench.market.symbols[1], "1m"), 1)
     await bench.answers.fetch(bench.key, limit)
     bench.take()
+
+
+#: The second one goes on while the first is quiet.
+TWO = ("AUSDT", "BUSDT")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +62,7 @@ def test_grace_counts_from_the_question_not_from_the_answer() -> None:
 
 def test_the_last_row_is_not_closed_by_our_clock_alone() -> None:
     async def scenario() -> None:
-        bench = Bench(at(4.5))
+        bench = Bench(at(4.5), symbols=TWO)
         bench.shelf.halted_ms["AUSDT"] = at(5)
         await read(bench, 5.2)
         assert bench.held == [0, 1, 2, 3]
@@ -78,7 +90,7 @@ def test_two_reads_agree_only_after_the_close_and_some_time_apart(
     first: float, second: float, closed: bool
 ) -> None:
     async def scenario() -> None:
-        bench = Bench(at(3.5))
+        bench = Bench(at(3.5), symbols=TWO)
         bench.shelf.halted_ms["AUSDT"] = at(5)
         bench.shelf.trades[bench.key, at(4)] = 7  # the forming row is the same
         await read(bench, first)
@@ -95,6 +107,37 @@ def test_one_answer_that_several_share_is_one_read() -> None:
         await asyncio.gather(*(bench.answers.fetch(bench.key, 6) for _ in range(3)))
         assert len(bench.shelf.asked) == 1
         assert bench.held == [0, 1, 2, 3]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("apart_ms", "closed"), [(ALONE_READ_MS - 10, False), (ALONE_READ_MS, True)]
+)
+def test_where_no_other_series_shows_that_time_has_passed_reads_must_be_far_apart(
+    apart_ms: int, closed: bool
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(at(3.5))
+        bench.shelf.halted_ms["AUSDT"] = at(5)
+        await read(bench, 5.2)
+        await read(bench, 5.2 + apart_ms / MINUTE_MS)
+        assert bench.held == [0, 1, 2, 3, *([4] if closed else [])]
+
+    run(scenario())
+
+
+def test_a_database_that_is_behind_does_not_close_a_forming_row_by_telling_it_twice() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(3.5), symbols=TWO)
+        await read(bench, 3.6)
+        bench.shelf.frozen_ms = at(4.5)
+        for second in range(3, 59, 4):
+            await read(bench, 5 + second / 60)
+        assert bench.held == [0, 1, 2, 3]
+        bench.shelf.frozen_ms = None
+        await read(bench, 6.2)
+        assert bench.held == [0, 1, 2, 3, 4, 5]
 
     run(scenario())
 
@@ -287,8 +330,10 @@ def test_a_frozen_database_that_told_a_forming_row_twice_is_found_out() -> None:
     """Both reads show minute 4 as it was in its middle; later the exchange shows its close."""
 
     async def scenario() -> None:
-        bench = Bench(at(3.5))
+        bench = Bench(at(3.5), symbols=TWO)
         await read(bench, 3.6)
+        await bench.until(5.08)
+        await bench.answers.fetch(("BUSDT", "1m"), 1)  # another machine of theirs, up to date
         bench.shelf.frozen_ms = at(4.5)
         await read(bench, 5.1)
         await read(bench, 5.2)
@@ -298,7 +343,8 @@ def test_a_frozen_database_that_told_a_forming_row_twice_is_found_out() -> None:
         for second in range(20, 59, 5):
             await bench.sweep(5 + second / 60)
         assert trades(bench) == 5
-        kinds = [event.kind.name for event in bench.told if event.open_time_ms == at(4)]
+        told = [(event.symbol, event.open_time_ms, event.kind.name) for event in bench.told]
+        kinds = [kind for symbol, open_ms, kind in told if (symbol, open_ms) == ("AUSDT", at(4))]
         assert kinds[-2:] == ["CLOSED", "REVISED"]
 
     run(scenario())
@@ -306,7 +352,7 @@ def test_a_frozen_database_that_told_a_forming_row_twice_is_found_out() -> None:
 
 def test_the_last_kline_before_a_halt_is_read_again_a_few_times_only() -> None:
     async def scenario() -> None:
-        bench = Bench(at(4.5))
+        bench = Bench(at(4.5), symbols=TWO)
         bench.shelf.halted_ms["AUSDT"] = at(5)
         await read(bench, 5.1)
         await read(bench, 5.2)

@@ -340,11 +340,38 @@ def test_no_trade_minute_that_is_last_is_closed_by_two_reads() -> None:
     """USD-M pushes nothing for it, and REST has no later row yet."""
 
     async def scenario() -> None:
-        async with running(9.5, venue="um") as bench:
+        async with running(9.5, venue="um", symbols=("AUSDT", "BUSDT")) as bench:
             bench.shelf.halted_ms["AUSDT"] = at(10)
+            await bench.until(10.01)
+            bench.stream(("BUSDT", "1m"))
             await bench.until(10.2)
             assert bench.held[-1] == 9
-            assert len(bench.shelf.asked) == 2
+            asked = [(query["symbol"], query["limit"]) for query in bench.shelf.asked]
+            assert asked == [("AUSDT", 2), ("BUSDT", 1), ("AUSDT", 2)], "between: is it up to date?"
+
+
+def test_one_witness_serves_all_that_are_quiet() -> None:
+    async def scenario() -> None:
+        symbols = ("AUSDT", "BUSDT", "CUSDT", "DUSDT")
+        async with running(9.5, venue="um", symbols=symbols) as bench:
+            bench.shelf.halted_ms = dict.fromkeys(symbols[1:], at(10))
+            await bench.until(10.01)
+            bench.stream(("AUSDT", "1m"))
+            await bench.until(10.2)
+            assert [query["symbol"] for query in bench.shelf.asked].count("AUSDT") == 1
+            assert bench.closes_told() == [9] * 4
+
+    run(scenario())
+
+
+def test_without_a_witness_a_quiet_series_closes_later() -> None:
+    async def scenario() -> None:
+        async with running(9.5) as bench:
+            bench.shelf.halted_ms["AUSDT"] = at(10)
+            await bench.until(11.9)
+            assert bench.held[-1] == 8
+            await bench.until(14.0)
+            assert bench.held[-1] == 9
 
     run(scenario())
 
