@@ -303,6 +303,21 @@ async def halts(world: World, draw: random_module.Random) -> None:
         exchange.set_status(name, "TRADING")
 
 
+@_fault(1)
+async def listings(world: World, draw: random_module.Random) -> None:
+    """A symbol comes, goes, or gets another name."""
+    world.troubled(0.0)
+    exchange, listed = world.exchange, list(world.exchange.source.symbols)
+    kind = draw.choice(["list", "list", "delist", "rename"])
+    if kind == "list" and world.unlisted:
+        exchange.list_symbol(world.unlisted.pop())
+    elif kind == "delist" and len(listed) > world.symbols_least:
+        exchange.delist(draw.choice(listed))
+    elif kind == "rename":
+        name = draw.choice(listed)
+        exchange.rename(name, f"NEW{world.injected['listings']}{name[-7:]}")
+
+
 # --- REST ------------------------------------------------------------------------------------
 
 _SLOW_DOWN = b'{"code":-1003,"msg":"Too many requests."}'

@@ -137,6 +137,7 @@ class Judge:
         self._note = note
         self._rows = self._bodies = self._closes = 0
         self._told: dict[tuple[str, str], dict[int, int]] = {}
+        self._seen_ms: dict[str, int] = {}  # symbol -> when the present server first had it
         self._followed: dict[str, int] = {}  # symbol -> since when its closes must be told
         self._served, self._true = hashlib.sha256(), hashlib.sha256()
 
@@ -172,6 +173,9 @@ class Judge:
         truth = self.truth(symbol, interval)
         end = truth.closed_by(now_ms)
         self._bodies += 1
+        self._seen_ms.setdefault(symbol, now_ms)
+        # What a delisted symbol lacks can never be had again.
+        final = final and symbol in self._book.source.symbols
         whole = truth.body(end, self.capacity)
         if body == whole:
             self._rows += min(end, self.capacity)
@@ -214,10 +218,12 @@ class Judge:
             elif after < before:
                 self.fail("out_of_order", f"{name} {truth.opens[after]}")
         self._rows += len(places)
+        if symbol not in self._book.source.symbols:
+            return
         held = set(places)
         for place in range(max(0, end - self.capacity), end):
             # What closed before a start is missed since the start.
-            missed_ms = max(truth.closes[place], self.started_ms)
+            missed_ms = max(truth.closes[place], self.started_ms, self._seen_ms[symbol])
             if place not in held and (final or not self._trouble.excuses(missed_ms, now_ms)):
                 self.fail("lost", f"{name} {truth.opens[place]} at {now_ms}")
 
@@ -226,11 +232,13 @@ class Judge:
     def begin_life(self) -> None:
         """A server came up: from ``follow`` on it must tell each close exactly once."""
         self._told.clear()
+        self._seen_ms.clear()
         self._followed.clear()
 
     def follow(self, symbol: str, from_ms: int) -> None:
         """Bars of a symbol that close from then on must be told."""
         self._followed[symbol] = from_ms
+        self._seen_ms.setdefault(symbol, from_ms)
 
     def hear(self, payload: bytes) -> None:
         """One message of a subscriber of klines."""
@@ -261,6 +269,8 @@ class Judge:
         self._followed.clear()
 
     def _check_told(self, symbol: str, interval: str, from_ms: int, until_ms: int) -> None:
+        if symbol not in self._book.source.symbols:
+            return
         truth = self.truth(symbol, interval)
         told = self._told.get((symbol, interval), {})
         for place in range(truth.closed_by(from_ms), truth.closed_by(until_ms)):

@@ -63,7 +63,7 @@ _LIMITS = (
 
 def symbol_names(count: int) -> tuple[str, ...]:
     """Names of so many generated symbols; the first few are quiet enough to miss minutes."""
-    known = ("QTUMUSDT", "BTCUSDT", "FDUSDUSDT", "PEPEUSDT", "LTCUSDT", "ETHBTC")
+    known = ("QTUMUSDT", "BTCUSDT", "FDUSDUSDT", "PEPEUSDT", "LTCUSDT", "DOGEUSDT")
     return (*known, *(f"SIM{index:03d}USDT" for index in range(max(0, count - len(known)))))[:count]
 
 
@@ -75,6 +75,7 @@ class World:
         seed: int,
         *,
         symbols: int = 50,
+        spare: int = 0,
         hours: float = 24.0,
         market: str = "spot",
         intervals: tuple[str, ...] = INTERVALS,
@@ -84,7 +85,9 @@ class World:
         settings: dict[str, Any] | None = None,
         full_pace: bool = False,
     ) -> None:
-        """``full_pace``: streams and limits of time as they are, nothing thinned."""
+        """``spare`` symbols more are listed later, by ``listings``, and the server keeps whatever
+        is listed. ``full_pace``: streams and limits of time as they are, nothing thinned.
+        """
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.seed = seed
@@ -96,11 +99,19 @@ class World:
         self.network = loop.network
         self.network.trace = self.trace
         self.network.random.seed(f"network {seed}")
-        self.source = source or GeneratedMarket(seed, symbol_names(symbols), market=market)
+        names = symbol_names(symbols + spare)
+        self.source = source or GeneratedMarket(seed, names, market=market)
+        self.unlisted = list(names[symbols:])
+        self.symbols_least = symbols // 2
         self.end_ms = start_ms + int(hours * 3_600_000)
         self.true_clock = SimulatedClock(start_ms, loop)
         self.clock = SimulatedClock(start_ms, loop)  # the server's: may be wrong
-        self.exchange = Exchange(self.source, self.true_clock, speeds=None if full_pace else SPEEDS)
+        self.exchange = Exchange(
+            self.source,
+            self.true_clock,
+            speeds=None if full_pace else SPEEDS,
+            unlisted=self.unlisted,
+        )
         self.mishaps: deque[Mishap] = deque()
         self.trouble = Trouble(start_ms)
         self.judge = Judge(
@@ -116,7 +127,7 @@ class World:
         self.server: Server | None = None
         self.disk = CrashDisk()
         self._values = {
-            "symbols": ",".join(self.source.symbols),
+            "symbols": "all:USDT" if spare else ",".join(self.source.symbols),
             "intervals": list(intervals),
             "capacity": capacity,
             "market": self.source.market,
@@ -389,6 +400,13 @@ class World:
             self.judge.fail("lost", f"{target} answered {status}: {body[:200]!r}")
             return
         self.judge.check_body(symbol, interval, body, self.now_ms, final=final)
+
+    def check_symbols(self) -> None:
+        """Every symbol the exchange trades must be held, where all are wanted."""
+        if self._values["symbols"] == "all:USDT":
+            missing = self.exchange.source.symbols.keys() - set(self.market.symbols)
+            if missing:
+                self.judge.fail("not_held", " ".join(sorted(missing)))
 
     def check_ready(self) -> None:
         """``/ready`` must say so."""
