@@ -132,7 +132,9 @@ class ServedMarket:
             if not last_ms:
                 empty += 1
             elif last_ms + length_ms < deadline_ms and symbol not in idle:
-                stale += 1
+                # After a halt the next close is the forming kline's, however long the halt was.
+                forming = series.forming
+                stale += forming is None or forming.close_time_ms < deadline_ms
         self.incomplete = frozenset(incomplete)
         total = len(self._series)
         return SeriesCounts(total, total - len(incomplete), stale, empty)

@@ -37,8 +37,9 @@ CATCH_UP_MAX = 5
 #: Waits between two requests for the same late closes, s; doubled up to the bound.
 RETRY_S = (2.0, 60.0)
 
-#: A series that is not expected to close (halted) is asked for only so often, s.
-HALTED_RETRY_S = 600.0
+#: The same for a series that is not expected to close (halted): the exchange may have no more rows
+#: of it, or one of a kline that was cut short.
+HALTED_RETRY_S = (60.0, 600.0)
 
 
 class _Want(NamedTuple):
@@ -193,8 +194,10 @@ class Closes:
             halted = key[0] not in expected
             want = self._wants.get(key)
             if want is None or want.halted != halted:
-                first_s = now_s + (HALTED_RETRY_S if halted else 0.0)
-                want = _Want(due_ms, RETRY_S[0], first_s, halted)
+                # A kline that had begun does close, though its symbol was halted meanwhile.
+                seldom = halted and self._market[key].forming is None
+                wait_s = HALTED_RETRY_S[0] if seldom else RETRY_S[0]
+                want = _Want(due_ms, wait_s, now_s, halted)
             self._wants[key] = want._replace(open_ms=due_ms)
 
     def _fetch_late(self, group: asyncio.TaskGroup) -> None:
@@ -212,9 +215,9 @@ class Closes:
         )
         for key in due[: max(0, self._tasks_max - self._running)]:
             want = self._wants[key]
-            wait_s = HALTED_RETRY_S if want.halted else want.wait_s
+            wait_max_s = HALTED_RETRY_S[1] if want.halted else RETRY_S[1]
             self._wants[key] = want._replace(
-                next_s=now_s + wait_s, wait_s=min(2 * want.wait_s, RETRY_S[1])
+                next_s=now_s + want.wait_s, wait_s=min(2 * want.wait_s, wait_max_s)
             )
             busy.add(key)
             self._running += 1

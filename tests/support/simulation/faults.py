@@ -307,14 +307,15 @@ async def halts(world: World, draw: random_module.Random) -> None:
 async def listings(world: World, draw: random_module.Random) -> None:
     """A symbol comes, goes, or gets another name."""
     world.troubled(0.0)
-    exchange, listed = world.exchange, list(world.exchange.source.symbols)
+    exchange = world.exchange
+    old = [name for name in exchange.source.symbols if not name.startswith("NEW")]
     kind = draw.choice(["list", "list", "delist", "rename"])
     if kind == "list" and world.unlisted:
         exchange.list_symbol(world.unlisted.pop())
-    elif kind == "delist" and len(listed) > world.symbols_least:
-        exchange.delist(draw.choice(listed))
-    elif kind == "rename":
-        name = draw.choice(listed)
+    elif kind == "delist" and len(old) > world.symbols_least:
+        exchange.delist(draw.choice(old))
+    elif kind == "rename" and len(old) > world.symbols_least:
+        name = draw.choice(old)
         exchange.rename(name, f"NEW{world.injected['listings']}{name[-7:]}")
 
 

@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "stale_after_s": 75.0,
     "ping_timeout_s": 60.0,
     "sweep_interval_s": 30.0,  # 5 s
-    "universe_interval_s": 600.0,  # 120 s
+    "universe_interval_s": 240.0,  # 120 s
     "kline_update_s": SPEEDS.kline / 1000,
     "ticker_update_s": SPEEDS.ticker / 1000,
     "snapshot_interval_s": 1800.0,  # 180 s
