@@ -1,0 +1,199 @@
+"""Momentum indicators, as states that are stepped on by one row."""
+
+from libc.math cimport NAN, fabs
+
+from klinecore.indicators.kernel cimport Room, room_take
+from klinecore.indicators.kernels.averages cimport EmaState, ema_alpha, ema_init, ema_step
+from klinecore.indicators.kernels.windows cimport (
+    LagState, SumState, TopState, bottom_step, lag_step, mean_step, sum_init, top_init, top_step,
+)
+
+cdef struct RsiState:
+    EmaState gain, loss
+    double previous
+    double flat             # what a series that never moved gives
+    bint started
+
+cdef struct MacdState:
+    EmaState fast, slow, signal
+    bint together           # line and histogram wait for the signal
+
+cdef struct StochState:
+    TopState top, bottom
+    SumState k, d
+    double still            # extremes no further apart than this are the same
+    bint together           # k waits for d
+
+cdef struct StochRsiState:
+    RsiState rsi
+    StochState stoch
+
+cdef struct CciState:
+    double* ring
+    Py_ssize_t period, slot, count
+
+cdef struct WillrState:
+    TopState top, bottom
+
+cdef struct AoState:
+    SumState fast, slow
+
+
+cdef inline void rsi_init(RsiState* s, Py_ssize_t period, bint tradingview) noexcept nogil:
+    ema_init(&s.gain, 1.0 / period, period)
+    ema_init(&s.loss, 1.0 / period, period)
+    s.flat = 100.0 if tradingview else 0.0
+    s.started = False
+
+
+cdef inline double rsi_step(RsiState* s, double value) noexcept nogil:
+    cdef double change = value - s.previous, gain, loss
+    s.previous = value
+    if not s.started:
+        s.started = True
+        return NAN
+    gain = ema_step(&s.gain, change if change > 0 else 0.0)
+    loss = ema_step(&s.loss, -change if change < 0 else 0.0)
+    return 100.0 * (gain / (gain + loss)) if gain + loss != 0 else s.flat
+
+
+cdef inline void macd_init(
+    MacdState* s, Py_ssize_t fast, Py_ssize_t slow, Py_ssize_t signal, bint tradingview
+) noexcept nogil:
+    if fast > slow:
+        fast, slow = slow, fast
+    ema_init(&s.fast, ema_alpha(fast), fast)
+    ema_init(&s.slow, ema_alpha(slow), slow)
+    ema_init(&s.signal, ema_alpha(signal), signal)
+    s.together = not tradingview
+    if not tradingview:
+        # TA-Lib seeds the fast average on the values that end where the slow one's seed ends.
+        s.fast.count = fast - slow
+
+
+cdef inline void macd_step(
+    MacdState* s, double value, double* line, double* signal, double* hist
+) noexcept nogil:
+    cdef double fast = ema_step(&s.fast, value), slow = ema_step(&s.slow, value)
+    line[0] = fast - slow
+    signal[0] = NAN
+    if line[0] == line[0]:
+        signal[0] = ema_step(&s.signal, line[0])
+    hist[0] = line[0] - signal[0]
+    if s.together and signal[0] != signal[0]:
+        line[0] = NAN
+
+
+cdef inline void stoch_init(
+    StochState* s, Py_ssize_t period, Py_ssize_t smooth, Py_ssize_t d, bint together, Room* room
+) noexcept nogil:
+    top_init(&s.top, period, room)
+    top_init(&s.bottom, period, room)
+    sum_init(&s.k, smooth, room)
+    sum_init(&s.d, d, room)
+    s.still = 0.0
+    s.together = together
+
+
+cdef inline void stoch_step(
+    StochState* s, double high, double low, double close, double* k, double* d, bint commit
+) noexcept nogil:
+    cdef double top = top_step(&s.top, high, commit)
+    cdef double bottom = bottom_step(&s.bottom, low, commit)
+    k[0] = d[0] = NAN
+    if top != top:
+        return
+    k[0] = mean_step(
+        &s.k,
+        100.0 * ((close - bottom) / (top - bottom)) if top - bottom > s.still else 0.0,
+        commit,
+    )
+    if k[0] == k[0]:
+        d[0] = mean_step(&s.d, k[0], commit)
+    if s.together and d[0] != d[0]:
+        k[0] = NAN
+
+
+cdef inline void stochrsi_init(
+    StochRsiState* s, Py_ssize_t period, Py_ssize_t length, Py_ssize_t smooth, Py_ssize_t d,
+    bint tradingview, Room* room,
+) noexcept nogil:
+    rsi_init(&s.rsi, period, tradingview)
+    stoch_init(&s.stoch, length, smooth, d, not tradingview, room)
+    # While prices stand still the RSI does too, but for its last bits, which would be blown up.
+    s.stoch.still = 1e-10
+
+
+cdef inline void stochrsi_step(
+    StochRsiState* s, double value, double* k, double* d, bint commit
+) noexcept nogil:
+    cdef double rsi = rsi_step(&s.rsi, value)
+    k[0] = d[0] = NAN
+    if rsi == rsi:
+        stoch_step(&s.stoch, rsi, rsi, rsi, k, d, commit)
+
+
+cdef inline void cci_init(CciState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.period = period
+    s.ring = room_take(room, period)
+
+
+cdef inline double cci_step(
+    CciState* s, double high, double low, double close, bint commit
+) noexcept nogil:
+    cdef double typical = (high + low + close) / 3.0
+    # Offsets from today's value: their sum keeps the digits that a sum of prices would lose. Four
+    # of them at a time, since each addition waits for the one before it.
+    cdef double[4] sums = [0.0, 0.0, 0.0, 0.0]
+    cdef double mean = 0.0, deviation = 0.0
+    cdef double gone = s.ring[s.slot]
+    cdef Py_ssize_t i, j, size = s.period
+    cdef bint full = s.count + 1 >= size
+    s.ring[s.slot] = typical
+    if full:
+        for i in range(0, size - 3, 4):
+            for j in range(4):
+                sums[j] += s.ring[i + j] - typical
+        for i in range(size & ~<Py_ssize_t>3, size):
+            sums[0] += s.ring[i] - typical
+        mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / size
+        for j in range(4):
+            sums[j] = 0.0
+        for i in range(0, size - 3, 4):
+            for j in range(4):
+                sums[j] += fabs(s.ring[i + j] - typical - mean)
+        for i in range(size & ~<Py_ssize_t>3, size):
+            sums[0] += fabs(s.ring[i] - typical - mean)
+        deviation = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / size
+    else:
+        s.count += 1
+    if not commit:
+        s.ring[s.slot] = gone
+    s.slot = s.slot + 1 if s.slot + 1 < size else 0
+    if not full:
+        return NAN
+    # Typical prices that differ by rounding alone would give +-67 out of nothing.
+    return -mean / (0.015 * deviation) if deviation > 1e-14 * fabs(typical) else 0.0
+
+
+cdef inline double mom_step(LagState* s, double value, bint commit) noexcept nogil:
+    return value - lag_step(s, value, commit)
+
+
+cdef inline double roc_step(LagState* s, double value, bint commit) noexcept nogil:
+    cdef double before = lag_step(s, value, commit)
+    return (value / before - 1.0) * 100.0 if before != 0 else 0.0
+
+
+cdef inline double willr_step(
+    WillrState* s, double high, double low, double close, bint commit
+) noexcept nogil:
+    cdef double top = top_step(&s.top, high, commit)
+    cdef double bottom = bottom_step(&s.bottom, low, commit)
+    return -100.0 * ((top - close) / (top - bottom)) if top != bottom else 0.0
+
+
+cdef inline double ao_step(AoState* s, double high, double low, bint commit) noexcept nogil:
+    cdef double median = (high + low) / 2.0
+    cdef double fast = mean_step(&s.fast, median, commit)
+    return fast - mean_step(&s.slow, median, commit)
