@@ -1,0 +1,378 @@
+"""Moving averages, over arrays and row by row; written from the catalog."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from klinecore.indicators.catalog import CATALOG
+from klinecore.indicators.entry import Values
+from klinecore.indicators.kernel import Stream1
+from klinecore.indicators.kernels.averages import KERNELS
+
+__all__ = [
+    "T3",
+    "Dema",
+    "Ema",
+    "Hma",
+    "Rma",
+    "Sma",
+    "Tema",
+    "Wma",
+    "dema",
+    "ema",
+    "hma",
+    "rma",
+    "sma",
+    "t3",
+    "tema",
+    "wma",
+]
+
+
+_SMA = KERNELS["sma"].bind(CATALOG["sma"])
+_EMA = KERNELS["ema"].bind(CATALOG["ema"])
+_RMA = KERNELS["rma"].bind(CATALOG["rma"])
+_WMA = KERNELS["wma"].bind(CATALOG["wma"])
+_HMA = KERNELS["hma"].bind(CATALOG["hma"])
+_DEMA = KERNELS["dema"].bind(CATALOG["dema"])
+_TEMA = KERNELS["tema"].bind(CATALOG["tema"])
+_T3 = KERNELS["t3"].bind(CATALOG["t3"])
+
+
+def sma(source: Values, period: int) -> Values:
+    """Simple moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: sum(source, period) / period.
+    TradingView: Same.
+    Source: any textbook.
+    O(n); bit-identical to ``n`` calls of ``Sma.update``.
+    """
+    result: Values = _SMA.batch((source,), (period,))
+    return result
+
+
+class Sma(Stream1[float]):
+    """Simple moving average, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``sma``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_SMA, (period,))
+
+
+def ema(source: Values, period: int, *, seed: Literal["sma", "first"] = "sma") -> Values:
+    """Exponential moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+    seed : "sma" or "first"
+        The mean of the first `period` values, or the first.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``0 if seed == 'first' else period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: e + (source - e) * 2 / (period + 1).
+    Start and edges: Seeded with the mean of the first `period` values.
+    TradingView: Sources disagree on the seed: `seed="first"` is the other one.
+    Source: TA-Lib.
+    O(n); bit-identical to ``n`` calls of ``Ema.update``.
+    """
+    result: Values = _EMA.batch((source,), (period, seed))
+    return result
+
+
+class Ema(Stream1[float]):
+    """Exponential moving average, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``ema``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int, *, seed: Literal["sma", "first"] = "sma") -> None:
+        super().__init__(_EMA, (period, seed))
+
+
+def rma(source: Values, period: int) -> Values:
+    """Wilder's moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: e + (source - e) / period.
+    Start and edges: Seeded with the mean of the first `period` values.
+    TradingView: Same.
+    Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978.
+    O(n); bit-identical to ``n`` calls of ``Rma.update``.
+    """
+    result: Values = _RMA.batch((source,), (period,))
+    return result
+
+
+class Rma(Stream1[float]):
+    """Wilder's moving average, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``rma``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_RMA, (period,))
+
+
+def wma(source: Values, period: int) -> Values:
+    """Weighted moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: sum(weight * source) / sum(weight), weight 1 for the oldest to period.
+    TradingView: Same.
+    Source: any textbook.
+    O(n); bit-identical to ``n`` calls of ``Wma.update``.
+    """
+    result: Values = _WMA.batch((source,), (period,))
+    return result
+
+
+class Wma(Stream1[float]):
+    """Weighted moving average, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``wma``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_WMA, (period,))
+
+
+def hma(source: Values, period: int) -> Values:
+    """Hull moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1 + isqrt(period) - 1`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: wma(2 * wma(source, period // 2) - wma(source, period), isqrt(period)).
+    TradingView: Same.
+    Source: A. Hull, 2005.
+    O(n); bit-identical to ``n`` calls of ``Hma.update``.
+    """
+    result: Values = _HMA.batch((source,), (period,))
+    return result
+
+
+class Hma(Stream1[float]):
+    """Hull moving average, row by row: ``update(source)``, ``preview`` of a forming row, ``value``,
+    ``warm``; as ``hma``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_HMA, (period,))
+
+
+def dema(source: Values, period: int) -> Values:
+    """Double exponential moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``2 * (period - 1)`` on, NaN before. A
+    row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: 2 * e1 - e2; e1 = ema(source, period), e2 = ema(e1, period).
+    Start and edges: Seeded with the mean of the first `period` values.
+    TradingView: Same.
+    Source: P. Mulloy, Stocks & Commodities 12:1, 1994.
+    O(n); bit-identical to ``n`` calls of ``Dema.update``.
+    """
+    result: Values = _DEMA.batch((source,), (period,))
+    return result
+
+
+class Dema(Stream1[float]):
+    """Double exponential moving average, row by row: ``update(source)``, ``preview`` of a forming
+    row, ``value``, ``warm``; as ``dema``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_DEMA, (period,))
+
+
+def tema(source: Values, period: int) -> Values:
+    """Triple exponential moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``3 * (period - 1)`` on, NaN before. A
+    row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: 3 * e1 - 3 * e2 + e3; each the ema of the one before.
+    Start and edges: Seeded with the mean of the first `period` values.
+    TradingView: Same.
+    Source: P. Mulloy, Stocks & Commodities 12:1, 1994.
+    O(n); bit-identical to ``n`` calls of ``Tema.update``.
+    """
+    result: Values = _TEMA.batch((source,), (period,))
+    return result
+
+
+class Tema(Stream1[float]):
+    """Triple exponential moving average, row by row: ``update(source)``, ``preview`` of a forming
+    row, ``value``, ``warm``; as ``tema``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_TEMA, (period,))
+
+
+def t3(source: Values, period: int = 5, factor: float = 0.7) -> Values:
+    """Tillson's T3 moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+    factor : float, 0.0 to 1.0
+        Volume factor: 0 is an EMA of EMAs, 1 a DEMA.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``6 * (period - 1)`` on, NaN before. A
+    row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: c1 e6 + c2 e5 + c3 e4 + c4 e3 of six EMAs in a chain; v = factor, c1 = -v^3, c2 = 3
+    v^2 + 3 v^3, c3 = -6 v^2 - 3 v - 3 v^3, c4 = 1 + 3 v + v^3 + 3 v^2.
+    Start and edges: Seeded with the mean of the first `period` values.
+    TradingView: Same.
+    Source: T. Tillson, Stocks & Commodities 16:1, 1998.
+    O(n); bit-identical to ``n`` calls of ``T3.update``.
+    """
+    result: Values = _T3.batch((source,), (period, factor))
+    return result
+
+
+class T3(Stream1[float]):
+    """Tillson's T3 moving average, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``t3``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 5, factor: float = 0.7) -> None:
+        super().__init__(_T3, (period, factor))

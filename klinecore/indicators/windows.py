@@ -1,0 +1,146 @@
+"""Windows, over arrays and row by row; written from the catalog."""
+
+from __future__ import annotations
+
+from klinecore.indicators.catalog import CATALOG
+from klinecore.indicators.entry import Values
+from klinecore.indicators.kernel import Stream1, Stream2
+from klinecore.indicators.kernels.windows import KERNELS
+
+__all__ = [
+    "Correl",
+    "Highest",
+    "Lowest",
+    "correl",
+    "highest",
+    "lowest",
+]
+
+
+_HIGHEST = KERNELS["highest"].bind(CATALOG["highest"])
+_LOWEST = KERNELS["lowest"].bind(CATALOG["lowest"])
+_CORREL = KERNELS["correl"].bind(CATALOG["correl"])
+
+
+def highest(source: Values, period: int) -> Values:
+    """Largest value of a window.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: max(source, period).
+    TradingView: Same.
+    Source: van Herk, 1992, for the method.
+    O(n); bit-identical to ``n`` calls of ``Highest.update``.
+    """
+    result: Values = _HIGHEST.batch((source,), (period,))
+    return result
+
+
+class Highest(Stream1[float]):
+    """Largest value of a window, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``highest``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_HIGHEST, (period,))
+
+
+def lowest(source: Values, period: int) -> Values:
+    """Smallest value of a window.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: min(source, period).
+    TradingView: Same.
+    Source: van Herk, 1992, for the method.
+    O(n); bit-identical to ``n`` calls of ``Lowest.update``.
+    """
+    result: Values = _LOWEST.batch((source,), (period,))
+    return result
+
+
+class Lowest(Stream1[float]):
+    """Smallest value of a window, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``lowest``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int) -> None:
+        super().__init__(_LOWEST, (period,))
+
+
+def correl(first: Values, second: Values, period: int = 30) -> Values:
+    """Pearson's correlation, -1 to 1.
+
+    Parameters
+    ----------
+    first, second : float64 arrays, shape (n,)
+        Oldest first; not modified.
+    period : int, 2 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: covariance / (deviation of first * deviation of second).
+    Start and edges: 0 where one of them does not move.
+    TradingView: NaN where one of them does not move.
+    Source: any textbook; with row numbers as second it is J. Ehlers' CTI.
+    O(n); bit-identical to ``n`` calls of ``Correl.update``.
+    """
+    result: Values = _CORREL.batch((first, second), (period,))
+    return result
+
+
+class Correl(Stream2[float]):
+    """Pearson's correlation, -1 to 1, row by row: ``update(first, second)``, ``preview`` of a
+    forming row, ``value``, ``warm``; as ``correl``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 30) -> None:
+        super().__init__(_CORREL, (period,))
