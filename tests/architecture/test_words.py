@@ -24,6 +24,8 @@ INSTEAD = {
     "misc": "what it does",
     "common": "what it does",
 }
+# Made of such words, and what everybody calls it all the same.
+KNOWN = {"ohlc4"}
 NAME = re.compile(r"[^\W\d]\w*")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 DEFINES = re.compile(
@@ -41,7 +43,8 @@ def parts(name: str) -> set[str]:
 def odd_names(text: str) -> list[str]:
     """Names that a text defines with words that are not ours."""
     names = {*DEFINES.findall(text), *ASSIGNS.findall(text)}
-    return sorted(name for name in names if parts(name) & INSTEAD.keys())
+    odd = (name for name in names if parts(name) & INSTEAD.keys())
+    return sorted(name for name in odd if name.strip("_").lower() not in KNOWN)
 
 
 def code(root: Path, *suffixes: str) -> list[Path]:

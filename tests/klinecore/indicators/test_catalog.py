@@ -1,0 +1,87 @@
+"""The catalog is whole: every indicator has both faces, and the written files follow it."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from reference.faces import batch, first_row
+from reference.prices import walk
+
+import klinecore as kc
+import klinecore.indicators as ki
+from klinecore.indicators import CATALOG
+from klinecore.indicators.catalog import FAMILIES
+from klinecore.indicators.writing import written
+
+TIER_1 = {
+    "rsi", "ema", "rma", "bb", "sma", "crosses_above", "crosses_below", "mfi", "atr", "adx",
+    "plus_di", "minus_di", "macd", "stoch", "stochf", "cci", "vwap", "highest", "lowest", "hl2",
+    "hlc3", "ohlc4",
+}  # fmt: skip
+TIER_2 = {
+    "heikin_ashi", "roc", "sar", "tema", "stochrsi", "chop", "correl", "hma", "wma", "dema", "t3",
+    "mom", "ao", "keltner", "obv", "supertrend", "donchian", "willr", "natr",
+}  # fmt: skip
+TIER_3 = {"pvi", "engulfing"}
+
+
+def test_the_set_is_covered() -> None:
+    assert set(CATALOG) == TIER_1 | TIER_2 | TIER_3
+    assert {entry.family for entry in CATALOG.values()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("path", written(), ids=lambda path: path.name)
+def test_what_is_written_from_the_catalog_is_up_to_date(path: object) -> None:
+    if not path.parent.is_dir():  # type: ignore[attr-defined]
+        pytest.skip("not a checkout")
+    expected = written()[path]  # type: ignore[index]
+    assert path.read_text(encoding="utf-8") == expected, (  # type: ignore[attr-defined]
+        "run python -m klinecore.indicators.writing"
+    )
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_an_indicator_has_both_faces_with_its_parameters(name: str) -> None:
+    entry = CATALOG[name]
+    function, made = getattr(kc, name), getattr(kc, entry.stream)
+    assert function is getattr(ki, name)
+    parameters = [p.name for p in entry.parameters]
+    assert sorted(inspect.signature(made).parameters) == sorted(parameters)
+    assert sorted(inspect.signature(function).parameters) == sorted([*entry.inputs, *parameters])
+    for parameter in entry.parameters:
+        default = inspect.signature(made).parameters[parameter.name].default
+        assert default == (
+            inspect.Parameter.empty if parameter.default is None else parameter.default
+        )
+    assert function.__doc__.startswith(entry.title)
+    assert entry.formula.split()[0] in function.__doc__
+
+
+@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("period", [1, 2, 7, 30])
+@pytest.mark.parametrize("word", [0, 1])
+def test_the_lookback_is_the_first_row_with_every_output(name: str, period: int, word: int) -> None:
+    entry = CATALOG[name]
+    given: dict[str, object] = {
+        p.name: max(period, p.low) if p.kind == "period" else p.choices[word]
+        for p in entry.parameters
+        if p.kind != "number"
+    }
+    parameters = entry.defaults(**given)
+    outputs = batch(entry, walk(31, 300), parameters)
+    assert max(map(first_row, outputs)) == entry.lookback(*parameters)
+
+
+def test_defaults_name_what_is_missing_or_unknown() -> None:
+    with pytest.raises(ValueError, match=r"sma: missing \['period'\]"):
+        CATALOG["sma"].defaults()
+    with pytest.raises(ValueError, match=r"rsi: unknown \['length'\]"):
+        CATALOG["rsi"].defaults(length=3)
+
+
+def test_the_two_average_seeds_of_the_literature_are_far_apart_for_long() -> None:
+    close = walk(32, 700).close
+    apart = np.abs(ki.ema(close, 200, seed="first") / ki.ema(close, 200) - 1)
+    assert apart[499] > 1e-6
