@@ -35,9 +35,10 @@ SETTINGS: dict[str, Any] = {
 #: Periodic looks of the server, s: ``module.NAME`` -> what it is in the simulation.
 PERIODS: dict[str, float] = {
     "server.app.BEAT_S": 60.0,  # 1 s
-    "server.feeds.session._WATCH_S": 5.0,  # 1 s
-    "server.exchange.app._KEEP_ALIVE_S": 5.0,  # 1 s
+    "server.feeds.session._WATCH_S": 10.0,  # 1 s
+    "server.exchange.app._KEEP_ALIVE_S": 10.0,  # 1 s
     "server.feeds.base._LOOK_S": 30.0,  # 1 s
+    "server.feeds.base._TIME_LOOK_S": 15.0,  # 5 s
     "server.feeds.link.PROBE_AFTER_S": 10.0,  # 3 s
     "server.feeds.closes.LOOK_S": 30.0,  # 1 s; boundaries, deadlines and retries are exact
 }
