@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from klinecore.interval import INTERVAL_MS
 from klinecore.market import Market
-from klinecore.series import Series
 from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
 from server.clock import Clock
@@ -36,6 +37,10 @@ class FeedView(Protocol):
 
     def series_state(self, symbol: str, interval: str) -> SeriesState:
         """Of one series."""
+        ...
+
+    def incomplete(self) -> frozenset[tuple[str, str]]:
+        """Symbol and interval of every series that is not ready."""
         ...
 
     def statuses(self) -> dict[str, str]:
@@ -69,24 +74,13 @@ class ServedMarket:
         #: Series whose window is not whole yet; empty in normal operation.
         self.incomplete: frozenset[tuple[str, str]] = frozenset()
         self.reasons: list[str] = []
-        self._symbols: tuple[str, ...] = ()  # those that `_series` is about
-        self._series: list[tuple[Series, str, str, int]] = []
+        self._lengths_ms = np.array([INTERVAL_MS[i] or _MONTH_MS for i in market.intervals])
         self.readiness = MarketReadiness(
             "starting", False, None, True, 0, 0, 0, 0, [], SeriesCounts(total=0)
         )
 
-    def _follow_symbols(self) -> None:
-        """The market makes a new tuple whenever its symbols change."""
-        if self._symbols is not self.market.symbols:
-            self._symbols = self.market.symbols
-            self._series = [
-                (series, series.symbol, series.interval, INTERVAL_MS[series.interval] or _MONTH_MS)
-                for series in self.market
-            ]
-
     def check(self, clock: Clock, stale_after_s: float) -> None:
         """Look at the feed and at every series' last close."""
-        self._follow_symbols()
         status = self.feed.status()
         idle = {symbol for symbol, word in self.feed.statuses().items() if word != TRADING}
         stale_after_ms = int(stale_after_s * 1000)
@@ -122,22 +116,22 @@ class ServedMarket:
     def _count(self, deadline_ms: int, idle: Collection[str]) -> SeriesCounts:
         """``deadline_ms``: a close that was due before and is not here makes its series stale,
         unless its symbol is ``idle``."""
-        incomplete = []
-        empty = stale = 0
-        state_of = self.feed.series_state
-        for series, symbol, interval, length_ms in self._series:
-            if not state_of(symbol, interval).ready:
-                incomplete.append((symbol, interval))
-            last_ms = series.last_close_ms
-            if not last_ms:
-                empty += 1
-            elif last_ms + length_ms < deadline_ms and symbol not in idle:
-                # After a halt the next close is the forming kline's, however long the halt was.
-                forming = series.forming
-                stale += forming is None or forming.close_time_ms < deadline_ms
-        self.incomplete = frozenset(incomplete)
-        total = len(self._series)
-        return SeriesCounts(total, total - len(incomplete), stale, empty)
+        symbols, opens = self.market.symbols, self.market.last_open_times()
+        trading = np.array([symbol not in idle for symbol in symbols])
+        # A close is as long after its opening as the next one is after it.
+        overdue = (opens > 0) & (opens + 2 * self._lengths_ms - 1 < deadline_ms)
+        stale = 0
+        for row, column in np.argwhere(overdue & trading[:, None]).tolist():
+            # After a halt the next close is the forming kline's, however long the halt was.
+            forming = self.market[symbols[row], self.market.intervals[column]].forming
+            stale += forming is None or forming.close_time_ms < deadline_ms
+        self.incomplete = self.feed.incomplete()
+        return SeriesCounts(
+            total=opens.size,
+            complete=opens.size - len(self.incomplete),
+            stale=stale,
+            empty=int((opens == 0).sum()),
+        )
 
 
 class ServerState:

@@ -372,16 +372,24 @@ class Feed:
         """True while nothing speaks against relying on the data."""
         return not self._reasons()
 
+    def incomplete(self) -> frozenset[tuple[str, str]]:
+        """Series that are not ``ready``: some part of their window is still to come."""
+        filled = self._backfill.filled
+        return frozenset(
+            (series.symbol, series.interval)
+            for series in self.market
+            if series.holes() or (series.symbol, series.interval) not in filled
+        )
+
     def series_state(self, symbol: str, interval: str) -> SeriesState:
         """Of one series; the window is whole when it was filled and no hole is unexplained."""
         key = (symbol, interval)
         series = self.market[key]
         filled = key in self._backfill.filled
-        whole = filled and not series.holes()
         source = "stream" if series.last_event_ms else "rest" if filled else "none"
         blind = self._liveness.blindness(symbol, interval)
         return SeriesState(
-            ready=whole,
+            ready=filled and not series.holes(),
             source=source,
             stale=self._liveness.is_stale(symbol, interval),
             blind_ms=blind.current_ms,

@@ -68,7 +68,7 @@ class StillFeed:
         self.age_ms: int | None = 100
         self.changed: list[tuple[list[str], list[str]]] = []
         self.change_error: Exception | None = None
-        self.incomplete: set[tuple[str, str]] = set()
+        self.incomplete_keys: set[tuple[str, str]] = set()
 
     def status(self) -> FeedStatus:
         return FeedStatus(
@@ -90,8 +90,11 @@ class StillFeed:
             raise self.change_error
         self.changed.append((list(add), list(remove)))
 
+    def incomplete(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.incomplete_keys)
+
     def series_state(self, symbol: str, interval: str) -> SeriesState:
-        return SeriesState(ready=(symbol, interval) not in self.incomplete, source="stream")
+        return SeriesState(ready=(symbol, interval) not in self.incomplete_keys, source="stream")
 
 
 class Answer:

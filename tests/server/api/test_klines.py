@@ -243,7 +243,7 @@ def test_old_data_says_so(server: Any) -> None:
 
 
 def test_a_window_that_is_not_whole_says_so(server: Any) -> None:
-    server.feed.incomplete.add(("BTCUSDT", "1m"))
+    server.feed.incomplete_keys.add(("BTCUSDT", "1m"))
     server.state.beat(0.0)
     assert server.get("/klines/BTCUSDT/1m").headers["x-data-state"] == "incomplete"
     assert "x-data-state" not in server.get("/klines/ETHUSDT/1m").headers
