@@ -84,6 +84,7 @@ class Backfill:
         self.refused: dict[Key, str] = {}  # series the exchange has no klines of, and its words
         self.absent = 0  # stretches the exchange was found to have no rows for
         self.holes: dict[Key, float] = {}  # series with unexplained holes -> since when, s
+        self.gone: frozenset[str] = frozenset()  # symbols the exchange answers nothing about
         self._market = market
         self._answers = answers
         self._api = answers.api
@@ -321,7 +322,7 @@ class Backfill:
             if index % _LOOK_STEP == _LOOK_STEP - 1:
                 await asyncio.sleep(0)  # thousands of series must not hold up the frames
             key = (series.symbol, series.interval)
-            holes = self._inner_holes(series)
+            holes = [] if key[0] in self.gone else self._inner_holes(series)
             if not holes:
                 self.holes.pop(key, None)
                 continue
@@ -398,6 +399,12 @@ class Backfill:
         # One row more: what stands behind the hole proves it whole.
         rows = count_rows(key[1], *hole) + 1
         if rows > self._market.capacity + 1:
+            # A long halt, perhaps: the oldest row from there on tells whether there is any in it.
+            counts = await self._answers.fetch(
+                key, 1, start_ms=hole[0], priority=Priority.REPAIR, followed=True
+            )
+            if counts.rows and counts.first_open_ms > hole[1]:
+                return hole in series.holes()
             await self._fetch_window(key, Priority.REPAIR, repair=True)
             return False
         fresh = count_rows(key[1], hole[1], self.now_ms()) <= FRESH_KLINES

@@ -25,7 +25,7 @@ from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Liveness, update_periods_s
 from server.feeds.rest import HttpRest, Rest
 from server.feeds.session import ConnectLimiter
-from server.feeds.universe import Selection, SymbolChange, Universe
+from server.feeds.universe import GONE, Selection, SymbolChange, Universe
 from server.feeds.venue_time import VenueTime
 from server.metrics import Registry
 from server.settings import Settings
@@ -291,6 +291,8 @@ class Feed:
     async def _sweep(self) -> None:
         while True:
             self._wake.clear()
+            words = self.universe.statuses.items()
+            self._backfill.gone = frozenset(symbol for symbol, word in words if word == GONE)
             await self._backfill.sweep()
             await wait_event(self._wake, self._clock, self._settings.sweep_interval_s)
 

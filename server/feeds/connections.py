@@ -117,16 +117,19 @@ class Connections:
     # --- streams that come and go --------------------------------------------------------------
 
     def add(self, streams: Sequence[str]) -> None:
-        """Subscribe to these on connections with room, and on a new one where there is none."""
+        """Subscribe to these, of one symbol, together: where there is room, or on a new connection.
+
+        Only streams that fit on no single connection are divided.
+        """
         waiting = [name for name in streams if not self._carries(name)]
-        for session in self._sessions:
-            room = self._streams_max - len(session.streams)
-            if waiting and room > 0:
-                session.add(waiting[:room])
-                del waiting[:room]
-        while waiting:
-            self._open(waiting[: self._streams_max])
-            del waiting[: self._streams_max]
+        for start in range(0, len(waiting), self._streams_max):
+            part = waiting[start : start + self._streams_max]
+            for session in self._sessions:
+                if len(session.streams) + len(part) <= self._streams_max:
+                    session.add(part)
+                    break
+            else:
+                self._open(part)
 
     def remove(self, streams: Sequence[str]) -> None:
         """Subscribe to these no more; a connection left without any ends until it gets some."""
@@ -169,10 +172,15 @@ class Connections:
 
     @property
     def age_ms(self) -> int | None:
-        """Of the connection whose data is oldest; None if one is not connected."""
-        ages = [self.age_of(session) for session in self.active]
-        known = [age for age in ages if age is not None]
-        return max(known) if known and len(known) == len(ages) else None
+        """Of the connection whose data is oldest; None if one is not connected.
+
+        Those whose silence is no wonder do not count.
+        """
+        ages = {session.index: self.age_of(session) for session in self.active}
+        known = [age for age in ages.values() if age is not None]
+        if not known or len(known) < len(ages):
+            return None
+        return max((ages[s.index] or 0 for s in self.active if s.talks), default=0)
 
     def age_of(self, session: Session) -> int | None:
         """How old the newest data of a connection is, ms; None while it is not connected.
@@ -186,7 +194,8 @@ class Connections:
     @property
     def lag_ms(self) -> int:
         """Since the newest event of the slowest connection, by the exchange's clock."""
-        return max((self._liveness.lag_ms(session.index) for session in self.active), default=0)
+        talking = [session.index for session in self.active if session.talks]
+        return max((self._liveness.lag_ms(index) for index in talking), default=0)
 
     def reasons(self) -> list[str]:
         """Why a connection does not bring what it should."""
@@ -194,6 +203,8 @@ class Connections:
         for session in self.active:
             if session.link is None or not session.connected:
                 reasons.append(f"connection {session.index} is down: {session.reason}")
-            elif (age_s := (self.age_of(session) or 0) / 1000) > self._settings.stale_after_s:
+                continue
+            age_s = (self.age_of(session) or 0) / 1000
+            if age_s > self._settings.stale_after_s and session.talks:
                 reasons.append(f"connection {session.index} brings no new data for {age_s:.0f} s")
         return reasons

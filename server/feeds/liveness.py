@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from klinecore.interval import open_time_ms
+from klinecore.interval import INTERVAL_MS, open_time_ms
 from klinecore.market import Market
 from server.clock import Clock
 
@@ -43,6 +43,8 @@ _REST_WAITS_S = (60.0, 3600.0)
 _RESUBSCRIBE, _RECONNECT, _REST = 1, 2, 3
 
 _NO_OWNER = -1
+
+_LONG_MS = 1 << 40  # for a month, whose length differs
 
 Place = tuple[int, int]  # row: symbol; column: 0 the ticker, then the intervals
 Mark = tuple[int, int]  # a kline's opening time and trades; or 0 and a ticker's newest trade id
@@ -116,6 +118,8 @@ class Liveness:
         self._now_ms = now_ms
         self._intervals = market.intervals
         self._periods_ms = np.array([int(s * 1000) for s in periods_s], np.int64)
+        lengths_ms = [0, *(INTERVAL_MS[i] or _LONG_MS for i in self._intervals)]
+        self._talking = np.array(lengths_ms) <= INTERVAL_MS["1m"]  # columns; the ticker's as well
         self._behind_s = [max(BEHIND_MIN_S, PERIODS_BEHIND * s) for s in periods_s]
         self._doubts: dict[str, _Doubt] = {}
         self._silent: dict[str, None] = {}
@@ -166,7 +170,7 @@ class Liveness:
             np.array(rows, np.intp) for rows in (zip(*kept, strict=True) if kept else ((), ()))
         )
         for name, array in before.items():
-            if name != "_periods_ms":
+            if name not in ("_periods_ms", "_talking"):  # these are of columns
                 getattr(self, name)[new] = array[old]
         for symbol in old_rows.keys() - set(symbols):
             self._doubts.pop(symbol, None)
@@ -254,6 +258,12 @@ class Liveness:
         """Since the newest event any stream of a connection has brought; 0 before the first."""
         newest_ms = self.newest_ms(owner)
         return max(self._now_ms() - newest_ms, 0) if newest_ms else 0
+
+    def talks(self, owner: int) -> bool:
+        """True if a connection's silence would be odd: it carries something of a traded symbol that
+        speaks at least once a minute."""
+        mine = (self._owner == owner) & self._expected[:, None]
+        return bool(mine[:, self._talking].any())
 
     def delivering(self, owner: int) -> int:
         """Streams of a connection that have brought something on it and are not stale."""

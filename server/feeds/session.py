@@ -181,6 +181,11 @@ class Session:
         return int(self.link.dataless_s * 1000) if self.link and self.connected else None
 
     @property
+    def talks(self) -> bool:
+        """True if its silence would be odd: not all its symbols are halted, say."""
+        return self._liveness.talks(self.index)
+
+    @property
     def received(self) -> Received:
         """Counted over all connections so far."""
         listeners = [link.listener for link in self._links]
@@ -317,7 +322,7 @@ class Session:
                 return Ending("refused", "the exchange refused to change subscriptions")
             if link.lost:
                 return Ending("lost", f"{len(link.lost)} subscriptions are gone")
-            if link.dataless_s > self._dataless_max_s:
+            if link.dataless_s > self._dataless_max_s and self.talks:
                 return Ending("dataless", f"signs of life, no new data for {link.dataless_s:.0f} s")
             if self._replace:
                 return Ending("stale", self._replace, announced=True)

@@ -67,6 +67,7 @@ class StillFeed:
         self.reasons: list[str] = []
         self.age_ms: int | None = 100
         self.changed: list[tuple[list[str], list[str]]] = []
+        self.words: dict[str, str] = {}  # statuses that are not TRADING
         self.change_error: Exception | None = None
         self.incomplete_keys: set[tuple[str, str]] = set()
 
@@ -79,7 +80,7 @@ class StillFeed:
         )  # fmt: skip
 
     def statuses(self) -> dict[str, str]:
-        return dict.fromkeys(["BTCUSDT", "ETHUSDT", UNICODE], "TRADING")
+        return dict.fromkeys(["BTCUSDT", "ETHUSDT", UNICODE], "TRADING") | self.words
 
     @property
     def room(self) -> int:

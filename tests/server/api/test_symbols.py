@@ -142,6 +142,25 @@ def test_a_symbol_removed_and_added_again_never_shows_what_was_cached_of_it(serv
         assert answer.json()["klines"][-1]["o"] == f"{index}.10"
 
 
+def test_no_close_is_overdue_of_a_symbol_that_does_not_trade_or_has_just_resumed(
+    server: Any,
+) -> None:
+    serve_with_room(server)
+    server.fill(5, "ETHUSDT")
+    server.market.push("BTCUSDT", "1m", server.row(99))
+    server.clock.now_ms = server.row(100).open_time_ms + 30_000
+    server.state.beat(0.0)
+    assert server.served.readiness.series.stale == 1
+    server.feed.words["ETHUSDT"] = "HALT"
+    server.state.beat(0.0)
+    assert server.served.readiness.series.stale == 0
+    assert server.served.readiness.symbols_not_trading == ["ETHUSDT"]
+    server.feed.words.clear()
+    server.market.push("ETHUSDT", "1m", server.row(100, closed=False))
+    server.state.beat(0.0)
+    assert server.served.readiness.series.stale == 0
+
+
 def test_a_client_can_leave_the_stream_of_a_symbol_that_was_removed(server: Any) -> None:
     market = serve_with_room(server)
     topic = server.channels.find("ETHUSDT@ticker")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +15,7 @@ from simulation.scenario import simulated
 from simulation.world import World
 
 from klinecore.series import RowState
+from server.errors import FeedError
 from server.feeds.universe import ROWS_KEPT_S, STREAMS_KEPT_S
 from server.signals.channels import SYMBOLS
 
@@ -260,3 +264,87 @@ async def test_a_symbol_that_falls_silent_is_looked_up_before_its_turn() -> None
         await world.sleep(200.0)
         world.exchange.set_status("LTCUSDT", "HALT")
         await until(world, lambda: feed_of(world).statuses()["LTCUSDT"] == "HALT", 300.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@simulated
+async def test_whatever_comes_and_goes_in_whatever_order_the_rest_is_whole(seed: int) -> None:
+    """Three hours of listings, delistings, halts, renames, hands, cuts and shutdowns."""
+    late = ("SIM001USDT", "SIM002USDT", "SIM003USDT")
+    async with scenario(
+        count=10, unlisted=late, symbols_room=4, streams_per_connection_spot=12
+    ) as world:
+        draw = random.Random(seed)
+        exchange, feed = world.exchange, feed_of(world)
+        names = [name for name in world.source.symbols if name.endswith("USDT")]
+
+        def listed() -> list[str]:
+            return list(exchange.source.symbols)
+
+        async def by_hand() -> None:
+            held = list(feed.statuses())
+            with contextlib.suppress(ValueError, FeedError):
+                await feed.change_symbols(
+                    [draw.choice(names)], draw.sample(held, draw.choice([0, 1]))
+                )
+
+        renames = itertools.count()
+        for _ in range(60):
+            one = draw.choice(listed())
+            kind = draw.randrange(8)
+            if kind == 0 and (missing := [n for n in names if n not in listed()]):
+                exchange.list_symbol(draw.choice(missing))
+            elif kind == 1 and len(listed()) > 7:
+                exchange.delist(one)
+            elif kind == 2:
+                exchange.set_status(one, draw.choice(["HALT", "BREAK", "ODD"]))
+            elif kind == 3:
+                for name in list(exchange.source.statuses):
+                    exchange.set_status(name, "TRADING")
+            elif kind == 4 and len(listed()) > 7:
+                exchange.rename(one, f"新{next(renames)}USDT")
+            elif kind == 5:
+                await by_hand()
+            elif kind == 6:
+                for end in world.network.clients:
+                    end.sever(reset=draw.random() < 0.5)
+            else:
+                exchange.streams.announce_shutdown()
+            await world.sleep(draw.uniform(5.0, 350.0))
+        for name in list(exchange.source.statuses):
+            exchange.set_status(name, "TRADING")
+        await world.sleep(900.0)
+        assert feed._failure is None
+        # A stretch without klines shows when the one after it closes; two answers confirm it.
+        await until(world, lambda: feed.ready, 180.0)
+        await world.sleep(30.0)
+        ready = await get(world, "/ready")
+        assert ready["ready"], ready["reasons"]
+        trading = [name for name, status in feed.statuses().items() if status == "TRADING"]
+        assert trading
+        assert set(trading) <= set(listed())
+        assert set(feed.statuses()) == set(world._served().market.symbols)
+        for name in trading:
+            assert world._served().market[name, "1m"].holes() == []
+            is_true(world, name)
+            is_true(world, name, "5m")
+        subscribed = set(exchange.streams.subscribers)
+        wanted = {name for session in feed._connections for name in session.streams}
+        assert subscribed == wanted
+        assert len(wanted) % 5 == 0
+        for counter in ("too_many_messages", "too_many_streams", "connects_refused"):
+            assert exchange.counters[counter] == 0
+
+
+@simulated
+async def test_a_halt_longer_than_the_window_is_known_to_be_one() -> None:
+    async with scenario(symbols="BTCUSDT,LTCUSDT") as world:
+        world.exchange.set_status("LTCUSDT", "HALT")
+        await world.sleep(130 * 60.0)
+        world.exchange.set_status("LTCUSDT", "TRADING")
+        await world.sleep(600.0)
+        series = world._served().market["LTCUSDT", "1m"]
+        ((first_ms, last_ms),) = series.absences()
+        assert (last_ms - first_ms) / MINUTE_MS > series.capacity
+        assert series.holes() == []
+        assert feed_of(world).ready
