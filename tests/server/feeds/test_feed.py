@@ -357,6 +357,13 @@ def test_metrics_say_what_the_status_says(open_world: Any) -> None:
             assert found["kline_feed_bytes_total", "spot"] > 1000
             assert found["kline_rest_requests_total", "spot"] >= 8
             assert found["kline_rest_failures_total", "spot"] == 0
+            assert found["kline_rest_weight_allowed", "spot"] == 3000
+            assert found["kline_rest_queued_weight", "spot", "repair"] == 0
+            assert found["kline_backfill_rows_total", "spot", "requested"] >= 6 * 101
+            assert found["kline_backfill_rows_total", "spot", "received"] >= 6 * 101
+            assert found["kline_mismatch_total", "spot"] == 0
+            ahead_ms = world.market.horizon_ms - world.clock.time_ms()
+            assert 50_000 < ahead_ms <= 61_000, "rows of the future are refused"
 
     asyncio.run(scenario())
 
