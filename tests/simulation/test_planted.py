@@ -56,6 +56,32 @@ def test_a_close_told_to_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "closes_missing" in found(run_seed(1, symbols=3, hours=0.5))
 
 
+def test_a_barrier_told_twice_or_never_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Channels._publish_barrier
+
+    def odd(self: Channels, event: Any) -> None:
+        for _ in range(event.open_time_ms // 60_000 % 3):
+            right(self, event)
+
+    monkeypatch.setattr(Channels, "_publish_barrier", odd)
+    outcome = run_seed(1, symbols=3, hours=0.5, names=("reorder",))
+    assert any("was told again" in fault for fault in outcome.verdict.faults)
+    assert any("was not told" in fault for fault in outcome.verdict.faults)
+
+
+def test_a_barrier_told_before_its_closes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Channels._publish_closed
+    waiting: list[Any] = []
+
+    def one_late(self: Channels, event: Any) -> None:
+        waiting.append(event)
+        if len(waiting) > 1:
+            right(self, waiting.pop(0))
+
+    monkeypatch.setattr(Channels, "_publish_closed", one_late)
+    assert "barrier" in found(run_seed(1, symbols=3, hours=0.5, names=("reorder",)))
+
+
 def test_too_many_requests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Backfill.sweep
 

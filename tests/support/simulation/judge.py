@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from klinecore.interval import open_time_ms
+from klinecore.interval import next_open_ms, open_time_ms
 from server.exchange.book import Book
 from server.exchange.minutes import aggregate
 from simulation.trouble import Trouble
@@ -106,7 +106,24 @@ class _Frame(msgspec.Struct):
     revised: bool = False
 
 
+class _Barrier(msgspec.Struct):
+    interval: str
+    openTime: int  # noqa: N815 - as it is told
+    closed: int
+    complete: bool
+    missing: list[str]
+    revised: bool
+
+
+class _BarrierMessage(msgspec.Struct):
+    data: _Barrier
+
+
 _decode = msgspec.json.Decoder(_Frame).decode
+_decode_barrier = msgspec.json.Decoder(_BarrierMessage).decode
+
+#: A boundary that is younger may still be waited for, ms.
+_BARRIER_MS = 10_000
 
 
 class Judge:
@@ -130,6 +147,7 @@ class Judge:
         )
         self.faults: list[str] = []
         self.started_ms = first_ms  # when the present server was
+        self.held: Callable[[], Iterable[str]] = tuple  # its symbols at the moment
         self._book = book
         self._intervals = intervals
         self._span = (first_ms, end_ms)
@@ -137,6 +155,7 @@ class Judge:
         self._note = note
         self._rows = self._bodies = self._closes = 0
         self._told: dict[tuple[str, str], dict[int, int]] = {}
+        self._barriers: dict[str, list[int]] = {}  # interval -> open times told of
         self._seen_ms: dict[str, int] = {}  # symbol -> when the present server first had it
         self._followed: dict[str, int] = {}  # symbol -> since when its closes must be told
         self._served, self._true = hashlib.sha256(), hashlib.sha256()
@@ -233,6 +252,7 @@ class Judge:
         """A server came up: from ``follow`` on it must tell each close exactly once."""
         self._told.clear()
         self._seen_ms.clear()
+        self._barriers = {interval: [] for interval in self._intervals}
         self._followed.clear()
 
     def follow(self, symbol: str, from_ms: int) -> None:
@@ -241,8 +261,10 @@ class Judge:
         self._seen_ms.setdefault(symbol, from_ms)
 
     def hear(self, payload: bytes) -> None:
-        """One message of a subscriber of klines."""
+        """One message of a subscriber of klines and barriers."""
         if b'"x":true' not in payload:
+            if payload.startswith(b'{"type":"barrier"'):
+                self._hear_barrier(_decode_barrier(payload).data)
             return
         frame = _decode(payload)
         k = frame.k
@@ -261,8 +283,42 @@ class Judge:
             if told[k.t] > 1:
                 self.fail("closes_twice", f"{k.s} {k.i} {k.t}")
 
+    def _hear_barrier(self, barrier: _Barrier) -> None:
+        name = f"{barrier.interval} {barrier.openTime}"
+        self._note("barrier", name, barrier.closed, barrier.complete, barrier.revised)
+        told = self._barriers.setdefault(barrier.interval, [])
+        if barrier.revised:
+            if barrier.openTime not in told:
+                self.fail("barrier", f"{name} was revised and never told")
+            return
+        if told and barrier.openTime <= told[-1]:
+            self.fail("barrier", f"{name} was told again, or after the next one")
+        told.append(barrier.openTime)
+        for symbol in barrier.missing:
+            if barrier.openTime in self._told.get((symbol, barrier.interval), ()):
+                self.fail("barrier", f"{name}: {symbol} is called missing, and its close was told")
+        closes = sum(
+            barrier.openTime in self._told.get((symbol, barrier.interval), ())
+            for symbol in self._followed
+        )
+        from_ms = max(self._followed.values(), default=0)  # before it some were not listened to
+        closes += len(set(self.held()) - self._followed.keys())  # just come, and not listened to
+        if barrier.openTime > from_ms and closes < barrier.closed:
+            self.fail("barrier", f"{name} counts {barrier.closed} closes, {closes} were told")
+
+    def _check_barriers(self, until_ms: int) -> None:
+        """Each boundary once; begun at the first symbol that was followed."""
+        from_ms = min(self._followed.values(), default=until_ms)
+        for interval, told in self._barriers.items():
+            open_ms = open_time_ms(interval, from_ms)
+            while (next_ms := next_open_ms(interval, open_ms)) < until_ms - _BARRIER_MS:
+                if next_ms > from_ms and open_ms not in told:
+                    self.fail("barrier", f"{interval} {open_ms} was not told")
+                open_ms = next_ms
+
     def end_life(self, until_ms: int) -> None:
         """The server ends, or the simulation: every bar that closed since must have been told."""
+        self._check_barriers(until_ms)
         for symbol, from_ms in self._followed.items():
             for interval in self._intervals:
                 self._check_told(symbol, interval, from_ms, until_ms)

@@ -20,6 +20,7 @@ from server.exchange.generated import GeneratedMarket
 from server.exchange.minutes import Source
 from server.feeds.base import Feed
 from server.settings import Settings
+from server.signals.channels import BARRIER
 from server.signals.hub import Subscriber
 from simulation.clock import SimulatedClock
 from simulation.faults import FAULTS, Planned
@@ -269,8 +270,11 @@ class World:
         """Hear every kline of every series from now on, as a client would."""
         assert self.server is not None
         self.judge.begin_life()
+        self.judge.held = lambda: self.market.symbols if self.serving else ()
         self._heard.clear()
-        self._subscriber = self.server.state.hub.subscribe()
+        barriers = self._served().channels.find(BARRIER)
+        assert barriers is not None
+        self._subscriber = self.server.state.hub.subscribe(barriers)
         self._listen_to_new()
         self._listening = asyncio.create_task(self._hear(self._subscriber))
 
