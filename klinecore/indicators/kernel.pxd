@@ -46,6 +46,8 @@ cdef class Kernel:
     cdef int inputs
     cdef int outputs
 
+    cdef object no_times(self, const double* numbers, Py_ssize_t rows)
+    cdef object run_over(self, const Py_buffer* views, const double* numbers)
     cdef int read_parameters(self, tuple given, double* parameters) except -1
     cdef void* make_state(self, const double* parameters) except NULL
 

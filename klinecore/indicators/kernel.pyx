@@ -2,7 +2,8 @@
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer,
+    PyObject_GetBuffer,
 )
 from cpython.float cimport PyFloat_FromDouble
 from cpython.ref cimport Py_INCREF
@@ -54,11 +55,26 @@ cdef object _column(object given, str kernel, str name):
     return contiguous(array)
 
 
-cdef double* _address(object array, int flags) except? NULL:
+cdef int _borrow(object given, Py_buffer* view, str kernel, str name) except -1:
+    """Hold the column's memory until the view is released."""
+    if PyObject_CheckBuffer(given):
+        try:
+            PyObject_GetBuffer(given, view, PyBUF_CONTIG_RO | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            pass
+        else:
+            if view.ndim == 1 and view.format[0] == c"d" and view.format[1] == 0:
+                return 0
+            PyBuffer_Release(view)
+    return PyObject_GetBuffer(_column(given, kernel, name), view, PyBUF_CONTIG_RO | PyBUF_FORMAT)
+
+
+cdef double* _address(object array) except? NULL:
+    """Where a new array lies; whoever made it holds it."""
     cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_ND | flags)
+    PyObject_GetBuffer(array, &view, PyBUF_CONTIG)
     cdef double* data = <double*>view.buf
-    PyBuffer_Release(&view)         # whoever calls holds the array itself
+    PyBuffer_Release(&view)
     return data
 
 
@@ -90,33 +106,46 @@ cdef class Kernel:
     def batch(self, tuple columns not None, tuple parameters not None):
         """Run over whole columns, oldest row first; new arrays as long as they are."""
         cdef double numbers[PARAMETERS_MAX]
+        cdef Py_buffer views[INPUTS_MAX]
+        cdef int held = 0
+        self.read_parameters(parameters, numbers)
+        try:
+            while held < self.inputs:
+                given = columns[held]
+                name = self.input_names[held]
+                if given is None and name is TIME:
+                    given = self.no_times(numbers, views[0].shape[0])
+                _borrow(given, &views[held], self.name, name)
+                held += 1
+                if views[held - 1].shape[0] != views[0].shape[0]:
+                    raise ValueError(
+                        f"{self.name}: inputs must be equally long; {self.input_names[0]} has "
+                        f"{views[0].shape[0]} rows, {name} has {views[held - 1].shape[0]}"
+                    )
+            return self.run_over(views, numbers)
+        finally:
+            while held:
+                held -= 1
+                PyBuffer_Release(&views[held])
+
+    cdef object no_times(self, const double* numbers, Py_ssize_t rows):
+        """What stands for times where none were given."""
+        if self.checks[0][4][<int>numbers[0]] != "none":
+            raise ValueError(f"{self.name}: an anchor needs {TIME}, one per row")
+        return np.zeros(rows)
+
+    cdef object run_over(self, const Py_buffer* views, const double* numbers):
         cdef const double* inputs[INPUTS_MAX]
         cdef double* outputs[OUTPUTS_MAX]
-        cdef Py_ssize_t rows = -1
+        cdef Py_ssize_t rows = views[0].shape[0]
         cdef int i
-        self.read_parameters(parameters, numbers)
-        held = []
         for i in range(self.inputs):
-            name = self.input_names[i]
-            given = columns[i]
-            if given is None and name is TIME:
-                if self.checks[0][4][<int>numbers[0]] != "none":
-                    raise ValueError(f"{self.name}: an anchor needs {TIME}, one per row")
-                given = np.zeros(max(rows, 0))
-            array = _column(given, self.name, name)
-            if rows >= 0 and len(array) != rows:
-                raise ValueError(
-                    f"{self.name}: inputs must be equally long; {self.input_names[0]} has "
-                    f"{rows} rows, {name} has {len(array)}"
-                )
-            rows = len(array)
-            held.append(array)
-            inputs[i] = _address(array, PyBUF_FORMAT)
+            inputs[i] = <const double*>views[i].buf
         made = []
         for i in range(self.outputs):
             array = empty(rows)
             made.append(array)
-            outputs[i] = _address(array, PyBUF_WRITABLE)
+            outputs[i] = _address(array)
         cdef void* state = self.make_state(numbers)
         with nogil:
             self.run(state, inputs, outputs, rows, True)

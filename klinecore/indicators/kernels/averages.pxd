@@ -18,6 +18,7 @@ cdef struct ChainState:
 cdef struct WmaState:
     double* ring
     Py_ssize_t period, slot, count
+    double divisor          # 1 + 2 + ... + period
     double sum
     double weighted         # newest value times period, ..., oldest times 1
 
@@ -91,6 +92,7 @@ cdef inline double t3_step(ChainState* s, double value) noexcept nogil:
 
 cdef inline void wma_init(WmaState* s, Py_ssize_t period, Room* room) noexcept nogil:
     s.period = period
+    s.divisor = 0.5 * period * (period + 1)
     s.ring = room_take(room, period)
 
 
@@ -119,7 +121,7 @@ cdef inline double wma_step(WmaState* s, double value, bint commit) noexcept nog
     if s.count + 1 < s.period:
         s.count += 1
         return NAN
-    return s.weighted / (0.5 * s.period * (s.period + 1))
+    return s.weighted / s.divisor
 
 
 cdef inline void hma_init(HmaState* s, Py_ssize_t period, Room* room) noexcept nogil:

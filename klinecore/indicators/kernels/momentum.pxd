@@ -5,7 +5,8 @@ from libc.math cimport NAN, fabs
 from klinecore.indicators.kernel cimport Room, room_take
 from klinecore.indicators.kernels.averages cimport EmaState, ema_alpha, ema_init, ema_step
 from klinecore.indicators.kernels.windows cimport (
-    LagState, SumState, TopState, bottom_step, lag_step, mean_step, sum_init, top_init, top_step,
+    LagState, SumState, TopState, bottom_step, lag_step, larger, mean_step, sum_init, top_init,
+    top_step,
 )
 
 cdef struct RsiState:
@@ -52,8 +53,8 @@ cdef inline double rsi_step(RsiState* s, double value) noexcept nogil:
     if not s.started:
         s.started = True
         return NAN
-    gain = ema_step(&s.gain, change if change > 0 else 0.0)
-    loss = ema_step(&s.loss, -change if change < 0 else 0.0)
+    gain = ema_step(&s.gain, larger(change, 0.0))
+    loss = ema_step(&s.loss, larger(-change, 0.0))
     return 100.0 * (gain / (gain + loss)) if gain + loss != 0 else s.flat
 
 
@@ -138,38 +139,58 @@ cdef inline void cci_init(CciState* s, Py_ssize_t period, Room* room) noexcept n
     s.ring = room_take(room, period)
 
 
+cdef inline double offset_sum(const double* ring, Py_ssize_t size, double base) noexcept nogil:
+    """Sum of ring - base; four at a time, since each addition waits for the one before it."""
+    cdef double a = 0.0, b = 0.0, c = 0.0, d = 0.0
+    cdef Py_ssize_t i = 0
+    while i + 4 <= size:
+        a += ring[i] - base
+        b += ring[i + 1] - base
+        c += ring[i + 2] - base
+        d += ring[i + 3] - base
+        i += 4
+    while i < size:
+        a += ring[i] - base
+        i += 1
+    return (a + b) + (c + d)
+
+
+cdef inline double distance_sum(
+    const double* ring, Py_ssize_t size, double base, double mean
+) noexcept nogil:
+    """Sum of |ring - base - mean|, likewise."""
+    cdef double a = 0.0, b = 0.0, c = 0.0, d = 0.0
+    cdef Py_ssize_t i = 0
+    while i + 4 <= size:
+        a += fabs(ring[i] - base - mean)
+        b += fabs(ring[i + 1] - base - mean)
+        c += fabs(ring[i + 2] - base - mean)
+        d += fabs(ring[i + 3] - base - mean)
+        i += 4
+    while i < size:
+        a += fabs(ring[i] - base - mean)
+        i += 1
+    return (a + b) + (c + d)
+
+
 cdef inline double cci_step(
     CciState* s, double high, double low, double close, bint commit
 ) noexcept nogil:
     cdef double typical = (high + low + close) / 3.0
-    # Offsets from today's value: their sum keeps the digits that a sum of prices would lose. Four
-    # of them at a time, since each addition waits for the one before it.
-    cdef double[4] sums = [0.0, 0.0, 0.0, 0.0]
     cdef double mean = 0.0, deviation = 0.0
     cdef double gone = s.ring[s.slot]
-    cdef Py_ssize_t i, j, size = s.period
-    cdef bint full = s.count + 1 >= size
+    cdef bint full = s.count + 1 >= s.period
+    # The window is read as it would be; a preview puts the ring back as it was.
     s.ring[s.slot] = typical
     if full:
-        for i in range(0, size - 3, 4):
-            for j in range(4):
-                sums[j] += s.ring[i + j] - typical
-        for i in range(size & ~<Py_ssize_t>3, size):
-            sums[0] += s.ring[i] - typical
-        mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / size
-        for j in range(4):
-            sums[j] = 0.0
-        for i in range(0, size - 3, 4):
-            for j in range(4):
-                sums[j] += fabs(s.ring[i + j] - typical - mean)
-        for i in range(size & ~<Py_ssize_t>3, size):
-            sums[0] += fabs(s.ring[i] - typical - mean)
-        deviation = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / size
+        # Offsets from today's value keep the digits that a sum of prices would lose.
+        mean = offset_sum(s.ring, s.period, typical) / s.period
+        deviation = distance_sum(s.ring, s.period, typical, mean) / s.period
     else:
         s.count += 1
     if not commit:
         s.ring[s.slot] = gone
-    s.slot = s.slot + 1 if s.slot + 1 < size else 0
+    s.slot = s.slot + 1 if s.slot + 1 < s.period else 0
     if not full:
         return NAN
     # Typical prices that differ by rounding alone would give +-67 out of nothing.

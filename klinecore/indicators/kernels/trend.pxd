@@ -4,11 +4,13 @@ from libc.math cimport NAN, fabs
 
 from klinecore.indicators.kernels.averages cimport EmaState, ema_init, ema_step
 from klinecore.indicators.kernels.volatility cimport AtrState, atr_init, atr_step
+from klinecore.indicators.kernels.windows cimport larger
 
 cdef struct DirectionState:
     double high, low, close     # of the row before
     double plus, minus, range   # Wilder's sums
     Py_ssize_t period, count
+    double share                # 1 / period
     double plus_di, minus_di
     bint tradingview            # the sums start from ``period`` rows, not from one less
 
@@ -38,6 +40,7 @@ cdef inline void direction_init(
     DirectionState* s, Py_ssize_t period, bint tradingview
 ) noexcept nogil:
     s.period = period
+    s.share = 1.0 / period
     s.tradingview = tradingview
 
 
@@ -46,12 +49,10 @@ cdef inline bint direction_step(
 ) noexcept nogil:
     """Move ``plus_di`` and ``minus_di`` on; False until they are defined."""
     cdef double up = high - s.high, down = s.low - low, size = high - low
-    cdef double plus = up if up > down and up > 0 else 0.0
-    cdef double minus = down if down > up and down > 0 else 0.0
-    if fabs(high - s.close) > size:
-        size = fabs(high - s.close)
-    if fabs(low - s.close) > size:
-        size = fabs(low - s.close)
+    # The larger of both, if it is above 0, counts for its side.
+    cdef double plus = larger(up, 0.0) * (up > down)
+    cdef double minus = larger(down, 0.0) * (down > up)
+    size = larger(size, larger(fabs(high - s.close), fabs(low - s.close)))
     s.high = high
     s.low = low
     s.close = close
@@ -59,9 +60,9 @@ cdef inline bint direction_step(
         s.count = 1
         return False
     if s.count > s.period or (s.count == s.period and not s.tradingview):
-        s.plus -= s.plus / s.period
-        s.minus -= s.minus / s.period
-        s.range -= s.range / s.period
+        s.plus -= s.plus * s.share
+        s.minus -= s.minus * s.share
+        s.range -= s.range * s.share
     s.plus += plus
     s.minus += minus
     s.range += size
@@ -129,15 +130,11 @@ cdef inline void super_step(
 
 
 cdef inline double highest_of(double a, double b, double c) noexcept nogil:
-    if b > a:
-        a = b
-    return c if c > a else a
+    return larger(larger(a, b), c)
 
 
 cdef inline double lowest_of(double a, double b, double c) noexcept nogil:
-    if b < a:
-        a = b
-    return c if c < a else a
+    return -larger(larger(-a, -b), -c)
 
 
 cdef inline double sar_step(SarState* s, double high, double low) noexcept nogil:

@@ -5,8 +5,8 @@ from libc.math cimport NAN, fabs, log10, sqrt
 from klinecore.indicators.kernel cimport Room
 from klinecore.indicators.kernels.averages cimport EmaState, ema_alpha, ema_init, ema_step
 from klinecore.indicators.kernels.windows cimport (
-    MomentState, SumState, TopState, bottom_step, moment_mean, moment_step, sum_init, sum_step,
-    top_init, top_step,
+    MomentState, SumState, TopState, bottom_step, larger, moment_mean, moment_step, sum_init,
+    sum_step, top_init, top_step,
 )
 
 cdef struct BandState:
@@ -45,7 +45,7 @@ cdef inline void bb_step(
     cdef double reach
     if not moment_step(&s.moments, value, commit):
         return
-    reach = s.deviations * sqrt(s.moments.squares / s.moments.period)
+    reach = s.deviations * sqrt(s.moments.squares * s.moments.share)
     middle[0] = moment_mean(&s.moments)
     upper[0] = middle[0] + reach
     lower[0] = middle[0] - reach
@@ -61,11 +61,7 @@ cdef inline double range_step(
     if not s.started:
         s.started = True
         return size if s.from_first else NAN
-    if fabs(high - previous) > size:
-        size = fabs(high - previous)
-    if fabs(low - previous) > size:
-        size = fabs(low - previous)
-    return size
+    return larger(size, larger(fabs(high - previous), fabs(low - previous)))
 
 
 cdef inline void atr_init(AtrState* s, Py_ssize_t period, bint tradingview) noexcept nogil:

@@ -22,6 +22,7 @@ cdef struct VwapState:
     double deviations
     double stretch          # number of the current one
     double flow, volume     # sums of price times volume, and of volume
+    double mean             # flow / volume, once there was volume
     double squares          # sum of volume times squared deviation
     bint started
 
@@ -75,12 +76,12 @@ cdef inline void vwap_step(
         s.flow = s.volume = s.squares = 0.0
         s.started = True
     s.stretch = stretch
-    before = s.flow / s.volume if s.volume != 0 else typical
+    before = s.mean if s.volume != 0 else typical
     s.flow += typical * volume
     s.volume += volume
     if s.volume == 0:
         return
-    vwap[0] = s.flow / s.volume
+    vwap[0] = s.mean = s.flow / s.volume
     # West's update: no difference of large squares, so a narrow band stays exact.
     s.squares += volume * (typical - before) * (typical - vwap[0])
     reach = s.deviations * sqrt(s.squares / s.volume) if s.squares / s.volume > 0 else 0.0
