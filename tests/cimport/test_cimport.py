@@ -9,6 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from reference.messages import kline_frame
 from reference.strategies import START_MS, plain_kline
@@ -118,3 +119,12 @@ def test_nothing_is_merged_into_the_series_of_a_removed_symbol(user: ModuleType)
     market.remove_symbol("BTCUSDT")
     assert not user.merge_parsed(series, kline_frame(plain_kline(START_MS)))
     assert series.klines() == []
+
+
+def test_an_indicator_is_stepped_on_in_c_over_many_series(user: ModuleType) -> None:
+    prices = np.random.default_rng(1).uniform(1, 2, (200, 8))
+    together = np.empty_like(prices)
+    user.rsi_of_many(prices, together, 14)
+    for column in range(8):
+        alone = kc.rsi(np.ascontiguousarray(prices[:, column]), 14)
+        assert together[:, column].tobytes() == alone.tobytes()

@@ -77,7 +77,9 @@ cdef inline double atr_step(AtrState* s, double high, double low, double close) 
 
 cdef inline double natr_step(AtrState* s, double high, double low, double close) noexcept nogil:
     cdef double atr = atr_step(s, high, low, close)
-    return 100.0 * (atr / close) if close != 0 or atr != atr else 0.0
+    if close == 0:
+        return 0.0 if atr == atr else NAN
+    return 100.0 * (atr / close)
 
 
 cdef inline void keltner_init(

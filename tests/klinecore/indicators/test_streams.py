@@ -20,7 +20,7 @@ prices = st.floats(1e-9, 1e9) | st.sampled_from([1.0, 1.0, 0.1, 100.0, 1e-12, 1e
 
 @st.composite
 def klines(draw: st.DrawFn) -> Klines:
-    count = draw(st.integers(0, 60))
+    count = draw(st.integers(0, 40))
     column = st.lists(prices, min_size=count, max_size=count)
     opened, high, low, close, volume = (np.array(draw(column), dtype=float) for _ in range(5))
     top = np.maximum(np.maximum(opened, high), close)
@@ -49,7 +49,7 @@ def as_tuple(output: object) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("name", CATALOG)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(klines=klines(), period=st.integers(1, 9), word=st.integers(0, 2))
 def test_batch_is_updates_and_previews_bit_for_bit(
     name: str, klines: Klines, period: int, word: int
