@@ -4,7 +4,14 @@ from typing import Final, NamedTuple
 from klinecore.market import Market
 from klinecore.parsers.binance import _Buffer
 
-__all__ = ["CHUNK_SIZE_MAX", "SnapshotCounts", "encode", "restore"]
+__all__ = [
+    "CHUNK_SIZE_MAX",
+    "SnapshotContents",
+    "SnapshotCounts",
+    "encode",
+    "read_contents",
+    "restore",
+]
 
 CHUNK_SIZE_MAX: Final[int]
 
@@ -12,6 +19,13 @@ class SnapshotCounts(NamedTuple):
     series: int  # series that took rows
     rows: int  # rows taken
     skipped: int  # rows of unknown or filled series, or older than the window
+    time_ms: int  # as given to ``encode``
+
+class SnapshotContents(NamedTuple):
+    symbols: tuple[str, ...]  # with rows, in the writer's order
+    intervals: tuple[str, ...]
+    newest: dict[tuple[str, str], int]  # open time of each series' newest row, ms
+    rows: int
     time_ms: int  # as given to ``encode``
 
 def encode(market: Market, *, time_ms: int = 0, label: str = "") -> Iterator[bytes]:
@@ -42,4 +56,12 @@ def restore(
     not both be in memory.
 
     Raises SnapshotError: damaged, cut, of another version or, if a ``label`` is given, of another.
+    """
+
+def read_contents(data: _Buffer, *, label: str | None = None) -> SnapshotContents:
+    """Say what a snapshot holds, verified as ``restore`` does: that would not refuse it.
+
+    ``data`` is any object with a contiguous buffer. O(rows).
+
+    Raises SnapshotError: see ``restore``.
     """

@@ -16,20 +16,17 @@ Forming rows are not kept: the stream brings the next state of a row that may ha
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from klinecore.arena cimport (
     BYTE_ORDER_MARK, FORMAT_LIMIT, INTERVAL_SIZE_MAX, SYMBOL_SIZE_MAX, FormatTable, format_index,
 )
-from klinecore.kline cimport (
-    COLUMN_COUNT, NUMBER_COLUMNS, RESIDUAL_COLUMNS, SOURCE_PUSH, TRADES, VOLUME,
-)
+from klinecore.columns cimport Columns, first_fault
+from klinecore.kline cimport COLUMN_COUNT, RESIDUAL_COLUMNS
 from klinecore.merge cimport (
-    ABSENT_BIT, FORMAT_MASK, SOURCE_MASK, SOURCE_SHIFT, SeriesHeader, SeriesMemory,
-    series_close_time,
+    ABSENT_BIT, FORMAT_MASK, SeriesHeader, SeriesMemory, series_close_time,
 )
-from klinecore.number cimport power_double
 from klinecore.sequence cimport sequence_begin, sequence_end
 from klinecore.series cimport Series
 
@@ -39,7 +36,9 @@ from zlib import crc32
 
 from klinecore.errors import SnapshotError
 
-__all__ = ["CHUNK_SIZE_MAX", "SnapshotCounts", "encode", "restore"]
+__all__ = [
+    "CHUNK_SIZE_MAX", "SnapshotContents", "SnapshotCounts", "encode", "read_contents", "restore",
+]
 
 #: Bytes ``encode`` yields at once, at most.
 CHUNK_SIZE_MAX = 1 << 18
@@ -59,9 +58,6 @@ cdef enum:
     FORMATS = 3
     END = 4
 
-cdef int64_t TIME_MAX = 1LL << 53
-cdef double VALUE_MAX = 7.5e22      # what `number` keeps exactly ends below
-cdef double RESIDUAL_FROM = 2251799813685248.0      # 2**51: smaller numbers need no residual
 
 cdef struct RecordHead:
     uint32_t mark
@@ -93,6 +89,16 @@ class SnapshotCounts(NamedTuple):
     series: int
     rows: int
     skipped: int
+    time_ms: int
+
+
+class SnapshotContents(NamedTuple):
+    """What a snapshot holds: names in its order, and each series' newest open time, ms."""
+
+    symbols: tuple[str, ...]
+    intervals: tuple[str, ...]
+    newest: dict[tuple[str, str], int]
+    rows: int
     time_ms: int
 
 
@@ -249,15 +255,6 @@ cdef bytes _end(uint64_t number, uint64_t size, uint64_t chain):
 # --- reading -----------------------------------------------------------------------------------
 
 
-cdef struct Columns:
-    # The columns of one series inside a snapshot.
-    uint32_t count
-    const int64_t* open_time_ms
-    const double* values
-    const int16_t* residuals
-    const uint16_t* tags
-
-
 def restore(market, data, *, str label=None, release=None):
     """Put a snapshot's rows into the series of ``market`` that hold none; nothing is emitted.
 
@@ -283,15 +280,47 @@ def restore(market, data, *, str label=None, release=None):
         PyBuffer_Release(&view)
 
 
-cdef _restore(market, const char* data, uint64_t size, view, label, release):
+def read_contents(data, *, str label=None):
+    """Say what a snapshot holds, verified as ``restore`` does: that would not refuse it.
+
+    ``data`` is any object with a contiguous buffer. O(rows).
+
+    Raises SnapshotError: see ``restore``.
+    """
+    cdef Py_buffer view
+    cdef list records
+    cdef Columns columns
+    cdef int64_t rows = 0
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if <size_t>view.buf & 7:
+            return read_contents(bytes(data), label=label)
+        records, names = _check(
+            <const char*>view.buf, view.len, memoryview(data).cast("B"), label
+        )
+        newest = {}
+        for name, offset in zip(names, records[1:]):
+            _read_columns(<const char*>view.buf, offset, &columns)
+            if columns.count:
+                newest[name] = columns.open_time_ms[columns.count - 1]
+                rows += columns.count
+        return SnapshotContents(
+            tuple(dict.fromkeys([name[0] for name in newest])),
+            tuple(dict.fromkeys([name[1] for name in newest])),
+            newest,
+            rows,
+            (<const MarketEntry*>(<const char*>view.buf + <uint64_t>records[0])).time_ms,
+        )
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef tuple _check(const char* data, uint64_t size, view, label):
+    """Offsets of the payloads, and the names of the series: all of it could have been written."""
     cdef list records = _check_records(data, size, view)
-    cdef const MarketEntry* head = <const MarketEntry*>(data + <uint64_t>records[0])
     cdef const RecordHead* formats = _head_at(data, records[len(records) - 2])
     cdef const uint64_t* keys = <const uint64_t*>(formats + 1)
     cdef uint64_t format_count = formats.size // 8
-    cdef int64_t time_ms = head.time_ms
-    cdef Columns columns
-    cdef int series_taken = 0, rows = 0, skipped = 0, taken
     _check_head(data, records[0], label)
     if format_count > FORMAT_LIMIT:
         raise SnapshotError(f"{format_count} formats, at most {FORMAT_LIMIT} can be")
@@ -300,6 +329,16 @@ cdef _restore(market, const char* data, uint64_t size, view, label, release):
     ]
     if len(set(names)) != len(names):
         raise SnapshotError("a series stands in it twice")
+    return records, names
+
+
+cdef _restore(market, const char* data, uint64_t size, view, label, release):
+    cdef list records
+    records, names = _check(data, size, view, label)
+    cdef const uint64_t* keys = <const uint64_t*>(_head_at(data, records[len(records) - 2]) + 1)
+    cdef int64_t time_ms = (<const MarketEntry*>(data + <uint64_t>records[0])).time_ms
+    cdef Columns columns
+    cdef int series_taken = 0, rows = 0, skipped = 0, taken
     for name, offset in zip(names, records[1:]):
         _read_columns(data, offset, &columns)
         taken = 0
@@ -421,45 +460,10 @@ cdef tuple _check_series(
         raise SnapshotError(f"a name is no UTF-8: {error}") from None
     _read_columns(data, offset, &columns)
     with nogil:
-        row = _first_fault(&columns, keys, format_count)
+        row = first_fault(&columns, keys, format_count)
     if row >= 0:
         raise SnapshotError(f"row {row} of {symbol} {interval} is none that can be held")
     return symbol, interval
-
-
-cdef int64_t _first_fault(
-    const Columns* columns, const uint64_t* keys, uint64_t format_count
-) noexcept nogil:
-    """Index of the first row no merge could have stored; -1 if all are sound."""
-    cdef uint64_t n = columns.count
-    cdef uint64_t i, tag
-    cdef const uint8_t* formats
-    cdef int column
-    cdef double value
-    cdef int64_t before = -1
-    for i in range(n):
-        if columns.open_time_ms[i] <= before or columns.open_time_ms[i] > TIME_MAX:
-            return <int64_t>i
-        before = columns.open_time_ms[i]
-        tag = columns.tags[i]
-        if (tag & FORMAT_MASK) >= format_count:
-            return <int64_t>i
-        if (tag & SOURCE_MASK) >> SOURCE_SHIFT > SOURCE_PUSH:
-            return <int64_t>i
-        formats = <const uint8_t*>&keys[tag & FORMAT_MASK]
-        for column in range(NUMBER_COLUMNS):
-            value = columns.values[column * n + i]
-            if not 0 <= value < VALUE_MAX:      # false for NaN too
-                return <int64_t>i
-            if (
-                column >= VOLUME and columns.residuals[(column - VOLUME) * n + i]
-                and value * power_double[formats[column] & 15] < RESIDUAL_FROM
-            ):
-                return <int64_t>i
-        value = columns.values[TRADES * n + i]
-        if not 0 <= value < TIME_MAX or value != <double><int64_t>value:
-            return <int64_t>i
-    return -1
 
 
 cdef int _fill(

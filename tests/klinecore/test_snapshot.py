@@ -13,7 +13,14 @@ from reference import snapshots
 from reference.strategies import START_MS, opens, plain_kline
 
 import klinecore as kc
-from klinecore.snapshot import CHUNK_SIZE_MAX, SnapshotCounts, encode, restore
+from klinecore.snapshot import (
+    CHUNK_SIZE_MAX,
+    SnapshotContents,
+    SnapshotCounts,
+    encode,
+    read_contents,
+    restore,
+)
 
 SYMBOLS = ("BTCUSDT", "币安人生USDT")
 INTERVALS = ("1m", "1M")
@@ -219,6 +226,9 @@ def refused(data: Any, **options: Any) -> str:
     with pytest.raises(kc.SnapshotError) as caught:
         restore(again, data, **options)
     assert all(len(series) == series.sequence == 0 for series in again)
+    with pytest.raises(kc.SnapshotError) as unread:
+        read_contents(data, **options)
+    assert str(unread.value) == str(caught.value)
     return str(caught.value)
 
 
@@ -275,6 +285,25 @@ def test_another_label_is_refused() -> None:
     assert restore(kc.Market(SYMBOLS, INTERVALS, 10), data).rows == 16
     with pytest.raises(ValueError, match="label"):
         taken(filled(), label="x" * 1025)
+
+
+def test_contents_are_told_without_a_market() -> None:
+    market = kc.Market(["BTCUSDT", "EMPTYUSDT", "币安人生USDT"], ["1m", "5m"], 10)
+    for open_ms in opens("1m", 12):
+        market.push("币安人生USDT", "1m", plain_kline(open_ms))
+    for open_ms in opens("5m", 3):
+        market.push("BTCUSDT", "5m", plain_kline(open_ms, interval="5m"))
+    data = taken(market, time_ms=START_MS, label="spot")
+    expected = SnapshotContents(
+        ("BTCUSDT", "币安人生USDT"),
+        ("5m", "1m"),
+        {("BTCUSDT", "5m"): opens("5m", 3)[-1], ("币安人生USDT", "1m"): opens("1m", 12)[-1]},
+        13,
+        START_MS,
+    )
+    for copy in (data, bytearray(data), memoryview(b"x" + data)[1:]):
+        assert read_contents(copy, label="spot") == expected
+    assert read_contents(taken(kc.Market(["A"], ["1m"], 3))) == SnapshotContents((), (), {}, 0, 0)
 
 
 def test_records_are_as_documented() -> None:
