@@ -27,17 +27,19 @@ from server.api.application import create_api
 from server.api.state import ServedMarket, ServerState
 from server.api.types import Application, Receive, Scope, Send
 from server.clock import Clock, ScaledClock, SystemClock
+from server.disk import Disk, SystemDisk, data_directory
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
 from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
-from server.feeds.universe import Selection, resolve_symbols
+from server.feeds.universe import Selection, assume_symbols, resolve_symbols
+from server.feeds.waits import WaitFile
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
-from server.snapshots import Disk, SnapshotStore, SystemDisk, data_directory
+from server.snapshots import SnapshotStore, find_contents
 
 __all__ = ["PACE_VARIABLE", "Server", "create", "pace_text", "read_pace", "run"]
 
@@ -50,6 +52,9 @@ PACE_VARIABLE = "KLINESERVER_PACE"
 
 #: Seconds between two beats: each looks at every market and measures the loop's delay.
 BEAT_S = 1.0
+
+#: Seconds the exchange has to list its symbols before those of the snapshot have to do.
+FIRST_ANSWER_S = 10.0
 
 #: HTTP hardening: granian's own defaults are 417,792 bytes and 30 s.
 HEADER_BYTES_MAX = 16_384
@@ -99,9 +104,11 @@ class Server:
         )
         self.api = create_api(self.state)
         self._waiting: dict[str, str] = {}
-        self._disk = disk if settings.snapshot_interval_s else None
+        self._disk = disk
+        self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []
         self._snapshots: list[SnapshotStore] = []
+        self._waits: list[WaitFile] = []
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._was_ready = False
 
@@ -153,7 +160,10 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for feed in self._feeds:
             await feed.stop()
-        await asyncio.gather(*(snapshots.stop() for snapshots in self._snapshots))
+        await asyncio.gather(
+            *(waits.stop() for waits in self._waits),
+            *(snapshots.stop() for snapshots in self._snapshots),
+        )
         log.info("stopped")
 
     # --- one market ----------------------------------------------------------------------------
@@ -162,6 +172,7 @@ class Server:
         settings = self._settings
         rest = self._open_rest(name) if self._open_rest is not None else None
         api = open_api(settings, name, self._market_clock, rest)
+        await self._keep_waits(name, api)
         selection = await self._resolve(name, api)
         if selection.unknown:
             log.warning("the %s exchange does not trade %s", name, ", ".join(selection.unknown))
@@ -169,7 +180,7 @@ class Server:
             selection.symbols,
             settings.intervals,
             settings.capacity,
-            room=settings.symbols_room,
+            room=settings.symbols_room + selection.room,
             path=self._arena_path(name),
         )
         snapshots = self._open_snapshots(name, market)
@@ -208,26 +219,86 @@ class Server:
         )
 
     async def _resolve(self, name: str, api: Api) -> Selection:
-        """The symbols to keep; asks until the exchange answers."""
+        """The symbols to keep: those of the exchange's list, which is asked for until it comes.
+
+        If the first answer is none, or nothing may be asked, and there is a snapshot with symbols
+        that the settings ask for: those, for now.
+        """
         settings = self._settings
         wait_s = settings.backoff_min_s
+        fault = api.budget.blocked_reason  # since before this start
+        limit_s = FIRST_ANSWER_S if self._takes_snapshots else None
+        first = True
         while True:
-            try:
-                return await resolve_symbols(settings, api)
-            except FeedError as error:
-                self._wait_for(name, f"{error}; asking again")
-                log.warning("symbols of %s: %s; asking again in %.1f s", name, error, wait_s)
+            if fault is None or not first:
+                try:
+                    async with asyncio.timeout(limit_s):
+                        return await resolve_symbols(settings, api)
+                except FeedError as error:
+                    fault = str(error)
+                except TimeoutError:
+                    fault = f"the exchange has not listed its symbols within {FIRST_ANSWER_S:g} s"
+            if first and (selection := await self._assume(name, fault)) is not None:
+                return selection
+            first, limit_s = False, None
+            self._wait_for(name, f"{fault}; asking again")
+            log.warning("symbols of %s: %s; asking again in %.1f s", name, fault, wait_s)
             await self._market_clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s + 0.1, settings.backoff_max_s)
 
-    def _open_snapshots(self, name: str, market: Market) -> SnapshotStore | None:
+    async def _assume(self, name: str, fault: str) -> Selection | None:
+        """The symbols of the snapshot that the settings ask for; None if there are none."""
+        if self._disk is None or not self._takes_snapshots:
+            return None
+        contents = await find_contents(
+            name, directory=self._directory, source=self._base(name), disk=self._disk
+        )
+        if contents is None:
+            return None
+        intervals = self._settings.intervals
+        # Only those of which there are rows that can be served.
+        symbols = dict.fromkeys(s for s, interval in contents.newest if interval in intervals)
+        selection = assume_symbols(self._settings, tuple(symbols), fault)
+        if selection is not None:
+            log.warning(
+                "symbols of %s: %s; %d of the snapshot for now", name, fault, len(selection.symbols)
+            )
+        return selection
+
+    async def _keep_waits(self, name: str, api: Api) -> None:
+        """Wait out what a refusal asked of an earlier life, and remember those of this one."""
         if self._disk is None:
+            return
+        waits = WaitFile(
+            name,
+            api.budget,
+            directory=self._directory,
+            base=self._base(name),
+            disk=self._disk,
+            clock=self._market_clock,
+            metrics=self._metrics,
+        )
+        await waits.load()
+        self._waits.append(waits)
+        self._spawn(waits.keep())
+
+    @property
+    def _directory(self) -> str:
+        return data_directory(self._settings, os.environ)
+
+    def _base(self, name: str) -> str:
+        """URL of the exchange's REST face for a market."""
+        base: str = getattr(self._settings, f"{name}_rest")
+        return base
+
+    def _open_snapshots(self, name: str, market: Market) -> SnapshotStore | None:
+        if self._disk is None or not self._takes_snapshots:
             return None
         return SnapshotStore(
             name,
             market,
-            directory=data_directory(self._settings, os.environ),
-            source=getattr(self._settings, f"{name}_rest"),
+            directory=self._directory,
+            source=self._base(name),
             interval_s=self._settings.snapshot_interval_s,
             disk=self._disk,
             clock=self._clock,

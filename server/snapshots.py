@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
 import math
 import mmap
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
 
 from klinecore.errors import SnapshotError
 from klinecore.market import Market
-from klinecore.snapshot import SnapshotCounts, encode, restore
+from klinecore.snapshot import SnapshotContents, SnapshotCounts, encode, read_contents, restore
 from server.clock import Clock, wait_event
+from server.disk import Disk
 from server.metrics import Registry
-from server.settings import Settings
 
-__all__ = ["Disk", "DiskFile", "SnapshotStore", "SystemDisk", "data_directory"]
+__all__ = ["SnapshotStore", "find_contents"]
 
 log = logging.getLogger(__name__)
 
@@ -33,133 +31,34 @@ LAST_S = 5.0
 #: Bytes given back at once while a snapshot is read: whole pages.
 GIVE_BACK_SIZE = 4 << 20
 
-Result = TypeVar("Result")
 
+async def find_contents(
+    name: str, *, directory: str, source: str, disk: Disk
+) -> SnapshotContents | None:
+    """What the newest whole snapshot of a market holds; None if there is none.
 
-class DiskFile(Protocol):
-    """A file being written. Everything may raise OSError."""
-
-    def write(self, data: bytes) -> None:
-        """Append all of ``data``."""
-        ...
-
-    def sync(self) -> None:
-        """Return once the content outlasts a loss of power."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Disk(Protocol):
-    """The disk as snapshots use it. Everything may raise OSError."""
-
-    def claim(self, directory: str) -> None:
-        """Make the directory, and keep it for this process: BlockingIOError if another has it."""
-        ...
-
-    def read(self, path: str) -> bytes | mmap.mmap:
-        """The whole content; of a map, pages that are given back are not read again."""
-        ...
-
-    def create(self, path: str) -> DiskFile:
-        """A new file; one of that name is gone, also for whoever still writes to it."""
-        ...
-
-    def rename(self, source: str, target: str) -> None: ...
-
-    def remove(self, path: str) -> None: ...
-
-    def sync_directory(self, directory: str) -> None:
-        """Return once its renames outlast a loss of power."""
-        ...
-
-    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Do blocking work where it holds up nobody. It goes on if the caller is cancelled."""
-        ...
-
-
-class SystemDisk:
-    """The machine's. Its claims last until ``close``, or until the process ends, however."""
-
-    def __init__(self) -> None:
-        self._claims: dict[str, int] = {}  # descriptors
-
-    def close(self) -> None:
-        while self._claims:
-            os.close(self._claims.popitem()[1])
-
-    def claim(self, directory: str) -> None:
-        if directory in self._claims:
-            return
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    ``source`` as for ``SnapshotStore``; what is wrong with a file is counted when it is loaded.
+    """
+    for path in _paths(name, directory):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            text = "another server keeps its snapshots there"
-            raise BlockingIOError(error.errno, text, directory) from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._claims[directory] = descriptor
-
-    def read(self, path: str) -> bytes | mmap.mmap:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            # Memory that can be given back page by page. Not a map of the file itself: there an
-            # I/O error would end the process.
-            data = mmap.mmap(-1, max(size, 1))
-            rest = memoryview(data)[:size]
-            while rest and (count := file.readinto(rest)):
-                rest = rest[count:]
-            return data if size and not rest else data[: size - len(rest)]
-
-    def create(self, path: str) -> DiskFile:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return _SystemFile(path)
-
-    def rename(self, source: str, target: str) -> None:
-        os.replace(source, target)
-
-    def remove(self, path: str) -> None:
-        os.unlink(path)
-
-    def sync_directory(self, directory: str) -> None:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+            return await disk.call(_read_contents, disk, path, _label(name, source))
+        except (OSError, SnapshotError) as error:
+            log.debug("%s tells nothing: %s", path, error)
+    return None
 
 
-class _SystemFile:
-    def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
-
-    def write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-
-    def sync(self) -> None:
-        os.fsync(self._descriptor)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+def _read_contents(disk: Disk, path: str, label: str) -> SnapshotContents:
+    return read_contents(memoryview(disk.read(path)), label=label)
 
 
-def data_directory(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Where this server keeps its files: ``data_dir``, or the platform's place for it."""
-    if settings.data_dir:
-        return settings.data_dir
-    base = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local/share")
-    return os.path.join(base, "klinecore")
+def _label(name: str, source: str) -> str:
+    return f"{name} {source}"
+
+
+def _paths(name: str, directory: str) -> tuple[str, str]:
+    """The newest snapshot, and the one before."""
+    path = os.path.join(directory, f"{name}.snapshot")
+    return path, f"{path}.previous"
 
 
 class SnapshotStore:
@@ -180,9 +79,9 @@ class SnapshotStore:
         """``source`` says whose klines these are; a snapshot of another's is refused."""
         self._market = market
         self._name = name
-        self._label = f"{name} {source}"
+        self._label = _label(name, source)
         self._directory = directory
-        self._path = os.path.join(directory, f"{name}.snapshot")
+        self._path, self._previous_path = _paths(name, directory)
         self._interval_s = interval_s
         self._disk = disk
         self._clock = clock
@@ -222,7 +121,7 @@ class SnapshotStore:
 
     async def load(self) -> SnapshotCounts | None:
         """Fill the market from the newest whole snapshot; None if there is none."""
-        for path in (self._path, f"{self._path}.previous"):
+        for path in (self._path, self._previous_path):
             try:
                 counts = await self._disk.call(self._restore, path)
             except FileNotFoundError:
@@ -331,7 +230,7 @@ class SnapshotStore:
         disk = self._disk
         if self._whole:
             with contextlib.suppress(FileNotFoundError):
-                await disk.call(disk.rename, self._path, f"{self._path}.previous")
+                await disk.call(disk.rename, self._path, self._previous_path)
         await disk.call(disk.rename, f"{self._path}.new", self._path)
         self._whole = True
         await disk.call(disk.sync_directory, self._directory)

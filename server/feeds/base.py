@@ -199,9 +199,10 @@ class Feed:
             limiter=limiter or ConnectLimiter(clock, settings.connect_interval_s),
             on_connected=self._look_soon,
         )
-        self._symbols_max = len(market.symbols) + settings.symbols_room
+        selection = selection or Selection(market.symbols, (), {})
+        self._symbols_max = len(market.symbols) + settings.symbols_room + selection.room
         self.universe = Universe(
-            selection or Selection(market.symbols, (), {}),
+            selection,
             api,
             self,
             settings=settings,
@@ -445,6 +446,8 @@ class Feed:
         reasons = [] if self._failure is None else [self._failure]
         if self.phase == "stopped":
             reasons.append("the feed is stopped")
+        if self.universe.assumed:
+            reasons.append(f"symbols are those of the snapshot: {self.universe.assumed}")
         reasons += self._connections.reasons()
         stale = self._liveness.stale()
         desired = self._connections.desired

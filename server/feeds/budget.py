@@ -11,7 +11,7 @@ import asyncio
 import bisect
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from enum import IntEnum
 from itertools import count
@@ -22,7 +22,7 @@ from server.clock import wait_event
 from server.feeds.rest import RestResponse
 from server.feeds.venue_time import VenueTime
 
-__all__ = ["Forecast", "Grant", "Priority", "WeightBudget"]
+__all__ = ["REFUSALS", "WAIT_MAX_S", "Forecast", "Grant", "Priority", "WeightBudget"]
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,10 @@ _WAIT_MIN_S = 1.0
 _WAIT_DOUBLED_MAX_S = 64.0
 
 #: The longest ban the exchange documents is three days; a longer Retry-After is a mistake.
-_WAIT_MAX_S = 3 * 86_400.0
+WAIT_MAX_S = 3 * 86_400.0
 
-_MEANING = {
+#: Answers after which nothing is asked for a while, and what they mean.
+REFUSALS = {
     429: "the exchange asks to slow down (429)",
     418: "the exchange has banned this address for a while (418)",
     403: "the exchange's firewall refused us (403)",
@@ -111,6 +112,7 @@ class WeightBudget:
         self.time = time
         self.limit = limit
         self.refusals = 0  # answers that told us to stop
+        self.on_block: Callable[[], None] = lambda: None  # called when a wait begins or grows
         self._clock = time.clock
         self._share = share
         self._in_flight_max = in_flight_max
@@ -123,8 +125,8 @@ class WeightBudget:
         self._told = -1  # the most a header has told in this minute; -1 nothing yet
         self._told_last = -1  # as of the last answer; -1 if that told nothing
         self._refused_in_row = 0
-        self._blocked_until = 0.0
-        self._blocked_status = 0
+        self.blocked_status = 0  # of the answer that began the newest wait
+        self.blocked_until = 0.0  # when that ends, monotonic s
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -147,13 +149,13 @@ class WeightBudget:
     @property
     def blocked_s(self) -> float:
         """Seconds until the next request is allowed after a refusal; 0 without one."""
-        return max(0.0, self._blocked_until - self._clock.monotonic())
+        return max(0.0, self.blocked_until - self._clock.monotonic())
 
     @property
     def blocked_reason(self) -> str | None:
         """Why nothing is asked at the moment."""
         wait_s = self.blocked_s
-        return f"{_MEANING[self._blocked_status]}, {wait_s:.0f} s left" if wait_s else None
+        return f"{REFUSALS[self.blocked_status]}, {wait_s:.0f} s left" if wait_s else None
 
     def forecast(self, planned: Mapping[Priority, int] | None = None) -> Forecast:
         """The present state; ``planned`` is weight that is not in the queue yet."""
@@ -219,7 +221,7 @@ class WeightBudget:
             weighed = max(0, told - grant.told_before)
         self._told = max(self._told, told)
         self._told_last = self._told if told >= 0 else -1
-        if response is not None and response.status in _MEANING:
+        if response is not None and response.status in REFUSALS:
             self._block(response)
         elif response is not None:
             self._refused_in_row = 0
@@ -272,18 +274,23 @@ class WeightBudget:
             wait_s = _DEFAULT_WAIT_S[response.status]
         # An exchange that says "at once" again and again is not believed more than once.
         least_s = min(_WAIT_MIN_S * 2.0 ** (self._refused_in_row - 1), _WAIT_DOUBLED_MAX_S)
-        wait_s = min(max(wait_s, least_s), _WAIT_MAX_S)
+        wait_s = min(max(wait_s, least_s), WAIT_MAX_S)
+        log.warning("%s; asking again in %.0f s", REFUSALS[response.status], wait_s)
+        self.block(response.status, wait_s)
+
+    def block(self, status: int, wait_s: float) -> None:
+        """Give out nothing for so long, as a refusal of that status says; never shortens a wait."""
         until = self._clock.monotonic() + wait_s
-        if until > self._blocked_until:
-            self._blocked_until = until
-            self._blocked_status = response.status
-        log.warning("%s; asking again in %.0f s", _MEANING[response.status], wait_s)
+        if until > self.blocked_until:
+            self.blocked_until = until
+            self.blocked_status = status
+            self.on_block()
 
     def _retry_after_s(self, text: str) -> float | None:
         """Seconds, or until an HTTP date by the exchange's clock; None if it is neither."""
         if text.isascii() and text.isdecimal():
             # Longer texts are no number of seconds, and slow to read.
-            return float(text) if len(text) < 20 else _WAIT_MAX_S
+            return float(text) if len(text) < 20 else WAIT_MAX_S
         try:
             moment = parsedate_to_datetime(text)
             return moment.timestamp() - self.time.now_ms() / 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,7 @@ __all__ = [
     "SymbolChange",
     "Universe",
     "UnknownSymbolsError",
+    "assume_symbols",
     "resolve_symbols",
 ]
 
@@ -59,6 +60,9 @@ ROWS_KEPT_S = 86_400.0
 #: Between two lists that were asked for out of turn, s.
 EARLY_S = 30.0
 
+#: Places a market can have beside its first symbols.
+ROOM_MAX = 10_000
+
 #: Names without room that are remembered.
 _TURNED_AWAY_MAX = 1000
 
@@ -69,6 +73,8 @@ class Selection(NamedTuple):
     symbols: tuple[str, ...]
     unknown: tuple[str, ...]  # configured ones the exchange does not list
     statuses: dict[str, str]  # of every symbol it lists
+    assumed: str = ""  # why no list could be read; empty: one was
+    room: int = 0  # places for symbols that are wanted and not among these yet
 
 
 class SymbolChange(msgspec.Struct):
@@ -155,6 +161,25 @@ async def resolve_symbols(settings: Settings, api: Api) -> Selection:
     return Selection(found, unknown, statuses)
 
 
+def assume_symbols(settings: Settings, symbols: Sequence[str], why: str) -> Selection | None:
+    """Pick the symbols to hold from those of a snapshot; None if the settings ask for none of them.
+
+    For a start at which no list can be had. All count as trading; the first list that is believed
+    corrects what is held.
+    """
+    kind, _, _ = settings.symbols.partition(":")
+    found, asked = tuple(symbols), len(symbols)
+    if kind == "top":
+        asked = _count(settings.symbols)
+    elif kind != "all":
+        names = _names(settings.symbols)
+        found, asked = tuple(name for name in names if name in symbols), len(names)
+    if not found:
+        return None
+    room = min(max(0, asked - len(found)), ROOM_MAX - settings.symbols_room)
+    return Selection(found, (), dict.fromkeys(found, TRADING), why, room)
+
+
 def _names(text: str) -> list[str]:
     return list(dict.fromkeys(n.strip().upper() for n in text.split(",") if n.strip()))
 
@@ -196,10 +221,12 @@ class Universe:
         self.counts = dict.fromkeys(("asked", "failed", "disbelieved"), 0)  # lists
         self.changes = dict.fromkeys(REASONS, 0)
         self.turned_away: dict[str, None] = {}  # symbols that should be held and have no room
+        self.assumed = selection.assumed  # why no list was believed since the start; empty: one was
         self._text = settings.symbols
         self._kind = settings.symbols.partition(":")[0]
         self._asked = _names(settings.symbols) if self._kind not in ("all", "top") else []
         self._interval_s = settings.universe_interval_s
+        self._retry_s = (settings.backoff_min_s, settings.backoff_max_s)
         self._api = api
         self._holder = holder
         self._clock = clock
@@ -223,7 +250,9 @@ class Universe:
 
     @property
     def unknown(self) -> list[str]:
-        """Configured symbols the exchange does not list."""
+        """Configured symbols the exchange does not list; none before a list was read."""
+        if self.assumed:
+            return []
         return [name for name in self._asked if name not in self._held and self._wants(name)]
 
     def is_trading(self, symbol: str) -> bool:
@@ -237,13 +266,18 @@ class Universe:
     # --- reading the list ----------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Read the list every now and then, until cancelled."""
+        """Read the list every now and then, until cancelled; sooner while none was believed."""
+        retry_s, retry_max_s = self._retry_s
         while True:
             self._wake.clear()
-            wait_s = self._interval_s - (self._clock.monotonic() - self._polled_s)
+            interval_s = self._interval_s
+            if self.assumed:
+                interval_s = min(retry_s, interval_s)
+                retry_s = min(2 * retry_s + 0.1, retry_max_s)
+            wait_s = interval_s - (self._clock.monotonic() - self._polled_s)
             if await wait_event(self._wake, self._clock, max(wait_s, 0.0)):
                 early_s = EARLY_S - (self._clock.monotonic() - self._polled_s)
-                await self._clock.sleep(min(max(early_s, 0.0), self._interval_s))
+                await self._clock.sleep(min(max(early_s, 0.0), interval_s))
             await self.poll()
 
     def poll_soon(self) -> None:
@@ -256,9 +290,12 @@ class Universe:
             self._polled_s = self._clock.monotonic()
             self.counts["asked"] += 1
             try:
-                info = await self._api.exchange_info(Priority.HISTORY)
+                info = await self._api.exchange_info(
+                    Priority.START if self.assumed else Priority.HISTORY
+                )
             except FeedError as error:
                 self.counts["failed"] += 1
+                self.assumed = self.assumed and str(error)
                 log.warning("list of symbols not read: %s", error)
                 return False
             statuses = {symbol.symbol: symbol.status for symbol in info.symbols}
@@ -295,6 +332,7 @@ class Universe:
                 len(statuses),
                 len(self._listed),
             )
+            self.assumed = self.assumed and f"a list of {len(statuses)} symbols is not believed"
             return False
         self._listed = dict(statuses)
         for symbol in tuple(self._held):
@@ -347,26 +385,48 @@ class Universe:
     ) -> None:
         """Add what should be held by now, and drop what has long been out of the first N."""
         by_hand = [name for name, added in self._by_hand.items() if added]
+        kept: dict[str, None] | None = None  # of ``top:``, those that rank well enough to stay
         if self._kind == "top":
             ranked = _candidates(self._text, statuses, quotes, volumes)
             if not ranked:
                 return  # volumes of nothing: no ranking, rather than an empty one
             count = _count(self._text)
-            self._drop_outranked(ranked, count)
+            kept = dict.fromkeys(ranked[: count + max(MARGIN[1], int(count * MARGIN[0]))])
+            self._drop_outranked(kept)
             wanted = [*ranked[:count], *by_hand]
         elif self._kind == "all":
             wanted = [*_candidates(self._text, statuses, quotes, volumes), *by_hand]
         else:
             wanted = [*self._asked, *by_hand]
         wanted = list(dict.fromkeys(wanted))
+        assumed, self.assumed = self.assumed, ""
+        if assumed:
+            self._correct(statuses, quotes, kept)
         self.turned_away = dict.fromkeys(n for n in wanted if n in self.turned_away)
         for name in wanted:
             if name not in self._held and statuses.get(name) == TRADING and self._wants(name):
                 self._add(name, statuses[name])
+        if assumed:
+            self._correct(statuses, quotes, kept)  # the last one goes when others are there
 
-    def _drop_outranked(self, ranked: Sequence[str], count: int) -> None:
-        margin = max(MARGIN[1], int(count * MARGIN[0]))
-        kept = dict.fromkeys(ranked[: count + margin])
+    def _correct(
+        self,
+        statuses: Mapping[str, str],
+        quotes: Mapping[str, str],
+        kept: Collection[str] | None,
+    ) -> None:
+        """Drop what came from a snapshot and would not have been chosen from this list."""
+        quote = self._text.rpartition(":")[2].upper()
+        for symbol in tuple(self._held):
+            chosen = symbol in statuses
+            if chosen and self._kind in ("all", "top") and symbol not in self._by_hand:
+                outranked = kept is not None and symbol not in kept
+                chosen = quotes[symbol] == quote
+                chosen &= not (outranked and statuses[symbol] == TRADING)
+            if not chosen and len(self._held) > 1:
+                self._drop(symbol)
+
+    def _drop_outranked(self, kept: Collection[str]) -> None:
         for symbol, held in tuple(self._held.items()):
             out = symbol not in kept and held.status == TRADING and symbol not in self._by_hand
             held.out = held.out + 1 if out else 0

@@ -16,7 +16,7 @@ ROWS = (
     ("klinecore.arena",),
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
-    ("klinecore.states", "klinecore.barrier"),
+    ("klinecore.states", "klinecore.barrier", "klinecore.columns"),
     ("klinecore.series", "klinecore.encode", "klinecore.filters"),
     ("klinecore.market",),
     ("klinecore.snapshot", "klinecore.attached"),
@@ -24,6 +24,7 @@ ROWS = (
     ("klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
     ("server.settings", "server.clock", "server.logs", "server.metrics"),
+    ("server.disk",),
     ("server.signals",),
     ("server.traders",),
     ("server.feeds", "server.snapshots", "server.store", "server.alerts"),

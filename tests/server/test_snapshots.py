@@ -20,8 +20,9 @@ from reference.strategies import START_MS
 from snapshot_world import PATH, World, restarted, run
 
 from server.clock import ScaledClock, SystemClock
+from server.disk import SystemDisk, data_directory
 from server.settings import Settings
-from server.snapshots import SystemDisk, data_directory
+from server.snapshots import find_contents
 
 
 def test_a_restart_finds_the_rows_of_the_last_snapshot() -> None:
@@ -102,6 +103,27 @@ def test_rows_of_another_exchange_are_refused() -> None:
     other = World(disk, source="https://testnet.example")
     assert run(other.store.load()) is None
     assert other.check() == 0
+
+
+def test_what_a_snapshot_holds_is_told_before_there_is_a_market() -> None:
+    def ask(disk: CrashDisk, source: str = "a") -> Any:
+        return run(find_contents("spot", directory="data", source=source, disk=disk))
+
+    disk = CrashDisk()
+    assert ask(disk) is None
+    world = World(disk)
+    for _ in range(2):
+        world.apply(3)
+        run(world.store.save())
+    found = ask(disk)
+    assert (found.symbols, found.intervals, found.rows) == (world.market.symbols, ("1m",), 12)
+    disk.entries[PATH].written = b"KLCSNAPS"
+    assert ask(disk).rows == 6
+    assert ask(disk, "https://testnet.example") is None
+    disk.fail_at = {len(disk.steps): OSError(errno.EIO, "I/O error")}
+    assert ask(disk).rows == 6
+    disk.entries.clear()
+    assert ask(disk) is None
 
 
 def test_both_files_damaged_is_a_cold_start() -> None:
@@ -264,8 +286,9 @@ import asyncio, json, sys
 import klinecore as kc
 from klinecore.snapshot import encode
 from server.clock import SystemClock
+from server.disk import SystemDisk
 from server.metrics import Registry
-from server.snapshots import SnapshotStore, SystemDisk
+from server.snapshots import SnapshotStore
 
 def open_store():
     market = kc.Market([f"COIN{i}USDT" for i in range(200)], ["1m"], 2000)

@@ -51,7 +51,7 @@ Change = tuple[list[tuple[str, Inode]], list[tuple[str, Inode]]]
 class CrashDisk:
     """One directory. ``steps`` counts what was asked of it; ``fail_at`` says what goes wrong when.
 
-    The file interface is ``server.snapshots.Disk``.
+    The file interface is ``server.disk.Disk``.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:

@@ -19,8 +19,9 @@ from reference.strategies import plain_kline
 
 import klinecore as kc
 from server.clock import SystemClock
+from server.disk import SystemDisk
 from server.metrics import Registry
-from server.snapshots import SnapshotStore, SystemDisk
+from server.snapshots import SnapshotStore
 
 MINUTE = 60_000
 START_MS = 1_769_904_000_000

@@ -9,8 +9,9 @@ from reference.strategies import START_MS, plain_kline
 
 import klinecore as kc
 from server.clock import Clock, ScaledClock
+from server.disk import Disk
 from server.metrics import Registry
-from server.snapshots import Disk, SnapshotStore
+from server.snapshots import SnapshotStore
 
 MINUTE = 60_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulation.clock import SimulatedClock
+from simulation.loop import run
 
 from server.errors import FeedError, RestError
 from server.exchange.book import Book
@@ -26,6 +28,7 @@ from server.feeds.universe import (
     SymbolChange,
     Universe,
     UnknownSymbolsError,
+    assume_symbols,
     resolve_symbols,
 )
 from server.settings import Settings
@@ -37,10 +40,13 @@ UNICODE = "币安人生USDT"
 class World:
     """A holder, an exchange's list and a clock, all as a test wants them."""
 
-    def __init__(self, symbols: str, *, room: int = 5, held: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, symbols: str, *, room: int = 5, held: tuple[str, ...] = (), assumed: str = ""
+    ) -> None:
         self.now_s = 1000.0
         self.room = room
         self.statuses: dict[str, str] = dict.fromkeys(NAMES, "TRADING")
+        self.quotes: dict[str, str] = {}  # where it is not USDT
         self.ranked = list(NAMES)  # most volume first
         self.fails = 0
         self.heard: list[SymbolChange] = []
@@ -52,7 +58,9 @@ class World:
         settings = Settings(symbols=symbols)
         unknown = tuple(n for n in symbols.split(",") if ":" not in n and n not in self.statuses)
         self.universe = Universe(
-            Selection(tuple(selected), unknown, dict(self.statuses)),
+            Selection(tuple(selected), unknown, dict(self.statuses))
+            if not assumed
+            else Selection(tuple(selected), (), dict.fromkeys(selected, "TRADING"), assumed),
             self,  # type: ignore[arg-type]
             self,
             settings=settings,
@@ -76,7 +84,10 @@ class World:
         if self.fails:
             self.fails -= 1
             raise RestError("no answer")
-        return ExchangeInfo([SymbolInfo(n, s, "USDT") for n, s in self.statuses.items()])
+        quotes = self.quotes
+        return ExchangeInfo(
+            [SymbolInfo(n, s, quotes.get(n, "USDT")) for n, s in self.statuses.items()]
+        )
 
     async def volumes(self, priority: Any = None) -> dict[str, float]:
         return {name: float(1000 - rank) for rank, name in enumerate(self.ranked)}
@@ -331,3 +342,104 @@ def test_whatever_the_lists_say_memory_is_never_exceeded_and_never_empty(
         assert 1 <= len(world.held) <= len(NAMES) + 3
         assert world.room == len(NAMES) + 3 - len(world.held)
         assert set(world.universe.statuses) == set(world.held)
+
+
+# --- a start from a snapshot ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("symbols", "snapshot", "found", "room"),
+    [
+        ("S02USDT,S00USDT", ("S00USDT", "S01USDT", "S02USDT"), ("S02USDT", "S00USDT"), 0),
+        ("s00usdt, S09USDT,S08USDT", ("S01USDT", "S00USDT"), ("S00USDT",), 2),
+        ("top:5:USDT", ("S01USDT", "S00USDT"), ("S01USDT", "S00USDT"), 3),
+        ("top:1:USDT", ("S01USDT", "S00USDT"), ("S01USDT", "S00USDT"), 0),
+        ("all:USDT", ("S01USDT", "S00USDT"), ("S01USDT", "S00USDT"), 0),
+    ],
+)
+def test_without_a_list_those_of_the_snapshot_are_held_that_are_asked_for(
+    symbols: str, snapshot: tuple[str, ...], found: tuple[str, ...], room: int
+) -> None:
+    selection = assume_symbols(Settings(symbols=symbols), snapshot, "no answer")
+    statuses = dict.fromkeys(found, "TRADING")
+    assert selection == Selection(found, (), statuses, "no answer", room)
+
+
+@pytest.mark.parametrize("symbols", ["S00USDT", "top:5:USDT", "all:USDT"])
+def test_a_snapshot_without_anything_that_is_asked_for_is_none(symbols: str) -> None:
+    held = ("S01USDT",) if symbols == "S00USDT" else ()
+    assert assume_symbols(Settings(symbols=symbols), held, "no answer") is None
+
+
+def test_the_first_list_that_is_believed_corrects_what_was_assumed() -> None:
+    asked = "S00USDT,S01USDT,S02USDT,S03USDT,GONEUSDT"
+    world = World(asked, held=("S00USDT", "S01USDT", "GONEUSDT"), assumed="no answer")
+    assert world.universe.assumed == "no answer"
+    assert world.universe.unknown == []  # nobody has said so yet
+    world.fails = 1
+    world.poll()
+    assert world.universe.assumed == "no answer"
+    assert world.heard == []
+    statuses, world.statuses = world.statuses, {"S05USDT": "TRADING"}
+    world.poll()
+    assert world.universe.assumed == "a list of 1 symbols is not believed"
+    world.statuses = statuses | {"S01USDT": "HALT"}
+    world.poll()
+    assert world.universe.assumed == ""
+    assert list(world.held) == ["S00USDT", "S01USDT", "S02USDT", "S03USDT"]
+    assert world.universe.statuses["S01USDT"] == "HALT"
+    assert world.told == [("S01USDT", "rest")]
+    assert world.universe.unknown == ["GONEUSDT"]
+    world.poll(5)
+    assert world.reasons[-1] == ("S03USDT", "added")
+
+
+def test_top_of_a_snapshot_becomes_the_present_top_at_once_within_the_margin() -> None:
+    held = ("S19USDT", "S06USDT", "S18USDT", "S02USDT", "ABTC")
+    world = World("top:5:USDT", held=held, assumed="no answer")
+    world.statuses["ABTC"] = "TRADING"
+    world.statuses["S18USDT"] = "BREAK"
+    world.quotes["ABTC"] = "BTC"
+    ranked, world.ranked = world.ranked, []
+    world.poll()  # without volumes there is no ranking
+    assert world.universe.assumed
+    world.ranked = ranked
+    world.poll()
+    assert world.universe.assumed == ""
+    best = {f"S0{place}USDT" for place in range(5)}
+    assert set(world.held) == {*best, "S06USDT", "S18USDT"}
+
+
+def test_all_of_another_quote_goes_and_never_the_last_one_before_another_is_there() -> None:
+    world = World("all:USDT", room=25, held=("ABTC",), assumed="no answer")
+    world.statuses["ABTC"] = "TRADING"
+    world.quotes["ABTC"] = "BTC"
+    world.poll()
+    assert set(world.held) == set(NAMES)
+
+
+def test_until_a_list_is_read_it_is_asked_for_in_growing_waits() -> None:
+    async def scenario() -> list[float]:
+        bench = SimulatedClock(0)
+        world = World("S00USDT", held=("S00USDT",), assumed="no answer")
+        world.universe._clock = bench
+        world.universe._polled_s = bench.monotonic()
+        world.fails = 12
+        times: list[float] = []
+        ask = world.exchange_info
+
+        async def noted(priority: Any = None) -> ExchangeInfo:
+            times.append(bench.monotonic())
+            return await ask(priority)
+
+        world.exchange_info = noted  # type: ignore[method-assign]
+        task = asyncio.ensure_future(world.universe.run())
+        await bench.sleep(1000.0)
+        task.cancel()
+        return times
+
+    times = run(scenario())
+    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert times[0] < 1.0
+    assert max(waits[:12]) == 30.0
+    assert waits[12] == 120.0  # it is known

@@ -216,8 +216,8 @@ class World:
         name = self.source.market
         settings = Settings.load(
             {},
-            overrides=self._values
-            | {f"{name}_rest": self.exchange.rest_url, f"{name}_ws": self.exchange.ws_url},
+            overrides={f"{name}_rest": self.exchange.rest_url, f"{name}_ws": self.exchange.ws_url}
+            | self._values,
         )
         owner = OWNER.set(f"life {self.lives}")
         self.server = Server(

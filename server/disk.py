@@ -1,0 +1,143 @@
+"""The disk as the server uses it, behind a seam for simulations, and where its files are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from server.settings import Settings
+
+__all__ = ["Disk", "DiskFile", "SystemDisk", "data_directory"]
+
+Result = TypeVar("Result")
+
+
+class DiskFile(Protocol):
+    """A file being written. Everything may raise OSError."""
+
+    def write(self, data: bytes) -> None:
+        """Append all of ``data``."""
+        ...
+
+    def sync(self) -> None:
+        """Return once the content outlasts a loss of power."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """Files of one directory. Everything may raise OSError."""
+
+    def claim(self, directory: str) -> None:
+        """Make the directory, and keep it for this process: BlockingIOError if another has it."""
+        ...
+
+    def read(self, path: str) -> bytes | mmap.mmap:
+        """The whole content; of a map, pages that are given back are not read again."""
+        ...
+
+    def create(self, path: str) -> DiskFile:
+        """A new file; one of that name is gone, also for whoever still writes to it."""
+        ...
+
+    def rename(self, source: str, target: str) -> None: ...
+
+    def remove(self, path: str) -> None: ...
+
+    def sync_directory(self, directory: str) -> None:
+        """Return once its renames outlast a loss of power."""
+        ...
+
+    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Do blocking work where it holds up nobody. It goes on if the caller is cancelled."""
+        ...
+
+
+class SystemDisk:
+    """The machine's. Its claims last until ``close``, or until the process ends, however."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, int] = {}  # descriptors
+
+    def close(self) -> None:
+        while self._claims:
+            os.close(self._claims.popitem()[1])
+
+    def claim(self, directory: str) -> None:
+        if directory in self._claims:
+            return
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            text = "another server keeps its files there"
+            raise BlockingIOError(error.errno, text, directory) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._claims[directory] = descriptor
+
+    def read(self, path: str) -> bytes | mmap.mmap:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            # Memory that can be given back page by page. Not a map of the file itself: there an
+            # I/O error would end the process.
+            data = mmap.mmap(-1, max(size, 1))
+            rest = memoryview(data)[:size]
+            while rest and (count := file.readinto(rest)):
+                rest = rest[count:]
+            return data if size and not rest else data[: size - len(rest)]
+
+    def create(self, path: str) -> DiskFile:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return _SystemFile(path)
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path)
+
+    def sync_directory(self, directory: str) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+class _SystemFile:
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def data_directory(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Where this server keeps its files: ``data_dir``, or the platform's place for it."""
+    if settings.data_dir:
+        return settings.data_dir
+    base = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local/share")
+    return os.path.join(base, "klinecore")
