@@ -100,6 +100,7 @@ class Backfill:
         # Newest open times at the last look, and whose they were.
         self._seen: tuple[tuple[str, ...], NDArray[np.int64] | None] = ((), None)
         self._round = 0
+        self._began_s = clock.monotonic()
         self._started_ms = self.now_ms()
         self._added_ms: dict[str, int] = {}  # of symbols that came later
         self._add_keys(market.symbols)
@@ -142,7 +143,9 @@ class Backfill:
 
     async def fill_all(self) -> None:
         """Fill every window; retries until each is."""
-        self._started_ms = self.now_ms()
+        # Not now: streams may have run for long before anything could be asked.
+        waited_s = self._clock.monotonic() - self._began_s
+        self._started_ms = self.now_ms() - int(waited_s * 1000)
         self._waiting.extend(self._keys)
         log.info("backfill of %d windows begins", self.total)
         await self._work()

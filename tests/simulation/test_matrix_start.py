@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from simulation.records import MINUTE_MS, Record, next_minute_ms
@@ -30,6 +31,17 @@ async def check_served(world: World) -> None:
         status, _, body = await world.ask(f"/klines/{symbol}/1m")
         assert status == 200
         assert json.loads(body)["count"] > 50
+
+
+def listen(world: World) -> None:
+    """Hear closes from now on. Barriers begin when the exchange's time is known, which is later."""
+    world._listen()
+    world.judge.barriers_from_ms = math.inf
+
+
+async def until_ready(world: World, within_s: float) -> None:
+    await world.until(world._is_ready, within_s)
+    world.judge.barriers_from_ms = world.now_ms
 
 
 async def end(world: World, how: str) -> None:
@@ -69,7 +81,7 @@ async def test_fault_11_a_restart_during_a_ban_asks_nothing_until_its_end(
             assert any("symbols are those of the snapshot: the exchange" in one for one in told)
             assert any(f"({status})" in one for one in told)
         # The streams' closes are taken and told.
-        world._listen()
+        listen(world)
         opened_ms = next_minute_ms(world)
         await world.sleep_until(opened_ms + 3 * MINUTE_MS + 5000)
         assert len(record.told("BTCUSDT", "1m")) >= 3
@@ -78,7 +90,7 @@ async def test_fault_11_a_restart_during_a_ban_asks_nothing_until_its_end(
         await world.sleep(left_s)
         assert record.asked("", refused_s + 0.001) == []
         assert (await world.ask("/ready"))[0] == 503
-        await world.until(world._is_ready, 60.0)
+        await until_ready(world, 60.0)
         assert record.asked("", refused_s + 0.001)[0].at_s >= refused_s + 599.9
         assert not any(path.endswith(".wait") for path in world.disk.entries)
 
@@ -141,7 +153,7 @@ async def test_fault_11_a_restart_with_rest_down_for_ten_minutes_serves_and_ends
         assert len(world.market.symbols) == 3
         await check_served(world)
         await world.until(lambda: world.live, 13.0)
-        world._listen()
+        listen(world)
         opened_ms = next_minute_ms(world)
         while world.loop.time() < started_s + 600.0:
             await world.sleep(60.0)
@@ -150,7 +162,7 @@ async def test_fault_11_a_restart_with_rest_down_for_ten_minutes_serves_and_ends
         assert any("symbols are those of the snapshot: " in one for one in told)
         assert len([one for one in record.told("BTCUSDT", "1m") if one.open_ms >= opened_ms]) >= 8
         world.mishaps.clear()
-        await world.until(world._is_ready, 120.0)
+        await until_ready(world, 120.0)
 
 
 @simulated
@@ -169,7 +181,67 @@ async def test_fault_11_while_nothing_can_be_asked_no_kline_is_closed_but_by_its
                 _, headers, _ = await world.ask("/klines/BTCUSDT/1m")
                 assert headers["x-data-state"] == "stale"
             assert [series.closed_count for series in world.market] == counts
-        await world.until(world._is_ready, 120.0)
+        await until_ready(world, 120.0)
+
+
+@simulated
+async def test_fault_11_closes_missed_while_nothing_can_be_asked_are_told_once_afterwards() -> None:
+    """Fault 11: streams run, REST is down for 10 minutes, a close of each symbol never comes: it is
+    told within 2 minutes of the end, once; what closed before the start is not."""
+    async with scenario(symbols=2, intervals=("1m",), settings=SETTINGS) as world:
+        await world.sleep(130.0)
+        record = Record(world)
+        await world.kill_server()
+        world.troubled(720.0)
+        world.mishaps.extend([OUTAGES["503"]] * 1000)
+        await world.sleep(200.0)
+        started_ms = world.now_ms
+        await world.start_server()
+        await world.until(lambda: world.serving and world.live, 25.0)
+        listen(world)
+        opened_ms = next_minute_ms(world) + MINUTE_MS
+        await world.sleep_until(opened_ms + MINUTE_MS - 1000)
+        world.exchange.faults.drop_closes = 2
+        await world.sleep(500.0)
+        assert record.told("BTCUSDT", "1m", opened_ms) == []
+        world.mishaps.clear()
+        await until_ready(world, 120.0)
+        for symbol in world.market.symbols:
+            told = [one.open_ms for one in record.told(symbol, "1m")]
+            assert told.count(opened_ms) == 1
+            assert min(told) + MINUTE_MS > started_ms
+
+
+@pytest.mark.parametrize("full_pace", [False, True])
+@pytest.mark.parametrize("skew_ms", [-3_600_000, -30_000, 30_000, 3_600_000])
+@simulated
+async def test_fault_13_a_wrong_clock_and_no_exchanges_time_leave_streams_alone(
+    skew_ms: int, full_pace: bool
+) -> None:
+    """Fault 13: the exchange's time cannot be asked for and the machine's is wrong: streams are
+    neither called stale nor replaced, closes are told at once."""
+    async with scenario(
+        symbols=2, intervals=("1m", "5m"), settings=SETTINGS, full_pace=full_pace
+    ) as world:
+        await world.sleep(130.0)
+        record = Record(world)
+        await world.kill_server()
+        world.clock.step(skew_ms)
+        world.troubled(720.0)
+        world.mishaps.extend([OUTAGES["503"]] * 1000)
+        await world.start_server()
+        await world.until(lambda: world.serving and world.live, 25.0)
+        listen(world)
+        for _ in range(120):
+            await world.sleep(5.0)
+            assert world.feed.status().streams_stale == 0
+            assert world.feed.blind_s < 30.0
+        assert world.connects == [1]
+        delays = record.delays_s("BTCUSDT")
+        assert len(delays) >= 9
+        assert 0.0 <= min(delays) <= max(delays) < 1.0
+        world.mishaps.clear()
+        await until_ready(world, 120.0)
 
 
 @simulated
@@ -197,7 +269,7 @@ async def test_fault_11_the_first_list_corrects_symbols_of_the_snapshot() -> Non
         await world.until(lambda: not world.feed.universe.assumed, 35.0)
         assert set(world.market.symbols) == held - {"PEPEUSDT"} | {listed}
         assert world.feed.statuses()["BTCUSDT"] == "HALT"
-        await world.until(world._is_ready, 120.0)
+        await until_ready(world, 120.0)
 
 
 @pytest.mark.parametrize("fault", ["other exchange", "other symbols", "other intervals"])
