@@ -94,6 +94,9 @@ class Backfill:
         self._keys: dict[Key, None] = {}  # series to fill, or filled
         self._waiting: deque[Key] = deque()
         self._deepening: deque[Key] = deque()
+        # Filled while nothing had closed, as of a new listing: no gap will show what is missing
+        # before the first close.
+        self._rootless: dict[Key, None] = {}
         self._attempts: dict[tuple[Key, Hole], _Attempts] = {}
         # Rows that are here before anything was asked for came from a snapshot or an old arena.
         self._warm = {(s.symbol, s.interval): s.last_close_ms for s in market if len(s)}
@@ -166,6 +169,7 @@ class Backfill:
             self.holes.pop(key, None)
             self.filled.discard(key)
             self._warm.pop(key, None)
+            self._rootless.pop(key, None)
         self._attempts = {k: tried for k, tried in self._attempts.items() if k[0][0] != symbol}
         self._added_ms.pop(symbol, None)
         self._answers.forget(symbol)
@@ -193,6 +197,8 @@ class Backfill:
         try:
             await self._fill(key)
             self.filled.add(key)
+            if not len(self._market[key]):
+                self._rootless[key] = None
             return True
         except UnknownSeriesError:
             return True  # its symbol was removed meanwhile
@@ -314,10 +320,35 @@ class Backfill:
 
     # --- afterwards ----------------------------------------------------------------------------
 
+    async def _look_before(self, key: Key) -> None:
+        """Fetch what closed before the first row, of a window that began without one."""
+        try:
+            series = self._market[key]
+            if not len(series):
+                return
+            first_ms = int(series.open_time_ms[0])
+            counts = await self._answers.fetch(
+                key,
+                min(series.capacity, self._api.venue.kline_weights[-1][0]),
+                end_ms=first_ms,
+                repair=True,
+                silent_before_ms=self._added_ms.get(key[0], self._started_ms),
+            )
+            if counts.rows and counts.last_open_ms == first_ms:  # it reached up to the first row
+                self._rootless.pop(key, None)
+        except UnknownSeriesError:
+            self._rootless.pop(key, None)
+        except (FeedError, ParseError) as error:
+            if isinstance(error, RestError) and error.status == 400:
+                self._rootless.pop(key, None)  # delisted again: there is nobody to ask
+            log.warning("%s %s: rows before the first not fetched yet: %s", *key, error)
+
     async def sweep(self) -> None:
         """Look for holes and rows to read again, and fetch what is missing, newest holes first."""
         if self._api.budget.blocked_s:
             return
+        for key in tuple(self._rootless):
+            await self._look_before(key)
         fresh: list[tuple[int, Key, Hole]] = []
         old: list[tuple[int, Key, Hole]] = []
         now_s, now_ms = self._clock.monotonic(), self.now_ms()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulation.scenario import scenario, simulated
 
+MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
 
@@ -33,3 +34,20 @@ async def test_a_halt_longer_than_a_kline_does_not_leave_the_server_unready() ->
         assert not world.market["BTCUSDT", "15m"].forming.closed
         world.check_ready()
         assert world.judge.faults == []
+
+
+@simulated
+async def test_the_first_kline_of_a_listing_is_kept_though_no_answer_proved_it_closed() -> None:
+    """It stood behind in every answer, and the next one came by the stream: no gap showed it."""
+    async with scenario(symbols=2, spare=1) as world:
+        await world.sleep_until((world.now_ms // MINUTE_MS + 2) * MINUTE_MS + 30_000)
+        listed_ms = world.now_ms // MINUTE_MS * MINUTE_MS
+        name = world.unlisted.pop()
+        world.exchange.list_symbol(name)
+        world.exchange.faults.klines_lack_last = True
+        await world.sleep_until(listed_ms + MINUTE_MS + 10_000)
+        assert await world.feed.universe.poll()
+        await world.sleep(90.0)
+        world.exchange.faults.klines_lack_last = False
+        await world.sleep(120.0)
+        assert int(world.market[name, "1m"].open_time_ms[0]) == listed_ms

@@ -11,13 +11,16 @@ from simulation.faults import draw_schedule
 from simulation.judge import Verdict
 from simulation.loop import run
 from simulation.thinning import thinned
-from simulation.world import World
+from simulation.world import INTERVALS, World
 
 __all__ = ["Outcome", "run_recorded", "run_seed"]
 
 #: The end of a simulation is without faults for so long, s.
 CALM_S = 600.0
 
+
+#: Streams of one connection, as the server is set without being told.
+STREAMS_MAX = {"spot": 1024, "um": 200}
 
 #: Symbols that are listed in the course of a simulation.
 _SPARE = 3
@@ -61,8 +64,15 @@ def run_seed(
 
     spare = _SPARE if seed % 2 else 0  # every other server keeps whatever is listed
 
+    # One connection, or two or three: what hits one of several is another fault.
+    streams = -(-symbols * (len(INTERVALS) + 1) // (1 + seed % 3))
+    most = STREAMS_MAX[market]
+    settings = {f"streams_per_connection_{market}": min(streams, most)}
+
     async def simulate() -> Outcome:
-        world = World(seed, symbols=symbols, spare=spare, hours=hours, market=market)
+        world = World(
+            seed, symbols=symbols, spare=spare, hours=hours, market=market, settings=settings
+        )
         return await _suffer(world, hours, names)
 
     with thinned():
