@@ -62,7 +62,7 @@ def sma(source: Values, period: int) -> Values:
     -----
     Formula: sum(source, period) / period.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Sma.update``.
     """
     result: Values = _SMA.batch((source,), (period,))
@@ -190,7 +190,7 @@ def wma(source: Values, period: int) -> Values:
     -----
     Formula: sum(weight * source) / sum(weight), weight 1 for the oldest to period.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Wma.update``.
     """
     result: Values = _WMA.batch((source,), (period,))

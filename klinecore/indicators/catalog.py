@@ -35,7 +35,7 @@ _AVERAGES = [
     _averages(
         name="sma", title="Simple moving average", inputs=ANY, outputs=VALUE,
         parameters=(DEMANDED,), rows_before="period - 1", formula="sum(source, period) / period",
-        source="any textbook", talib="SMA",
+        source="the definition", talib="SMA",
     ),
     _averages(
         name="ema", title="Exponential moving average", inputs=ANY, outputs=VALUE,
@@ -57,7 +57,7 @@ _AVERAGES = [
         name="wma", title="Weighted moving average", inputs=ANY, outputs=VALUE,
         parameters=(DEMANDED,), rows_before="period - 1",
         formula="sum(weight * source) / sum(weight), weight 1 for the oldest to period",
-        source="any textbook", talib="WMA",
+        source="the definition", talib="WMA",
     ),
     _averages(
         name="hma", title="Hull moving average", inputs=ANY, outputs=VALUE,
@@ -167,13 +167,13 @@ _MOMENTUM = [
     _momentum(
         name="roc", title="Rate of change, percent", inputs=ANY, outputs=VALUE,
         parameters=(period(10, "Klines back."),), rows_before="period",
-        formula="100 * (source / source[period] - 1)", source="any textbook",
+        formula="100 * (source / source[period] - 1)", source="the definition",
         seeding="0 where the value to compare with is 0.", talib="ROC",
     ),
     _momentum(
         name="mom", title="Momentum", inputs=ANY, outputs=VALUE,
         parameters=(period(10, "Klines back."),), rows_before="period",
-        formula="source - source[period]", source="any textbook", talib="MOM",
+        formula="source - source[period]", source="the definition", talib="MOM",
     ),
     _momentum(
         name="willr", title="Williams %R, -100 to 0", inputs=HLC, outputs=VALUE,
@@ -340,7 +340,7 @@ _VOLUME = [
         ),
         rows_before="0",
         formula="sum(hlc3 * volume) / sum(volume); bands by the volume-weighted deviation",
-        source="any textbook", seeding="NaN until there was volume (TA-Lib: 0).",
+        source="the definition", seeding="NaN until there was volume (TA-Lib: 0).",
         tradingview="Same, with `anchor=\"day\"` as there.", talib="VWAP",
     ),
     _volume(
@@ -368,7 +368,7 @@ _WINDOWS = [
         name="correl", title="Pearson's correlation, -1 to 1", inputs=("first", "second"),
         outputs=VALUE, parameters=(period(30, low=2),), rows_before="period - 1",
         formula="covariance / (deviation of first * deviation of second)",
-        source="any textbook; with row numbers as second it is J. Ehlers' CTI",
+        source="the definition; with row numbers as second it is J. Ehlers' CTI",
         seeding="0 where one of them does not move.",
         tradingview="NaN where one of them does not move.", talib="CORREL", exact=1e-9,
     ),
@@ -378,16 +378,16 @@ _rows = partial(Indicator, family="rows")
 _ROWS = [
     _rows(
         name="hl2", title="Median price", inputs=HL, outputs=VALUE, parameters=(),
-        rows_before="0", formula="(high + low) / 2", source="any textbook", talib="MEDPRICE",
+        rows_before="0", formula="(high + low) / 2", source="the definition", talib="MEDPRICE",
     ),
     _rows(
         name="hlc3", title="Typical price", inputs=HLC, outputs=VALUE, parameters=(),
-        rows_before="0", formula="(high + low + close) / 3", source="any textbook",
+        rows_before="0", formula="(high + low + close) / 3", source="the definition",
         talib="TYPPRICE",
     ),
     _rows(
         name="ohlc4", title="Average price", inputs=KLINE, outputs=VALUE, parameters=(),
-        rows_before="0", formula="(open + high + low + close) / 4", source="any textbook",
+        rows_before="0", formula="(open + high + low + close) / 4", source="the definition",
         talib="AVGPRICE",
     ),
     _rows(

@@ -422,7 +422,7 @@ def roc(source: Values, period: int = 10) -> Values:
     Formula: 100 * (source / source[period] - 1).
     Start and edges: 0 where the value to compare with is 0.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Roc.update``.
     """
     result: Values = _ROC.batch((source,), (period,))
@@ -463,7 +463,7 @@ def mom(source: Values, period: int = 10) -> Values:
     -----
     Formula: source - source[period].
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Mom.update``.
     """
     result: Values = _MOM.batch((source,), (period,))

@@ -52,7 +52,7 @@ def hl2(high: Values, low: Values) -> Values:
     -----
     Formula: (high + low) / 2.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Hl2.update``.
     """
     result: Values = _HL2.batch((high, low), ())
@@ -91,7 +91,7 @@ def hlc3(high: Values, low: Values, close: Values) -> Values:
     -----
     Formula: (high + low + close) / 3.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Hlc3.update``.
     """
     result: Values = _HLC3.batch((high, low, close), ())
@@ -130,7 +130,7 @@ def ohlc4(open: Values, high: Values, low: Values, close: Values) -> Values:
     -----
     Formula: (open + high + low + close) / 4.
     TradingView: Same.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Ohlc4.update``.
     """
     result: Values = _OHLC4.batch((open, high, low, close), ())

@@ -164,7 +164,7 @@ def vwap(
     Formula: sum(hlc3 * volume) / sum(volume); bands by the volume-weighted deviation.
     Start and edges: NaN until there was volume (TA-Lib: 0).
     TradingView: Same, with `anchor="day"` as there.
-    Source: any textbook.
+    Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Vwap.update``.
     """
     result: VwapResult[Values] = _VWAP.batch(

@@ -128,7 +128,7 @@ def correl(first: Values, second: Values, period: int = 30) -> Values:
     Formula: covariance / (deviation of first * deviation of second).
     Start and edges: 0 where one of them does not move.
     TradingView: NaN where one of them does not move.
-    Source: any textbook; with row numbers as second it is J. Ehlers' CTI.
+    Source: the definition; with row numbers as second it is J. Ehlers' CTI.
     O(n); bit-identical to ``n`` calls of ``Correl.update``.
     """
     result: Values = _CORREL.batch((first, second), (period,))

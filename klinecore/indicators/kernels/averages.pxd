@@ -37,10 +37,15 @@ cdef inline double ema_alpha(Py_ssize_t period) noexcept nogil:
     return 2.0 / (period + 1)
 
 
+cdef inline double ema_next(double average, double value, double alpha) noexcept nogil:
+    """The average one value on. In this form an average that is the value stays exactly so."""
+    return average + (value - average) * alpha
+
+
 cdef inline double ema_step(EmaState* s, double value) noexcept nogil:
     """NaN until there are ``seed`` values; the mean of those, as TA-Lib seeds; then smoothed."""
     if s.count >= s.seed:
-        s.value += (value - s.value) * s.alpha
+        s.value = ema_next(s.value, value, s.alpha)
         return s.value
     s.count += 1
     if s.count <= 0:

@@ -47,6 +47,10 @@ cdef inline void rsi_init(RsiState* s, Py_ssize_t period, bint tradingview) noex
     s.started = False
 
 
+cdef inline double rsi_of(double gain, double loss, double flat) noexcept nogil:
+    return 100.0 * (gain / (gain + loss)) if gain + loss != 0 else flat
+
+
 cdef inline double rsi_step(RsiState* s, double value) noexcept nogil:
     cdef double change = value - s.previous, gain, loss
     s.previous = value
@@ -55,7 +59,7 @@ cdef inline double rsi_step(RsiState* s, double value) noexcept nogil:
         return NAN
     gain = ema_step(&s.gain, larger(change, 0.0))
     loss = ema_step(&s.loss, larger(-change, 0.0))
-    return 100.0 * (gain / (gain + loss)) if gain + loss != 0 else s.flat
+    return rsi_of(gain, loss, s.flat)
 
 
 cdef inline void macd_init(

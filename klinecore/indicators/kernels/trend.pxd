@@ -3,7 +3,7 @@
 from libc.math cimport NAN, fabs
 
 from klinecore.indicators.kernels.averages cimport EmaState, ema_init, ema_step
-from klinecore.indicators.kernels.volatility cimport AtrState, atr_init, atr_step
+from klinecore.indicators.kernels.volatility cimport AtrState, atr_init, atr_step, true_range
 from klinecore.indicators.kernels.windows cimport larger
 
 cdef struct DirectionState:
@@ -48,11 +48,10 @@ cdef inline bint direction_step(
     DirectionState* s, double high, double low, double close
 ) noexcept nogil:
     """Move ``plus_di`` and ``minus_di`` on; False until they are defined."""
-    cdef double up = high - s.high, down = s.low - low, size = high - low
+    cdef double up = high - s.high, down = s.low - low, size = true_range(high, low, s.close)
     # The larger of both, if it is above 0, counts for its side.
     cdef double plus = larger(up, 0.0) * (up > down)
     cdef double minus = larger(down, 0.0) * (down > up)
-    size = larger(size, larger(fabs(high - s.close), fabs(low - s.close)))
     s.high = high
     s.low = low
     s.close = close

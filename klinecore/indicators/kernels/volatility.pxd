@@ -52,16 +52,21 @@ cdef inline void bb_step(
     width[0] = 2.0 * reach / middle[0] if middle[0] != 0 else NAN
 
 
+cdef inline double true_range(double high, double low, double previous) noexcept nogil:
+    """Range of a row together with the close before it."""
+    return larger(high - low, larger(fabs(high - previous), fabs(low - previous)))
+
+
 cdef inline double range_step(
     RangeState* s, double high, double low, double close
 ) noexcept nogil:
     """True range; NaN for the first row unless ``from_first``."""
-    cdef double size = high - low, previous = s.previous
+    cdef double previous = s.previous
     s.previous = close
     if not s.started:
         s.started = True
-        return size if s.from_first else NAN
-    return larger(size, larger(fabs(high - previous), fabs(low - previous)))
+        return high - low if s.from_first else NAN
+    return true_range(high, low, previous)
 
 
 cdef inline void atr_init(AtrState* s, Py_ssize_t period, bint tradingview) noexcept nogil:

@@ -2,7 +2,7 @@
 
 from libc.math cimport NAN, fabs, floor, sqrt
 
-from klinecore.indicators.kernel cimport Room
+from klinecore.indicators.kernel cimport Room, usable
 from klinecore.indicators.kernels.windows cimport SumState, sum_init, sum_step
 
 cdef struct MfiState:
@@ -90,8 +90,12 @@ cdef inline void vwap_step(
 
 
 cdef inline double pvi_step(PviState* s, double close, double volume) noexcept nogil:
+    cdef double grown
     if s.started and volume > s.volume and s.close != 0:
-        s.value += s.value * ((close - s.close) / s.close)
+        grown = s.value + s.value * ((close - s.close) / s.close)
+        # It only ever multiplies: what has left the range of numbers would not come back.
+        if usable(grown):
+            s.value = grown
     s.started = True
     s.close = close
     s.volume = volume

@@ -120,18 +120,28 @@ cdef inline double moment_mean(const MomentState* s) noexcept nogil:
     return s.origin + s.mean
 
 
+cdef inline void moment_slide(MomentState* s, double value, double gone) noexcept nogil:
+    """Take a value in and the oldest one out."""
+    cdef double mean
+    value -= s.origin
+    gone -= s.origin
+    mean = s.mean + (value - gone) * s.share
+    s.squares += (value - gone) * ((value - mean) + (gone - s.mean))
+    s.mean = mean
+    s.peak = larger(s.peak, s.squares)
+
+
+cdef inline bint moment_lost(const MomentState* s) noexcept nogil:
+    """True if the squares have lost too many digits; also if they are no number any more."""
+    return not s.squares * SQUARES_LOSS >= s.peak
+
+
 cdef inline bint moment_step(MomentState* s, double value, bint commit) noexcept nogil:
     """Move mean and squares on; False until there are ``period`` values."""
-    cdef double x, gone, mean
     cdef bint full = s.count + 1 >= s.period
     if full:
-        x = value - s.origin
-        gone = s.ring[s.slot] - s.origin
-        mean = s.mean + (x - gone) * s.share
-        s.squares += (x - gone) * ((x - mean) + (gone - s.mean))
-        s.mean = mean
-        s.peak = larger(s.peak, s.squares)
-        if s.slot + 1 == s.period or not s.squares * SQUARES_LOSS >= s.peak:
+        moment_slide(s, value, s.ring[s.slot])
+        if s.slot + 1 == s.period or moment_lost(s):
             moment_exact(s, value)
     else:
         s.count += 1
@@ -234,13 +244,15 @@ cdef inline void pair_exact(PairState* s, double x, double y) noexcept nogil:
     s.second_peak = s.second_squares
 
 
-cdef inline void pair_slide(PairState* s, double x, double y) noexcept nogil:
+cdef inline void pair_slide(
+    PairState* s, double x, double y, double x_gone, double y_gone
+) noexcept nogil:
     """Take a row in and the oldest one out."""
-    cdef double x_gone = s.first[s.slot] - s.first_origin
-    cdef double y_gone = s.second[s.slot] - s.second_origin
     cdef double x_mean, y_mean
     x -= s.first_origin
     y -= s.second_origin
+    x_gone -= s.first_origin
+    y_gone -= s.second_origin
     x_mean = s.first_mean + (x - x_gone) * s.share
     y_mean = s.second_mean + (y - y_gone) * s.share
     s.first_squares += (x - x_gone) * ((x - x_mean) + (x_gone - s.first_mean))
@@ -256,7 +268,7 @@ cdef inline bint pair_step(PairState* s, double x, double y, bint commit) noexce
     """Move both means, squares and the products on; False until there are ``period`` rows."""
     cdef bint full = s.count + 1 >= s.period
     if full:
-        pair_slide(s, x, y)
+        pair_slide(s, x, y, s.first[s.slot], s.second[s.slot])
         if (
             s.slot + 1 == s.period
             or not s.first_squares * SQUARES_LOSS >= s.first_peak

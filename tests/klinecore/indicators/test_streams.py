@@ -157,6 +157,22 @@ def test_a_large_number_within_bounds_leaves_no_trace_behind() -> None:
         np.testing.assert_allclose(after[rows:], plain[rows:], rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize("word", [0, 1, 2])
+def test_what_is_far_out_but_finite_poisons_nothing(name: str, word: int) -> None:
+    fed = stream(CATALOG[name], some_parameters(name, 5, word))
+    random = np.random.default_rng(7)
+    ordinary = rows_of(name, walk(15, 400))
+    for row in ordinary[:100]:
+        fed.update(*row)
+        power = float(random.choice([-310, -300, -100, 50, 99, 100]))
+        fed.update(*(random.choice([-1.0, 1.0]) * 10.0**power for _ in row))
+        fed.update(*(0.0 for _ in row))
+    for number, row in enumerate(ordinary[100:]):
+        output = as_tuple(fed.update(*row))
+        assert number < 10 or np.isfinite(output).all()
+
+
 def test_what_a_stream_shows() -> None:
     fed = ki.Macd(3, 6, 4)
     assert repr(fed) == "Macd(3, 6, 4, 'talib')"
