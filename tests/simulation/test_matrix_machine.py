@@ -253,7 +253,11 @@ async def stall(world: World, seconds: float, during: Callable[[], None] = lambd
 async def test_fault_17_after_a_stall_no_close_is_shed_and_forming_rows_are() -> None:
     """Fault 17: 30 symbols unread for 50 s over a boundary, at full pace: every close told once and
     at once afterwards, of hundreds of forming rows at most one a series; nothing counted lost."""
-    async with scenario(symbols=30, intervals=("1m",), capacity=20, full_pace=True) as world:
+    # A process that is stopped looks at no clock either.
+    settings = {"ack_timeout_s": 60.0, "ping_timeout_s": 120.0, "close_wait_s": 60.0}
+    async with scenario(
+        symbols=30, intervals=("1m",), capacity=20, settings=settings, full_pace=True
+    ) as world:
         record = Record(world)
         market = world.market
         opened_ms = world.now_ms // MINUTE_MS * MINUTE_MS
@@ -263,13 +267,15 @@ async def test_fault_17_after_a_stall_no_close_is_shed_and_forming_rows_are() ->
         assert world.server is not None
         await stall(world, 50.0)
         published = world.server.state.hub.published
+        assert market.counters()["frames_kline"] == before
         await world.sleep(0.001)
         came = market.counters()["frames_kline"] - before
         assert came > 5 * 30
         for symbol in market.symbols:
             assert len(record.told(symbol, "1m", opened_ms)) == 1
-        # Of what came at once: a close and a forming row of each series.
-        assert world.server.state.hub.published - published <= 2 * 30
+        # Of what came at once: a close and a forming row of each series, and the barrier.
+        assert 30 <= world.server.state.hub.published - published <= 2 * 30 + 1
+        assert world.connects == [1]
         assert market.counters()["events_lost"] == 0
         assert world.server.state.markets["spot"].channels.closes_lost == 0
 
