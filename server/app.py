@@ -31,6 +31,7 @@ from server.disk import Disk, SystemDisk, data_directory
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
+from server.feeds.budget import REFUSALS
 from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
 from server.feeds.universe import Selection, assume_symbols, resolve_symbols
@@ -226,7 +227,9 @@ class Server:
         """
         settings = self._settings
         wait_s = settings.backoff_min_s
-        fault = api.budget.blocked_reason  # since before this start
+        budget = api.budget
+        # Since before this start; without the seconds, which would stand still.
+        fault = REFUSALS[budget.blocked_status] if budget.blocked_s else None
         limit_s = FIRST_ANSWER_S if self._takes_snapshots else None
         first = True
         while True:
