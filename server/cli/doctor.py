@@ -12,7 +12,7 @@ import resource
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,6 +20,9 @@ from server.cli.options import load_settings, settings_options
 from server.cli.serve import listening_port
 from server.errors import FeedError, RestError, ServerError, SettingsError
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.feeds.binance import Api
 
 __all__ = ["Finding", "doctor"]
 
@@ -232,7 +235,10 @@ async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
     api = open_api(settings, name, clock)
     base = settings.um_rest if name == "um" else settings.spot_rest
     findings = []
+    await _load_wait(settings, name, api, base)
     try:
+        if api.budget.blocked_reason:
+            raise FeedError(f"not asked: {api.budget.blocked_reason}")
         async with asyncio.timeout(_EXCHANGE_S):
             await api.sync_time()
             offset_ms = api.time.offset_ms
@@ -247,6 +253,24 @@ async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
     url = socket_base.rstrip("/") + api.venue.socket_path
     findings.append(await _check_socket(name, url))
     return findings
+
+
+async def _load_wait(settings: Settings, name: str, api: Api, base: str) -> None:
+    """Take over the wait a server was told: a request during a ban lengthens it."""
+    from server.disk import SystemDisk, data_directory
+    from server.feeds.waits import WaitFile
+    from server.metrics import Registry
+
+    waits = WaitFile(
+        name,
+        api.budget,
+        directory=data_directory(settings, os.environ),
+        base=base,
+        disk=SystemDisk(),
+        clock=api.time.clock,
+        metrics=Registry(),
+    )
+    await waits.load()
 
 
 def _judge_offset(name: str, offset_ms: int) -> Finding:

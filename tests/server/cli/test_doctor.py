@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Command, free_port, until
 
 from server.cli.doctor import _judge_offset, _memory_estimate
+from server.clock import SystemClock
+from server.feeds.waits import _encode, _Wait
 from server.settings import Settings
 
 
@@ -53,6 +56,23 @@ def test_doctor_names_the_cure_of_what_is_wrong(run: Callable[..., Any]) -> None
         assert found[check][2], f"{check} names no cure"
     assert found["key"][0] == "warning"
     assert "token_urlsafe" in found["key"][2]
+
+
+def test_doctor_asks_nothing_during_a_ban(run: Callable[..., Any], tmp_path: Path) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    base = f"http://{nowhere}"
+    now_ms = SystemClock().time_ms()
+    wait = _encode(_Wait(base, 418, now_ms - 1000, now_ms + 3_600_000))
+    (tmp_path / "spot.wait").write_bytes(wait)
+    result = run(
+        "doctor", "--json", "--port", str(free_port()), "--symbols", "BTCUSDT",
+        KLINE_SPOT_REST=base, KLINE_SPOT_WS=f"ws://{nowhere}", KLINE_DATA_DIR=str(tmp_path),
+    )  # fmt: skip
+    state, detail, cure = findings(result)["spot REST"]
+    assert state == "failure"
+    assert "not asked" in detail
+    assert "banned" in detail
+    assert cure
 
 
 def test_doctor_ends_with_1_when_something_is_only_odd(run: Callable[..., Any]) -> None:
