@@ -1,21 +1,23 @@
-"""A feed in its world: a simulated exchange on a fast clock, a market, and what it told."""
+"""A feed in its world: a simulated exchange, a market, and what it told, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from simulation.clock import SimulatedClock
+from simulation.loop import VirtualLoop
+from simulation.rest import SimulatedRest
+from simulation.thinning import in_full, thinned
 
 from klinecore import Market
 from klinecore.market import Event
-from server.clock import ScaledClock
 from server.exchange.app import Exchange
 from server.exchange.generated import GeneratedMarket
 from server.feeds.base import Feed, open_api
@@ -26,8 +28,9 @@ from server.settings import Settings
 #: 2026-01-14 09:59:40 UTC: the first hour ends soon after the start.
 START_MS = 1_768_384_780_000
 
-#: Real seconds any condition may take to come true on a slow machine.
-PATIENCE_S = 20.0
+#: Virtual seconds any condition may take to come true, and between two looks at it.
+PATIENCE_S = 3600.0
+LOOK_S = 0.02
 
 Row = list[Any]
 
@@ -38,7 +41,7 @@ class World:
     def __init__(
         self,
         exchange: Exchange,
-        clock: ScaledClock,
+        clock: SimulatedClock,
         settings: Settings,
         name: str,
         symbols: Sequence[str],
@@ -50,7 +53,10 @@ class World:
         self.prefix = "/api/v3" if name == "spot" else "/fapi/v1"
         self.market = Market(symbols, settings.intervals, settings.capacity)
         self.metrics = Registry()
-        self.api = open_api(settings, name, clock)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop), "worlds live in virtual time: simulation.loop.run"
+        rest = SimulatedRest(exchange, loop.network, deque(), lambda mishap: None)
+        self.api = open_api(settings, name, clock, rest)
         self.events: list[Event] = []
         self.progress: list[tuple[int, int]] = []
         self.feed = Feed(
@@ -68,10 +74,10 @@ class World:
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Return when ``condition`` holds; fail if it never does."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = self.clock.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline, f"never: {what}; {self.feed.status()}"
-            await asyncio.sleep(0.005)
+            assert self.clock.monotonic() < deadline, f"never: {what}; {self.feed.status()}"
+            await asyncio.sleep(LOOK_S)
 
     async def until_ready(self) -> None:
         await self.until(lambda: self.feed.ready and self.feed.phase == "live", "ready")
@@ -112,15 +118,18 @@ Opener = Callable[..., Any]
 
 
 @pytest.fixture
-def open_world() -> Opener:
-    """``async with open_world(rate=60, intervals=("1m",)) as world``; other names are settings."""
+def open_world() -> Iterator[Opener]:
+    """``async with open_world(intervals=("1m",)) as world``; other names are settings.
+
+    Within ``simulation.loop.run``: real server code over a network in memory, at the exchange's
+    own pace.
+    """
 
     @asynccontextmanager
     async def opened(
         *,
         name: str = "spot",
         symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT", "SOLUSDT"),
-        rate: float = 30.0,
         start_ms: int = START_MS,
         exchange_options: dict[str, Any] | None = None,
         prepare: Callable[[Exchange], Awaitable[None] | None] = lambda exchange: None,
@@ -128,7 +137,7 @@ def open_world() -> Opener:
         unknown: tuple[str, ...] = (),
         **settings: Any,
     ) -> AsyncIterator[World]:
-        clock = ScaledClock(start_ms, rate)
+        clock = SimulatedClock(start_ms)
         exchange = Exchange(
             GeneratedMarket(3, symbols, market=name), clock, **(exchange_options or {})
         )
@@ -156,4 +165,5 @@ def open_world() -> Opener:
             await world.feed.stop()
             await exchange.stop()
 
-    return opened
+    with thinned(), in_full():
+        yield opened

@@ -31,7 +31,7 @@ def test_windows_of_any_size_are_filled_page_by_page(
                 tail = held[-min(capacity, 900) :]
                 assert tail == world.truth("BTCUSDT", series.interval, tail[0][0], tail[-1][0])
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_backfill_stays_below_its_share_of_the_weight_limit(open_world: Any) -> None:
@@ -40,7 +40,6 @@ def test_backfill_stays_below_its_share_of_the_weight_limit(open_world: Any) -> 
         used: list[tuple[int, int]] = []
         async with open_world(
             symbols=symbols,
-            rate=40.0,
             rest_weight_share=0.25,
             stale_after_s=600.0,
             exchange_options={"weight_limit": 60},
@@ -61,13 +60,13 @@ def test_backfill_stays_below_its_share_of_the_weight_limit(open_world: Any) -> 
             assert len({minute for minute, _ in used}) >= 2
             assert world.exchange.rest.counters["refused_429"] == 0
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("status", [429, 418, 403, 451])
 def test_no_request_is_sent_while_the_exchange_refuses(open_world: Any, status: int) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, rest_concurrency=1, start=False) as world:
+        async with open_world(rest_concurrency=1, start=False) as world:
             exchange = world.exchange
             await world.feed.start()
             await world.until(lambda: exchange.rest.counters["requests"] >= 1)
@@ -82,7 +81,7 @@ def test_no_request_is_sent_while_the_exchange_refuses(open_world: Any, status: 
             await world.until_ready()
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -102,12 +101,12 @@ def test_answers_that_are_none_are_asked_for_again(open_world: Any, fault: RestF
         def spoil(exchange: Any) -> None:
             exchange.faults.rest.extend([fault] * 6)
 
-        async with open_world(prepare=spoil, rate=60.0) as world:
+        async with open_world(prepare=spoil) as world:
             await world.until_ready()
             assert not world.exchange.faults.rest
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 # --- against klines made up, in virtual time ----------------------------------------------------

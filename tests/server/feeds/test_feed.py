@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from simulation.clock import SimulatedClock
+from simulation.loop import run
 
 from server.exchange.faults import RestFault
 
 MINUTE_MS = 60_000
+START_MS = 1_768_384_780_000  # of every world
 
 
 @pytest.mark.parametrize("name", ["spot", "um"])
@@ -29,7 +32,7 @@ def test_cold_start_fills_whole_windows_before_it_is_ready(open_world: Any, name
                 lambda: world.feed.status().streams_delivering == 15, "all streams deliver"
             )
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_reasons_tell_how_far_the_backfill_is(open_world: Any) -> None:
@@ -38,16 +41,16 @@ def test_reasons_tell_how_far_the_backfill_is(open_world: Any) -> None:
             seen = set()
             while not world.feed.ready:
                 seen.update(world.feed.status().reasons)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.005)
             assert any(reason.startswith("connection 0 is down") for reason in seen)
             assert any(reason.endswith("of 6 windows") for reason in seen)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_every_close_is_told_once_and_is_the_exchanges_own(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=120.0, intervals=("1m", "5m")) as world:
+        async with open_world(intervals=("1m", "5m")) as world:
             await world.until_ready()
             await world.until(lambda: sum(world.closes().values()) >= 18)
             closes = world.closes()
@@ -60,14 +63,14 @@ def test_every_close_is_told_once_and_is_the_exchanges_own(open_world: Any) -> N
             assert opens == list(range(opens[0], opens[-1] + 1, MINUTE_MS))
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_k5_closes_missed_while_cut_off_are_fetched_and_the_gap_shows_until_then(
     open_world: Any,
 ) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, intervals=("1m",)) as world:
+        async with open_world(intervals=("1m",)) as world:
             await world.until_ready()
             world.exchange.faults.refuse_connects = True
             world.exchange.streams.cut_all(reset=True)
@@ -85,12 +88,12 @@ def test_k5_closes_missed_while_cut_off_are_fetched_and_the_gap_shows_until_then
             world.assert_true_and_whole()
             assert set(world.closes().values()) == {1}
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_connection_that_comes_back_is_looked_after_at_once(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, intervals=("1m",), sweep_interval_s=3600.0) as world:
+        async with open_world(intervals=("1m",), sweep_interval_s=3600.0) as world:
             await world.until_ready()
             world.exchange.faults.refuse_connects = True
             world.exchange.streams.cut_all(reset=True)
@@ -100,7 +103,7 @@ def test_a_connection_that_comes_back_is_looked_after_at_once(open_world: Any) -
             await world.until(lambda: world.feed.repaired >= 3, "without waiting for a sweep")
             await world.until(lambda: not any(s.gaps() for s in world.market))
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_nothing_is_filled_before_the_exchanges_time_is_known(open_world: Any) -> None:
@@ -108,29 +111,29 @@ def test_nothing_is_filled_before_the_exchanges_time_is_known(open_world: Any) -
         def fail(exchange: Any) -> None:
             exchange.faults.rest.extend([RestFault(500)] * 3)
 
-        async with open_world(rate=60.0, prepare=fail) as world:
+        async with open_world(prepare=fail) as world:
             await world.until(lambda: world.feed.phase != "starting")
             assert not world.exchange.faults.rest
             await world.until_ready()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_gap_makes_its_series_unready_until_it_is_filled(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=30.0, intervals=("1m",), sweep_interval_s=3600.0) as world:
+        async with open_world(intervals=("1m",), sweep_interval_s=3600.0) as world:
             await world.until_ready()
             world.exchange.faults.drop_closes = 3
             await world.until(lambda: world.market["BTCUSDT", "1m"].gaps(), "a close is missing")
             state = world.feed.series_state("BTCUSDT", "1m")
             assert (state.ready, state.source) == (False, "stream")
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_missing_close_is_fetched_and_told_once(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, intervals=("1m",)) as world:
+        async with open_world(intervals=("1m",)) as world:
             await world.until_ready()
             world.exchange.faults.drop_closes = 3  # one of each symbol
             await world.until(lambda: world.exchange.faults.drop_closes == 0)
@@ -140,12 +143,12 @@ def test_a_missing_close_is_fetched_and_told_once(open_world: Any) -> None:
             assert set(world.closes().values()) == {1}
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_k6_duplicate_and_disordered_frames_leave_one_row_each(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, intervals=("1m", "5m")) as world:
+        async with open_world(intervals=("1m", "5m")) as world:
             world.exchange.faults.duplicates = 2
             world.exchange.faults.reorder = True
             await world.until_ready()
@@ -154,7 +157,7 @@ def test_k6_duplicate_and_disordered_frames_leave_one_row_each(open_world: Any) 
             assert set(world.closes().values()) == {1}
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_k8_several_connections_share_one_market(open_world: Any) -> None:
@@ -168,7 +171,7 @@ def test_k8_several_connections_share_one_market(open_world: Any) -> None:
             assert set(world.closes().values()) == {1}
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 MALFORMED = (
@@ -202,13 +205,13 @@ def test_k9_malformed_frames_are_counted_and_survived(open_world: Any) -> None:
             assert [connection.connects for connection in status.connections] == [1]
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("name", ["spot", "um"])
 def test_k11_half_open_connection_is_found_and_replaced(open_world: Any, name: str) -> None:
     async def scenario() -> None:
-        async with open_world(name=name, rate=30.0, ack_timeout_s=5.0) as world:
+        async with open_world(name=name, ack_timeout_s=5.0) as world:
             await world.until_ready()
             world.exchange.faults.half_open = True
             dead_s = world.clock.monotonic()
@@ -220,7 +223,7 @@ def test_k11_half_open_connection_is_found_and_replaced(open_world: Any, name: s
             await world.until(lambda: not any(s.gaps() for s in world.market))
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_k12_unknown_symbol_is_named_and_hurts_no_other(open_world: Any) -> None:
@@ -229,7 +232,7 @@ def test_k12_unknown_symbol_is_named_and_hurts_no_other(open_world: Any) -> None
             await world.until_ready()
             assert world.feed.status().unknown_symbols == ["NOSUCHUSDT"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_symbol_the_exchange_has_no_klines_of_is_named_and_hurts_no_other(open_world: Any) -> None:
@@ -242,7 +245,7 @@ def test_symbol_the_exchange_has_no_klines_of_is_named_and_hurts_no_other(open_w
             assert world.feed.series_state("BTCUSDT", "1m").ready
             assert status.streams_delivering <= 6 < status.streams_desired == 9
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_streams_that_are_acknowledged_and_silent_show_in_the_status(open_world: Any) -> None:
@@ -257,14 +260,14 @@ def test_streams_that_are_acknowledged_and_silent_show_in_the_status(open_world:
             assert (status.streams_delivering, status.streams_desired) == (7, 9)
             assert status.connections[0].delivering == 7
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_connection_that_answers_and_brings_nothing_is_not_ready_and_replaced(
     open_world: Any,
 ) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, stale_after_s=20.0) as world:
+        async with open_world(stale_after_s=20.0) as world:
             await world.until_ready()
             world.exchange.faults.mute_all = True
             await world.until(
@@ -274,7 +277,7 @@ def test_connection_that_answers_and_brings_nothing_is_not_ready_and_replaced(
             world.exchange.faults.mute_all = False
             await world.until_ready()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_usd_m_is_asked_for_where_it_delivers(open_world: Any) -> None:
@@ -286,7 +289,7 @@ def test_usd_m_is_asked_for_where_it_delivers(open_world: Any) -> None:
             assert len(world.exchange.streams.connections) == 3
             await world.until(lambda: world.feed.status().streams_delivering == 9)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("name", ["spot", "um"])
@@ -296,7 +299,7 @@ def test_minutes_without_a_trade_close_too(open_world: Any, name: str) -> None:
     async def scenario() -> None:
         symbols = ("BTCUSDT", "QTUMUSDT")
         async with open_world(
-            name=name, symbols=symbols, rate=120.0, intervals=("1m",), stale_after_s=600.0
+            name=name, symbols=symbols, intervals=("1m",), stale_after_s=600.0
         ) as world:
             await world.until_ready()
             series = world.market["QTUMUSDT", "1m"]
@@ -307,7 +310,7 @@ def test_minutes_without_a_trade_close_too(open_world: Any, name: str) -> None:
             assert 0 in series.trades[-6:], "the market was quiet, as the test wants it"
             assert set(world.closes().values()) == {1}
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_tickers_of_rest_do_not_keep_frames_from_being_told(open_world: Any) -> None:
@@ -320,14 +323,14 @@ def test_tickers_of_rest_do_not_keep_frames_from_being_told(open_world: Any) -> 
             world.events.clear()
             await world.until(lambda: any(e.interval for e in world.events), "klines are told")
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_skewed_local_clock_does_not_matter(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0, intervals=("1m",)) as world:
+        async with open_world(intervals=("1m",)) as world:
             # The exchange lives an hour ahead of us.
-            world.exchange.clock = type(world.clock)(world.clock.time_ms() + 3_600_000, 60.0)
+            world.exchange.clock = SimulatedClock(START_MS + 3_600_000)
             world.exchange.streams.clock = world.exchange.clock
             await world.until(lambda: world.feed.status().server_offset_ms > 3_590_000)
             await world.until_ready()
@@ -335,7 +338,7 @@ def test_skewed_local_clock_does_not_matter(open_world: Any) -> None:
             assert set(world.closes().values()) == {1}
             world.assert_true_and_whole()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_metrics_say_what_the_status_says(open_world: Any) -> None:
@@ -365,7 +368,7 @@ def test_metrics_say_what_the_status_says(open_world: Any) -> None:
             ahead_ms = world.market.horizon_ms - world.clock.time_ms()
             assert 50_000 < ahead_ms <= 61_000, "rows of the future are refused"
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_stop_ends_connections_and_says_so(open_world: Any) -> None:
@@ -378,7 +381,7 @@ def test_stop_ends_connections_and_says_so(open_world: Any) -> None:
             await world.until(lambda: not world.exchange.streams.connections)
             assert len(asyncio.all_tasks()) <= 3
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_stop_before_anything_came_is_clean(open_world: Any) -> None:
@@ -386,4 +389,4 @@ def test_stop_before_anything_came_is_clean(open_world: Any) -> None:
         async with open_world():
             pass
 
-    asyncio.run(scenario())
+    run(scenario())

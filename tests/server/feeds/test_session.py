@@ -6,14 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from simulation.clock import SimulatedClock
+from simulation.loop import run
 
-from server.clock import ScaledClock
 from server.feeds.session import ConnectLimiter
 
 
 def test_connects_of_all_sessions_are_spaced() -> None:
     async def scenario() -> None:
-        clock = ScaledClock(0, 200.0)
+        clock = SimulatedClock(0)
         limiter = ConnectLimiter(clock, 1.0)
         times: list[float] = []
 
@@ -26,7 +27,7 @@ def test_connects_of_all_sessions_are_spaced() -> None:
         times.sort()
         assert times[-1] - times[0] >= 19.0
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_ten_connections_cut_at_once_come_back_one_by_one(open_world: Any) -> None:
@@ -48,7 +49,7 @@ def test_ten_connections_cut_at_once_come_back_one_by_one(open_world: Any) -> No
             assert asked_s[-1] - asked_s[0] >= 7.0, "about a second apart"
             assert world.exchange.counters.get("connects_refused", 0) == 0
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("name", ["spot", "um"])
@@ -56,7 +57,7 @@ def test_announced_shutdown_brings_the_successor_first_and_loses_no_close(
     open_world: Any, name: str
 ) -> None:
     async def scenario() -> None:
-        async with open_world(name=name, rate=60.0, intervals=("1m",)) as world:
+        async with open_world(name=name, intervals=("1m",)) as world:
             await world.until_ready()
             (old,) = world.exchange.streams.connections
             world.exchange.streams.announce_shutdown()
@@ -70,25 +71,23 @@ def test_announced_shutdown_brings_the_successor_first_and_loses_no_close(
             world.assert_true_and_whole()
             assert world.feed.status().connections[0].connects == 2
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_connection_is_rotated_before_the_exchange_cuts_it(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(
-            rate=60.0, rotate_after_s=40.0, exchange_options={"life_s": 60.0}
-        ) as world:
+        async with open_world(rotate_after_s=40.0, exchange_options={"life_s": 60.0}) as world:
             await world.until_ready()
             await world.until(lambda: world.feed.status().connections[0].connects >= 3)
             assert world.exchange.streams.counters["life_over"] == 0
             assert world.feed.ready
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_successor_that_brings_nothing_is_not_trusted(open_world: Any) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0) as world:
+        async with open_world() as world:
             await world.until_ready()
             (old,) = world.exchange.streams.connections
             world.exchange.faults.ack_only = True  # new subscriptions are not made
@@ -104,14 +103,14 @@ def test_successor_that_brings_nothing_is_not_trusted(open_world: Any) -> None:
             await world.until(lambda: old not in world.exchange.streams.connections)
             assert world.feed.ready
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_old_connection_that_ends_before_its_successor_is_there_is_admitted(
     open_world: Any,
 ) -> None:
     async def scenario() -> None:
-        async with open_world(rate=60.0) as world:
+        async with open_world() as world:
             await world.until_ready()
             world.exchange.faults.refuse_connects = True
             world.exchange.streams.announce_shutdown()
@@ -124,7 +123,7 @@ def test_old_connection_that_ends_before_its_successor_is_there_is_admitted(
             world.exchange.faults.refuse_connects = False
             await world.until_ready()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_waits_between_attempts_grow_to_their_bound(open_world: Any) -> None:
@@ -135,7 +134,7 @@ def test_waits_between_attempts_grow_to_their_bound(open_world: Any) -> None:
             exchange.faults.refuse_connects = True
 
         async with open_world(
-            rate=600.0, prepare=refuse, backoff_max_s=30.0, connect_interval_s=0.0, start=False
+            prepare=refuse, backoff_max_s=30.0, connect_interval_s=0.0, start=False
         ) as world:
             session = world.feed._connections._sessions[0]
             uniform = session._random.uniform
@@ -151,7 +150,7 @@ def test_waits_between_attempts_grow_to_their_bound(open_world: Any) -> None:
             assert world.feed.status().connections[0].state in ("waiting", "connecting")
             assert not world.feed.ready
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_subscriptions_without_ack_are_tried_again(open_world: Any) -> None:
@@ -159,11 +158,11 @@ def test_subscriptions_without_ack_are_tried_again(open_world: Any) -> None:
         def silent(exchange: Any) -> None:
             exchange.faults.no_ack = True
 
-        async with open_world(rate=60.0, prepare=silent) as world:
+        async with open_world(prepare=silent) as world:
             await world.until(
                 lambda: any("not acknowledged" in r for r in world.feed.status().reasons)
             )
             world.exchange.faults.no_ack = False
             await world.until_ready()
 
-    asyncio.run(scenario())
+    run(scenario())
