@@ -6,9 +6,11 @@ import asyncio
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
+from klinecore.states import RowState
 from server.api.cache import BodyCache
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
@@ -378,11 +380,18 @@ def _describe_series(served: ServedMarket, series: Series) -> SeriesStatus:
         first_open_ms=int(series.open_time_ms[0]) if rows else 0,
         last_close_ms=series.last_close_ms,
         last_event_ms=series.last_event_ms,
-        gaps=series.gaps(),
+        holes=series.holes(),
+        absences=series.absences(),
+        states=_count_states(series),
         revision=series.revision,
         closed_count=series.closed_count,
         counters=series.counters,
     )
+
+
+def _count_states(series: Series) -> dict[str, int]:
+    counts = np.bincount(series.states, minlength=len(RowState)).tolist()
+    return {state.name.lower(): counts[state] for state in RowState if counts[state]}
 
 
 def _json(answer: msgspec.Struct, *, status: int = 200) -> Response:

@@ -213,7 +213,9 @@ class SeriesStatus(msgspec.Struct):
     first_open_ms: int
     last_close_ms: int
     last_event_ms: int
-    gaps: list[tuple[int, int]]  # first and last missing open time, inclusive
+    holes: list[tuple[int, int]]  # first and last missing open time, inclusive; nobody knows why
+    absences: list[tuple[int, int]]  # the same where the exchange has confirmed that it has none
+    states: dict[str, int]  # closed rows by how they are known, see klinecore.RowState
     revision: int
     closed_count: int
     counters: dict[str, int]

@@ -158,10 +158,21 @@ def test_status_describes_every_series(server: Any) -> None:
     series = next(s for s in spot.series if (s.symbol, s.interval) == ("BTCUSDT", "1m"))
     assert (series.rows, series.closed_count) == (len(server.market["BTCUSDT", "1m"]), 31)
     assert series.last_close_ms == hole.close_time_ms
-    assert series.gaps == [(START_MS + 30 * 60_000, START_MS + 32 * 60_000)]
+    hole_ms = (START_MS + 30 * 60_000, START_MS + 32 * 60_000)
+    assert (series.holes, series.absences) == ([hole_ms], [])
+    assert series.states == {"pushed": series.rows}
     assert {"revisions", "duplicates", "stale", "too_old"} <= series.counters.keys()
     assert spot.feed.streams_delivering == 6
     assert spot.counters["unknown_symbol"] == 0
+
+
+def test_status_tells_a_confirmed_absence_from_a_hole(server: Any) -> None:
+    server.market.push("BTCUSDT", "1m", server.row(33))
+    hole_ms = (START_MS + 30 * 60_000, START_MS + 32 * 60_000)
+    assert server.market.confirm_absent("BTCUSDT", "1m", *hole_ms)
+    answer = server.get("/v1/status?symbol=BTCUSDT&interval=1m").body
+    (series,) = msgspec.json.decode(answer, type=types.Status).markets["spot"].series
+    assert (series.holes, series.absences) == ([], [hole_ms])
 
 
 @pytest.mark.parametrize(

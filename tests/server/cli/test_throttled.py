@@ -77,7 +77,7 @@ def test_fault_17_a_server_with_a_sixteenth_of_a_processor_sheds_no_close() -> N
         assert len(minutes) == 50
         for one in minutes:
             assert one["last_close_ms"] >= due_ms - 1, one
-            assert one["gaps"] == []
+            assert one["holes"] == []
     finally:
         if server is not None:
             server.end()
