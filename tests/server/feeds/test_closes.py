@@ -57,6 +57,24 @@ async def running(minute: float, **named: Any) -> AsyncIterator[Barriers]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def sweeping(bench: Barriers) -> AsyncIterator[None]:
+    """Beside the closes: what is still missing when the stream has gone on is a hole."""
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(5.0)
+            await bench.sweep()
+
+    task = asyncio.ensure_future(sweep())
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 # --- barriers ------------------------------------------------------------------------------------
 
 
@@ -470,7 +488,7 @@ def test_every_close_is_told_once_and_every_boundary_has_one_barrier(data: Any) 
 
     async def scenario() -> None:
         symbols = ("AUSDT", "BUSDT", "CUSDT")
-        async with running(9.5, symbols=symbols) as bench:
+        async with running(9.5, symbols=symbols) as bench, sweeping(bench):
             for minute in range(10, 16):
                 bench.shelf.failures = [RestError("no answer")] * data.draw(st.integers(0, 4))
                 bench.shelf.latency_s = data.draw(st.floats(0.0, 3.0))
