@@ -290,9 +290,8 @@ class Server:
         return data_directory(self._settings, os.environ)
 
     def _base(self, name: str) -> str:
-        """URL of the exchange's REST face for a market."""
-        base: str = getattr(self._settings, f"{name}_rest")
-        return base
+        """Preferred URL of the exchange's REST face for a market: the others are the same."""
+        return self._settings.bases(f"{name}_rest")[0]
 
     def _open_snapshots(self, name: str, market: Market) -> SnapshotStore | None:
         if self._disk is None or not self._takes_snapshots:

@@ -25,6 +25,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
 _BARE_NAMES = {"API_KEY": "api_key", "SYMBOLS": "symbols", "PORT": "port"}
 
+#: Hosts that may stand in for each other, of one face of the exchange.
+_HOSTS_MAX = 8
+
 #: Names whose empty text means: not set.
 _OPTIONAL = ("api_key", "arena")
 
@@ -100,9 +103,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key: str | None = None
     cors_origins: tuple[str, ...] = ()
 
-    # the exchange
-    spot_rest: str = "https://api.binance.com"
-    spot_ws: str = "wss://stream.binance.com:9443"
+    # the exchange: comma lists of URLs, the preferred one first; see ``bases``
+    spot_rest: str = (
+        "https://api.binance.com,https://api-gcp.binance.com,"
+        "https://api1.binance.com,https://api2.binance.com"
+    )
+    spot_ws: str = (
+        "wss://stream.binance.com:9443,wss://stream.binance.com:443,"
+        "wss://data-stream.binance.vision"
+    )
     um_rest: str = "https://fapi.binance.com"
     um_ws: str = "wss://fstream.binance.com"
     rest_weight_share: float = 0.5  # of the exchange's weight limit we allow ourselves
@@ -166,9 +175,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.market != "spot" and "1s" in self.intervals:
             raise ValueError("intervals: 1s exists on the spot market only")
         for name in ("spot_rest", "um_rest"):
-            _check_url(name, getattr(self, name), ("http://", "https://"))
+            _check_urls(name, self.bases(name), ("http://", "https://"))
         for name in ("spot_ws", "um_ws"):
-            _check_url(name, getattr(self, name), ("ws://", "wss://"))
+            _check_urls(name, self.bases(name), ("ws://", "wss://"))
         _check_symbols(self.symbols)
         if self.api_key is not None:
             msgspec.structs.force_setattr(self, "api_key", Secret(self.api_key) or None)
@@ -214,6 +223,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             result["API_KEY" if name == "api_key" else f"KLINE_{name.upper()}"] = text
         return result
+
+    def bases(self, name: str) -> tuple[str, ...]:
+        """URLs of ``spot_rest``, ``spot_ws``, ``um_rest`` or ``um_ws``; at least one."""
+        text: str = getattr(self, name)
+        return tuple(part.strip() for part in text.split(","))
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -274,9 +288,14 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
-def _check_url(name: str, value: str, schemes: tuple[str, ...]) -> None:
-    if not value.startswith(schemes) or value.rstrip("/").endswith(":"):
-        raise ValueError(f"{name} must be a URL that begins with {schemes[0]}, not {value!r}")
+def _check_urls(name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> None:
+    for url in urls:
+        if not url.startswith(schemes) or url.rstrip("/").endswith(":"):
+            raise ValueError(f"{name} must be a URL that begins with {schemes[0]}, not {url!r}")
+    if len(urls) > _HOSTS_MAX:
+        raise ValueError(f"{name} must be at most {_HOSTS_MAX} URLs, not {len(urls)}")
+    if len({url.rstrip("/").lower() for url in urls}) < len(urls):
+        raise ValueError(f"{name} must not name a URL twice")
 
 
 def _check_symbols(text: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 from server.cli.options import load_settings, settings_options
 from server.cli.serve import listening_port
@@ -231,31 +232,49 @@ async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
     from server.clock import SystemClock
     from server.feeds.base import open_api
 
-    clock = SystemClock()
-    api = open_api(settings, name, clock)
-    base = settings.um_rest if name == "um" else settings.spot_rest
     findings = []
-    await _load_wait(settings, name, api, base)
-    try:
-        if api.budget.blocked_reason:
-            raise FeedError(f"not asked: {api.budget.blocked_reason}")
-        async with asyncio.timeout(_EXCHANGE_S):
-            await api.sync_time()
-            offset_ms = api.time.offset_ms
-    except (FeedError, TimeoutError) as error:
-        findings.append(Finding(f"{name} REST", FAILURE, f"{base}: {_what(error)}", _cure(error)))
-    else:
-        findings.append(Finding(f"{name} REST", OK, f"{base} answers"))
-        findings.append(_judge_offset(name, offset_ms))
-    finally:
-        await api.close()
-    socket_base = settings.um_ws if name == "um" else settings.spot_ws
-    url = socket_base.rstrip("/") + api.venue.socket_path
-    findings.append(await _check_socket(name, url))
+    for base in settings.bases(f"{name}_rest"):
+        one = msgspec.structs.replace(settings, **{f"{name}_rest": base})
+        api = open_api(one, name, SystemClock())
+        await _load_wait(settings, name, api)
+        try:
+            if api.budget.blocked_reason:
+                raise FeedError(f"not asked: {api.budget.blocked_reason}")
+            async with asyncio.timeout(_EXCHANGE_S):
+                await api.sync_time()
+        except (FeedError, TimeoutError) as error:
+            what = f"{base}: {_what(error)}"
+            findings.append(Finding(f"{name} REST", FAILURE, what, _cure(error)))
+            if api.budget.blocked_reason or (isinstance(error, RestError) and error.status):
+                break  # an answer: the server asks no other host either
+        else:
+            findings = _forgive(findings)
+            findings.append(Finding(f"{name} REST", OK, f"{base} answers"))
+            findings.append(_judge_offset(name, api.time.offset_ms))
+            break
+        finally:
+            await api.close()
+    return findings + await _check_sockets(settings, name)
+
+
+async def _check_sockets(settings: Settings, name: str) -> list[Finding]:
+    from server.feeds.binance import VENUES
+
+    findings: list[Finding] = []
+    for base in settings.bases(f"{name}_ws"):
+        finding = await _check_socket(name, base.rstrip("/") + VENUES[name].socket_path)
+        if finding.state == OK:
+            return [*_forgive(findings), finding]
+        findings.append(finding)
     return findings
 
 
-async def _load_wait(settings: Settings, name: str, api: Api, base: str) -> None:
+def _forgive(findings: list[Finding]) -> list[Finding]:
+    """Hosts that failed, and another one works: what the server does as well."""
+    return [finding._replace(state=WARNING) for finding in findings]
+
+
+async def _load_wait(settings: Settings, name: str, api: Api) -> None:
     """Take over the wait a server was told: a request during a ban lengthens it."""
     from server.disk import SystemDisk, data_directory
     from server.feeds.waits import WaitFile
@@ -265,7 +284,7 @@ async def _load_wait(settings: Settings, name: str, api: Api, base: str) -> None
         name,
         api.budget,
         directory=data_directory(settings, os.environ),
-        base=base,
+        base=settings.bases(f"{name}_rest")[0],
         disk=SystemDisk(),
         clock=api.time.clock,
         metrics=Registry(),

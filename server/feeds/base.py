@@ -21,6 +21,7 @@ from server.feeds.budget import Forecast, WeightBudget
 from server.feeds.closes import Closes
 from server.feeds.connections import Connections
 from server.feeds.gauges import register
+from server.feeds.hosts import Hosts
 from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Liveness, update_periods_s
 from server.feeds.rest import HttpRest, Rest
@@ -68,6 +69,7 @@ class ConnectionStatus(msgspec.Struct):
     connects: int
     reason: str  # why it is not live; empty when it is
     delivering: int = 0  # streams that have brought something on this connection, not stale
+    host: str = ""  # it is connected to, or tried next
 
 
 class Progress(msgspec.Struct):
@@ -115,9 +117,9 @@ class FeedStatus(msgspec.Struct):
 def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | None = None) -> Api:
     """The exchange's REST face for one market, with a budget of its own."""
     venue = VENUES[market_name]
-    base = settings.um_rest if market_name == "um" else settings.spot_rest
+    hosts = Hosts(settings.bases(f"{market_name}_rest"))
     rest = rest or HttpRest(
-        base,
+        hosts,
         concurrency=settings.rest_concurrency,
         timeout_s=settings.rest_timeout_s,
         body_max=settings.rest_body_max,
@@ -128,7 +130,7 @@ def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | No
         share=settings.rest_weight_share,
         in_flight_max=settings.rest_concurrency,
     )
-    return Api(venue, rest, budget, clock)
+    return Api(venue, rest, budget, clock, hosts)
 
 
 class Feed:
@@ -415,6 +417,7 @@ class Feed:
                     connects=session.connects,
                     reason="" if session.connected else session.reason,
                     delivering=count,
+                    host=session.host,
                 )
                 for session, count in zip(self._connections, delivering, strict=True)
             ],

@@ -13,6 +13,7 @@ import msgspec
 from server.clock import Clock
 from server.errors import RestError
 from server.feeds.budget import Grant, Priority, WeightBudget
+from server.feeds.hosts import Hosts
 from server.feeds.rest import Rest, RestResponse
 from server.feeds.weights import LearnedWeights
 
@@ -117,7 +118,15 @@ class _Flight:
 class Api:
     """Binance's REST requests under one weight budget."""
 
-    def __init__(self, venue: Venue, rest: Rest, budget: WeightBudget, clock: Clock) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        rest: Rest,
+        budget: WeightBudget,
+        clock: Clock,
+        hosts: Hosts | None = None,
+    ) -> None:
+        """``hosts`` are those ``rest`` asks, where there is a choice."""
         self.venue = venue
         self.budget = budget
         self.time = budget.time
@@ -127,11 +136,17 @@ class Api:
         self.shared = 0  # klines requests that were answered by another's answer
         self._rest = rest
         self._clock = clock
+        self._hosts = hosts
         self._flights: dict[tuple[tuple[str, str | int], ...], _Flight] = {}
 
     async def close(self) -> None:
         """Give back connections."""
         await self._rest.close()
+
+    @property
+    def host_changes(self) -> int:
+        """How often a host was left for the next."""
+        return self._hosts.changes if self._hosts is not None else 0
 
     async def get(
         self, path: str, weight: int, priority: Priority, **query: str | int

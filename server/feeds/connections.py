@@ -10,6 +10,7 @@ from typing import Any
 from klinecore.market import Market
 from server.clock import Clock, wait_event
 from server.feeds.binance import Venue, split_streams, stream_names
+from server.feeds.hosts import Hosts
 from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Healing, Liveness
 from server.feeds.session import ConnectLimiter, Session
@@ -52,8 +53,8 @@ class Connections:
             "kline_feed_reconnects_total", "Connections that ended, by reason.", ["reason"]
         )
         um = venue.name == "um"
-        base = settings.um_ws if um else settings.spot_ws
-        self._url = base.rstrip("/") + venue.socket_path
+        bases = settings.bases(f"{venue.name}_ws")
+        self._urls = [base.rstrip("/") + venue.socket_path for base in bases]
         self._streams_max = (
             settings.streams_per_connection_um if um else settings.streams_per_connection_spot
         )
@@ -81,7 +82,7 @@ class Connections:
     def _open(self, streams: Sequence[str]) -> Session:
         session = Session(
             len(self._sessions),
-            self._url,
+            Hosts(self._urls),
             streams,
             self._market,
             settings=self._settings,

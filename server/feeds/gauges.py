@@ -162,6 +162,13 @@ def register(
     )
     rows.read(lambda: answers.rows_requested, name, "requested")
     rows.read(lambda: answers.rows_received, name, "received")
+    hosts = metrics.counter(
+        "kline_feed_host_changes_total",
+        "Hosts left for the next, because an attempt or a request failed there.",
+        ["market", "kind"],
+    )
+    hosts.read(lambda: sum(session.hosts.changes for session in connections), name, "stream")
+    hosts.read(lambda: api.host_changes, name, "rest")
     _register_universe(metrics, feed)
     messages = metrics.counter(
         "kline_feed_messages_total", "Stream messages by what they were.", ["market", "type"]

@@ -62,6 +62,7 @@ class Link:
             market, changes, self._on_control, self._on_closed, settings.frame_size_max
         )
         self.closed = asyncio.Event()
+        self.url = ""  # asked for
         self.stirred = asyncio.Event()  # something happened that a watcher wants to see at once
         self.shutdown = False  # the exchange said that it will close
         self.opened_s = clock.monotonic()
@@ -86,6 +87,7 @@ class Link:
 
     async def connect(self, url: str) -> None:
         """Raises FeedError."""
+        self.url = url
         timeout_s = self._settings.connect_timeout_s
         try:
             # picows bounds the handshake only, not the name look-up and the TCP connect before it.

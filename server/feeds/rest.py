@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from server.errors import RestError
+from server.feeds.hosts import Hosts, host_of
 
 __all__ = ["HttpRest", "Rest", "RestResponse"]
 
@@ -43,17 +44,15 @@ class Rest(Protocol):
 
 
 class HttpRest:
-    """Keep-alive connections to one base URL, one per thread.
+    """Keep-alive connections to the base URL in use, one per thread.
 
+    A request that gets no answer fails, and later ones go to the next host; any answer keeps it.
     Redirects are not followed, proxies of the environment not used: the exchange needs neither.
     """
 
-    def __init__(self, base_url: str, *, concurrency: int, timeout_s: float, body_max: int) -> None:
-        parts = urllib.parse.urlsplit(base_url)
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname or ""
-        self._port = parts.port
-        self._prefix = parts.path.rstrip("/")
+    def __init__(self, hosts: Hosts, *, concurrency: int, timeout_s: float, body_max: int) -> None:
+        """``hosts`` are base URLs."""
+        self._hosts = hosts
         self._timeout_s = timeout_s
         self._body_max = body_max
         self._local = threading.local()
@@ -62,16 +61,22 @@ class HttpRest:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rest")
 
     async def get(self, path: str, query: Mapping[str, str | int]) -> RestResponse:
-        target = self._prefix + path
+        base = self._hosts.url
+        target = urllib.parse.urlsplit(base).path.rstrip("/") + path
         if query:
             target += "?" + urllib.parse.urlencode(query)
-        request = _Request(target)
+        request = _Request(base, target)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s * _WHOLE_FACTOR):
                 return await loop.run_in_executor(self._pool, self._send, request)
         except TimeoutError:
-            raise RestError(f"no whole answer from {self._host} in time") from None
+            self._hosts.leave(base)
+            raise RestError(f"no whole answer from {host_of(base)} in time") from None
+        except RestError:
+            if not self._closed:
+                self._hosts.leave(base)
+            raise
         finally:
             request.abort()
 
@@ -84,14 +89,18 @@ class HttpRest:
         for connection in tuple(self._open):
             connection.close()
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        """This thread's connection, and whether it has been used before."""
+    def _connection(self, base: str) -> tuple[http.client.HTTPConnection, bool]:
+        """This thread's connection to ``base``, and whether it has been used before."""
         connection = getattr(self._local, "connection", None)
         if connection is not None:
-            return connection, True
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self._timeout_s)
-        self._local.connection = connection
+            if self._local.base == base:
+                return connection, True
+            self._drop()  # to a host that was left
+        parts = urllib.parse.urlsplit(base)
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
+        self._local.connection, self._local.base = connection, base
         self._open.add(connection)
         return connection, False
 
@@ -104,7 +113,7 @@ class HttpRest:
     def _send(self, request: _Request) -> RestResponse:
         """Ask and read; runs in a thread of the pool."""
         while not self._closed:
-            connection, used = self._connection()
+            connection, used = self._connection(request.base)
             try:
                 request.begin(connection)
                 connection.request("GET", request.target, headers={"accept": "application/json"})
@@ -116,7 +125,7 @@ class HttpRest:
                     error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError
                 ):
                     continue
-                raise RestError(f"no answer from {self._host}: {error!r}") from None
+                raise RestError(f"no answer from {host_of(request.base)}: {error!r}") from None
             except RestError:
                 self._drop()
                 raise
@@ -140,7 +149,8 @@ class HttpRest:
 class _Request:
     """One request and the connection it is on at the moment, so that it can be given up."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, base: str, target: str) -> None:
+        self.base = base
         self.target = target
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None

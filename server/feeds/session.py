@@ -12,6 +12,7 @@ from typing import NamedTuple
 from klinecore.market import Market
 from server.clock import Clock, wait_event
 from server.errors import FeedError
+from server.feeds.hosts import Hosts, host_of
 from server.feeds.link import Link
 from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Liveness
@@ -91,13 +92,14 @@ class Session:
     Streams come and go while it runs; what an open connection is subscribed to follows.
 
     A connection that ends, falls silent or does not acknowledge is replaced after growing random
-    waits; one that the exchange is about to close, only after its successor delivers.
+    waits; one that the exchange is about to close, only after its successor delivers. Every attempt
+    after one that failed goes to the next host.
     """
 
     def __init__(
         self,
         index: int,
-        url: str,
+        hosts: Hosts,
         streams: Sequence[str],
         market: Market,
         *,
@@ -122,7 +124,7 @@ class Session:
         self.connects = 0
         self.link: Link | None = None
         self.subscribed = asyncio.Event()  # set for good when the first connection is subscribed
-        self._url = url
+        self.hosts = hosts
         self._market = market
         self._settings = settings
         self._ping_timeout_s = ping_timeout_s
@@ -174,6 +176,12 @@ class Session:
     def connected(self) -> bool:
         """True while the present connection is open and subscribed."""
         return self.link is not None and not self.link.closed.is_set()
+
+    @property
+    def host(self) -> str:
+        """The one connected to, or to be tried next."""
+        link = self.link
+        return host_of(link.url if link is not None and self.connected else self.hosts.url)
 
     @property
     def age_ms(self) -> int | None:
@@ -257,9 +265,9 @@ class Session:
             self._reconnects.inc(ending.reason)
             if self._clock.monotonic() - link.opened_s > self._settings.healthy_after_s:
                 self._failures = 0
+            self.reason = f"{host_of(link.url)}: {ending.detail}"
             if not ending.announced:
                 break
-            self.reason = ending.detail
             log.info("connection %d: %s; its successor comes first", self.index, ending.detail)
             successor = await self._succeed(link)
             old, link = link, successor
@@ -267,9 +275,13 @@ class Session:
             self._drop(old)
         self._end()
         self.state = "waiting"
-        self.reason = ending.detail
-        level = logging.INFO if ending.reason == "idle" else logging.WARNING
-        log.log(level, "connection %d ended: %s", self.index, ending.detail)
+        idle = ending.reason == "idle"
+        # Accepted, acknowledged, and never brought anything; cut once is forgiven.
+        cut_once = ending.reason == "closed" and not self._failures
+        if not (link.data_count or idle or cut_once):
+            self.hosts.leave(link.url)
+        level = logging.INFO if idle else logging.WARNING
+        log.log(level, "connection %d ended: %s", self.index, self.reason)
         self._drop(link)
 
     def _adopt(self, link: Link, *, succeeds: bool) -> None:
@@ -340,6 +352,7 @@ class Session:
             if not link.closed.is_set() and (not missing or (heard and partial >= _PARTIAL_MAX)):
                 return link
             log.warning("connection %d: the successor lacks %d streams", self.index, len(missing))
+            self.hosts.leave(link.url)
             self._drop(link)
             await self._back_off()
 
@@ -380,6 +393,7 @@ class Session:
     async def _open(self, *, listen: bool) -> Link:
         """Connect and subscribe to everything once. Raises FeedError."""
         await self._limiter.wait()
+        url = self.hosts.url
         link = Link(
             self._market,
             self._changes,
@@ -393,12 +407,15 @@ class Session:
         if listen:
             link.listen()
         try:
-            await link.connect(self._url)
+            await link.connect(url)
             await link.subscribe(tuple(self.streams))
-        except FeedError:
+        except FeedError as error:
             link.close(graceful=False)
             self._forget([link])
-            raise
+            self.hosts.leave(url)
+            if url in str(error):
+                raise
+            raise FeedError(f"{host_of(url)}: {error}") from None
         return link
 
     async def _back_off(self) -> None:

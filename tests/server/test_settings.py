@@ -63,6 +63,21 @@ def test_unknown_name_in_the_file_is_an_error(tmp_path: Path) -> None:
         Settings.load({}, path)
 
 
+NINE_URLS = ",".join(f"ws://x{index}" for index in range(9))
+
+
+def test_hosts_that_stand_in_for_each_other_are_a_list_the_preferred_one_first() -> None:
+    settings = Settings.load(
+        {"KLINE_SPOT_REST": "http://a , https://b:1/x/", "KLINE_UM_WS": "ws://c"}
+    )
+    assert settings.bases("spot_rest") == ("http://a", "https://b:1/x/")
+    assert settings.bases("um_ws") == ("ws://c",)
+    assert Settings.load(settings.environment()) == settings
+    defaults = Settings()
+    counts = {name: len(defaults.bases(name)) for name in ("spot_rest", "spot_ws", "um_rest")}
+    assert counts == {"spot_rest": 4, "spot_ws": 3, "um_rest": 1}
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
@@ -76,6 +91,9 @@ def test_unknown_name_in_the_file_is_an_error(tmp_path: Path) -> None:
         ({"KLINE_INTERVALS": "1s", "KLINE_MARKET": "um"}, "1s exists on the spot market only"),
         ({"KLINE_SPOT_REST": "api.binance.com"}, "spot_rest must be a URL that begins with http"),
         ({"KLINE_UM_WS": "https://x"}, "um_ws must be a URL that begins with ws"),
+        ({"KLINE_UM_WS": "ws://x,"}, "um_ws must be a URL that begins with ws://, not ''"),
+        ({"KLINE_UM_REST": "http://x, http://X/"}, "um_rest must not name a URL twice"),
+        ({"KLINE_SPOT_WS": NINE_URLS}, "spot_ws must be at most 8 URLs, not 9"),
         ({"SYMBOLS": ""}, "at least one symbol"),
         ({"SYMBOLS": "top:many:USDT"}, "symbols must look like top:50:USDT"),
         ({"SYMBOLS": "all:"}, "symbols must look like all:USDT"),

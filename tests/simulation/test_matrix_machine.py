@@ -178,6 +178,45 @@ async def test_fault_14_a_black_hole_costs_the_connect_timeout_and_no_more() -> 
         await world.until(lambda: world.live, 10.0 + 31.5)
 
 
+@simulated
+async def test_fault_14_a_host_that_cannot_be_reached_is_left_for_the_next_within_30_s() -> None:
+    """Fault 14: nobody listens at the first of three hosts, the second dies in the middle: the next
+    one serves within 31.5 s each time, named and counted, and every row is whole."""
+    async with scenario(symbols=2) as world:
+        await world.stop_server()
+        network = world.network
+        second = world.exchange.ws_url.removeprefix("ws://")
+        address = ("127.0.0.1", int(second.rpartition(":")[2]))
+        listener = network._listeners[address]
+        third = f"127.0.0.3:{address[1]}"
+        network.listen(listener.factory, "127.0.0.3", address[1])
+        world._values["spot_ws"] = f"ws://127.0.0.2:9,ws://{second},ws://{third}"
+        begun_s = world.loop.time()
+        record = Record(world)
+        await world.start_server()
+        await world.until(lambda: world.serving and world.live, 31.5)
+        assert world.feed.status().connections[0].host == second
+        await world.until_ready()
+        await world.sleep(200.0)
+
+        network.close(listener)
+        world.troubled(0.0)
+        network.clients[0].sever(reset=True)
+        await world.until(lambda: not world.live, 1.0)
+        assert f"connection 0 is down: {second}" in world.feed.status().reasons[0]
+        await world.until(lambda: world.live, 31.5)
+        assert world.feed.status().connections[0].host == third
+        hosts = [facts[2] for facts in record.lines("connect") if float(facts[0]) >= begun_s]
+        assert hosts == ["127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.3"]
+        _, _, body = await world.ask("/metrics")
+        assert b'kline_feed_host_changes_total{market="spot",kind="stream"} 2' in body
+        assert b'kline_feed_host_changes_total{market="spot",kind="rest"} 0' in body
+        network._listeners[address] = listener  # for the end of the exchange
+        await world.sleep(300.0)
+        assert world.connects == [2]
+        assert world._is_ready()
+
+
 # --- 16: slow networks -----------------------------------------------------------------------
 
 

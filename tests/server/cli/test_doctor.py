@@ -58,6 +58,24 @@ def test_doctor_names_the_cure_of_what_is_wrong(run: Callable[..., Any]) -> None
     assert "token_urlsafe" in found["key"][2]
 
 
+def test_doctor_finds_a_host_odd_where_the_next_one_works(run: Callable[..., Any]) -> None:
+    exchange = Command("exchange", "--symbols", "BTCUSDT")
+    until(lambda: exchange.stdout, lambda: exchange.stderr)
+    heard = json.loads(exchange.stdout[0])
+    nowhere = f"127.0.0.1:{free_port()}"
+    result = run(
+        "doctor", "--json", "--port", str(free_port()), "--symbols", "BTCUSDT",
+        KLINE_SPOT_REST=f"http://{nowhere},{heard['rest']}",
+        KLINE_SPOT_WS=f"ws://{nowhere},{heard['ws']}",
+    )  # fmt: skip
+    exchange.end()
+    assert result.exit_code == 1
+    for check in ("spot REST", "spot stream"):
+        states = [one["state"] for one in json.loads(result.output) if one["check"] == check]
+        assert states == ["warning", "ok"]
+    assert findings(result)["spot clock"][0] == "ok"
+
+
 def test_doctor_asks_nothing_during_a_ban(run: Callable[..., Any], tmp_path: Path) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     base = f"http://{nowhere}"

@@ -10,6 +10,7 @@ import pytest
 
 from server.errors import RestError
 from server.feeds import rest as rest_module
+from server.feeds.hosts import Hosts
 from server.feeds.rest import HttpRest
 
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[bool]]
@@ -44,7 +45,7 @@ async def serving(
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     values = {"concurrency": 1, "timeout_s": 5.0, "body_max": 1 << 20} | options
-    client = HttpRest(f"http://127.0.0.1:{port}/base/", **values)  # type: ignore[arg-type]
+    client = HttpRest(Hosts([f"http://127.0.0.1:{port}/base/"]), **values)  # type: ignore[arg-type]
     try:
         yield client, requests
     finally:
@@ -185,9 +186,112 @@ def test_close_ends_requests_under_way() -> None:
 
 def test_nobody_there_is_an_error() -> None:
     async def scenario() -> None:
-        client = HttpRest("http://127.0.0.1:1", concurrency=1, timeout_s=2.0, body_max=1000)
+        hosts = Hosts(["http://127.0.0.1:1"])
+        client = HttpRest(hosts, concurrency=1, timeout_s=2.0, body_max=1000)
         with pytest.raises(RestError, match="no answer from 127"):
             await client.get("/", {})
         await client.close()
+
+    asyncio.run(scenario())
+
+
+@asynccontextmanager
+async def answering(status: list[int]) -> AsyncIterator[tuple[asyncio.Server, str, list[bytes]]]:
+    """A server that answers with ``status[0]``, and the requests it got."""
+    requests: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+                if not status[0]:
+                    break
+                writer.write(ok().replace(b"200 OK", b"%d X" % status[0]))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def test_fault_14_a_request_without_an_answer_makes_the_next_one_go_to_the_next_host() -> None:
+    """Fault 14: nobody at the first host, then the second gives no answer: each costs one request,
+    never asked again at once; the one that answers is kept."""
+
+    async def scenario() -> None:
+        status = [200]
+        async with (
+            answering(status) as (_, second, at_second),
+            answering([200]) as (_, third, at_third),
+        ):
+            hosts = Hosts(["http://127.0.0.1:1", second + "/base", third])
+            client = HttpRest(hosts, concurrency=1, timeout_s=2.0, body_max=1000)
+            try:
+                with pytest.raises(RestError, match="no answer from 127.0.0.1:1:") as caught:
+                    await client.get("/time", {})
+                assert caught.value.status == 0
+                assert (at_second, at_third) == ([], [])
+                for _ in range(3):
+                    assert (await client.get("/time", {})).status == 200
+                assert [head.split()[1] for head in at_second] == [b"/base/time"] * 3
+                status[0] = 0
+                # The kept connection ends without an answer, and so does the fresh one.
+                with pytest.raises(RestError, match="no answer from"):
+                    await client.get("/time", {})
+                for _ in range(3):
+                    assert (await client.get("/time", {})).status == 200
+                assert [head.split()[1] for head in at_third] == [b"/time"] * 3
+                assert hosts.changes == 2
+            finally:
+                await client.close()
+            assert hosts.changes == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("status", [403, 418, 429, 451, 500, 503])
+def test_fault_14_a_refusal_is_meant_for_our_address_and_changes_no_host(status: int) -> None:
+    async def scenario() -> None:
+        async with (
+            answering([status]) as (_, first, at_first),
+            answering([200]) as (_, second, at_second),
+        ):
+            hosts = Hosts([first, second])
+            client = HttpRest(hosts, concurrency=1, timeout_s=2.0, body_max=1000)
+            try:
+                for _ in range(3):
+                    assert (await client.get("/time", {})).status == status
+            finally:
+                await client.close()
+            assert (len(at_first), len(at_second), hosts.changes) == (3, 0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_fault_14_a_host_that_is_silent_is_left_after_its_time() -> None:
+    async def scenario() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        first = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, answering([200]) as (_, second, _requests):
+            hosts = Hosts([first, second])
+            client = HttpRest(hosts, concurrency=2, timeout_s=0.3, body_max=1000)
+            try:
+                together = (client.get("/time", {}) for _ in range(2))
+                answers = await asyncio.gather(*together, return_exceptions=True)
+                assert all(isinstance(answer, RestError) for answer in answers)
+                assert (await client.get("/time", {})).status == 200
+                assert hosts.changes == 1
+            finally:
+                await client.close()
 
     asyncio.run(scenario())

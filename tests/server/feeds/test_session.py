@@ -9,6 +9,7 @@ import pytest
 from simulation.clock import SimulatedClock
 from simulation.loop import run
 
+from server.feeds.hosts import Hosts
 from server.feeds.session import ConnectLimiter
 
 
@@ -164,5 +165,106 @@ def test_subscriptions_without_ack_are_tried_again(open_world: Any) -> None:
             )
             world.exchange.faults.no_ack = False
             await world.until_ready()
+
+    run(scenario())
+
+
+def two_hosts(exchange: Any) -> tuple[str, str]:
+    """URLs of the exchange, by the address it listens at and by another one."""
+    network = asyncio.get_running_loop().network  # type: ignore[attr-defined]
+    ((_, port),) = network._listeners
+    network.listen(network._listeners["127.0.0.1", port].factory, "127.0.0.3", port)
+    return f"ws://127.0.0.1:{port}", f"ws://127.0.0.3:{port}"
+
+
+def use_hosts(world: Any, urls: tuple[str, ...]) -> None:
+    """Before its start: the sessions of ``world`` choose among these."""
+    for session in world.feed._connections:
+        session.hosts = Hosts([url + "/ws" for url in urls])
+
+
+def test_a_successor_tries_its_own_host_first_and_then_the_next(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(start=False) as world:
+            first, second = two_hosts(world.exchange)
+            use_hosts(world, (first, second))
+            await world.feed.start()
+            await world.until_ready()
+            status = world.feed.status
+            assert status().connections[0].host == first.removeprefix("ws://")
+            world.exchange.streams.announce_shutdown()
+            await world.until(lambda: status().connections[0].connects == 2)
+            assert status().connections[0].host == first.removeprefix("ws://"), "it still works"
+            network = asyncio.get_running_loop().network  # type: ignore[attr-defined]
+            network._listeners.pop(("127.0.0.1", int(first.rpartition(":")[2])))
+            await world.until_ready()
+            world.exchange.streams.announce_shutdown()
+            await world.until(lambda: status().connections[0].connects == 3)
+            assert world.feed.ready
+            assert status().connections[0].host == second.removeprefix("ws://")
+            world.assert_true_and_whole()
+
+    run(scenario())
+
+
+def test_a_connection_that_ended_is_tried_at_its_own_host_first(open_world: Any) -> None:
+    async def scenario() -> None:
+        async with open_world(start=False) as world:
+            first, second = two_hosts(world.exchange)
+            use_hosts(world, (first, second))
+            await world.feed.start()
+            await world.until_ready()
+            for connects in (2, 3):
+                world.exchange.streams.cut_all(reset=True)
+                await world.until(lambda: not world.feed.ready)
+                assert any(first.removeprefix("ws://") in r for r in world.feed.status().reasons)
+                await world.until_ready()
+                assert world.feed.status().connections[0].connects == connects
+                assert world.feed.status().connections[0].host == first.removeprefix("ws://")
+                await asyncio.sleep(5.0)  # it brings something
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("fault", ["no_ack", "ack_only"])
+def test_a_host_that_acknowledges_nothing_or_brings_nothing_is_left(
+    open_world: Any, fault: str
+) -> None:
+    async def scenario() -> None:
+        def silent(exchange: Any) -> None:
+            setattr(exchange.faults, fault, True)
+
+        async with open_world(prepare=silent, start=False) as world:
+            first, second = two_hosts(world.exchange)
+            use_hosts(world, (first, second))
+            await world.feed.start()
+            (session,) = world.feed._connections
+            await world.until(lambda: session.hosts.changes == 1)
+            setattr(world.exchange.faults, fault, False)
+            await world.until_ready()
+            assert world.feed.status().connections[0].host == second.removeprefix("ws://")
+
+    run(scenario())
+
+
+def test_a_host_that_cuts_every_connection_before_it_brings_anything_is_left(
+    open_world: Any,
+) -> None:
+    async def scenario() -> None:
+        async with open_world(start=False) as world:
+            first, second = two_hosts(world.exchange)
+            use_hosts(world, (first, second))
+            (session,) = world.feed._connections
+            world.exchange.faults.ack_only = True
+            await world.feed.start()
+            for changes in (0, 1):
+                await world.until(lambda: session.connected)
+                world.exchange.streams.cut_all()
+                await world.until(lambda: not session.connected)
+                await asyncio.sleep(0.1)
+                assert session.hosts.changes == changes
+            world.exchange.faults.ack_only = False
+            await world.until_ready()
+            assert session.host == second.removeprefix("ws://")
 
     run(scenario())

@@ -16,6 +16,7 @@ import pytest
 from klinecore.market import Market
 from server.clock import SystemClock
 from server.errors import FeedError, RestError
+from server.feeds.hosts import Hosts
 from server.feeds.link import Link
 from server.feeds.listener import ChangeNotifier
 from server.feeds.rest import HttpRest
@@ -78,7 +79,8 @@ async def stream_failure(port: int) -> str:
 
 async def rest_failure(port: int) -> str:
     """Why no answer came; empty if one did."""
-    rest = HttpRest(f"https://localhost:{port}", concurrency=1, timeout_s=5.0, body_max=1 << 20)
+    hosts = Hosts([f"https://localhost:{port}"])
+    rest = HttpRest(hosts, concurrency=1, timeout_s=5.0, body_max=1 << 20)
     try:
         response = await rest.get("/api/v3/time", {})
     except RestError as error:
