@@ -178,7 +178,12 @@ class Closes:
             keys = [(symbols[row], interval) for row in np.flatnonzero(opens < due_ms)]
             keys = [key for key in keys if key in filled]
             late.update(dict.fromkeys(keys, due_ms))
-            if self._due.get(interval) != due_ms or not self._wants.keys() >= set(keys):
+            if (
+                self._due.get(interval) != due_ms
+                or not self._wants.keys() >= set(keys)
+                # A symbol may trade again at any moment, not at the boundary of an interval.
+                or any(self._wants[key].halted for key in keys)
+            ):
                 self._due[interval] = due_ms
                 self._want(interval, keys, due_ms)
         for key in [key for key in self._wants if key not in late]:

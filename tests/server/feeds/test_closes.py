@@ -57,22 +57,11 @@ async def running(minute: float, **named: Any) -> AsyncIterator[Barriers]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-@asynccontextmanager
-async def sweeping(bench: Barriers) -> AsyncIterator[None]:
-    """Beside the closes: what is still missing when the stream has gone on is a hole."""
-
-    async def sweep() -> None:
-        while True:
-            await asyncio.sleep(5.0)
-            await bench.sweep()
-
-    task = asyncio.ensure_future(sweep())
-    try:
-        yield
-        assert not task.done(), task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def sweep_on(bench: Barriers) -> None:
+    """What is still missing when the stream has gone on is a hole."""
+    while True:
+        await asyncio.sleep(5.0)
+        await bench.sweep()
 
 
 # --- barriers ------------------------------------------------------------------------------------
@@ -355,6 +344,20 @@ def test_a_halted_symbol_is_asked_for_rarely_until_it_is_expected_again() -> Non
     run(scenario())
 
 
+def test_a_symbol_that_trades_again_is_asked_for_at_once_not_at_its_next_boundary() -> None:
+    async def scenario() -> None:
+        async with running(9.5, intervals=("5m",)) as bench:
+            bench.shelf.halted_ms["AUSDT"] = at(5)
+            bench.market.set_expected("AUSDT", False)
+            await bench.until(46.0)
+            bench.shelf.halted_ms = {}
+            bench.market.set_expected("AUSDT", True)
+            await bench.until(46.1)
+            assert bench.held[-1] == 40
+
+    run(scenario())
+
+
 def test_no_trade_minute_that_is_last_is_closed_by_two_reads() -> None:
     """USD-M pushes nothing for it, and REST has no later row yet."""
 
@@ -488,7 +491,8 @@ def test_every_close_is_told_once_and_every_boundary_has_one_barrier(data: Any) 
 
     async def scenario() -> None:
         symbols = ("AUSDT", "BUSDT", "CUSDT")
-        async with running(9.5, symbols=symbols) as bench, sweeping(bench):
+        async with running(9.5, symbols=symbols) as bench:
+            _ = asyncio.ensure_future(sweep_on(bench))  # ends with the loop
             for minute in range(10, 16):
                 bench.shelf.failures = [RestError("no answer")] * data.draw(st.integers(0, 4))
                 bench.shelf.latency_s = data.draw(st.floats(0.0, 3.0))
