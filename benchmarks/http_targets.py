@@ -50,6 +50,9 @@ class _Still:
     def statuses(self) -> dict[str, str]:
         return {}
 
+    def incomplete(self) -> frozenset[tuple[str, str]]:
+        return frozenset()
+
     def series_state(self, symbol: str, interval: str) -> SeriesState:
         return SeriesState(ready=True, source="rest")
 
