@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 __all__ = ["FIELDS", "OPERATIONS", "TICKER_FIELDS", "Kind", "Node", "Operation"]
 
-Kind = Literal["number", "condition"]
+Kind: TypeAlias = Literal["number", "condition"]
 
 #: Columns of a kline that a filter reads by name.
 FIELDS = (
