@@ -17,9 +17,9 @@ ROWS = (
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
     ("klinecore.states", "klinecore.barrier", "klinecore.columns"),
-    ("klinecore.series", "klinecore.encode", "klinecore.filters"),
+    ("klinecore.series", "klinecore.encode"),
     ("klinecore.market",),
-    ("klinecore.snapshot", "klinecore.attached"),
+    ("klinecore.snapshot", "klinecore.attached", "klinecore.filters"),
     ("klinecore",),     # the front door: gathers names, and is what users import
     ("klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
