@@ -6,13 +6,12 @@
     └── ServerError
         ├── SettingsError     the operator's input is wrong: say what was expected, do not start
         └── FeedError         the exchange did not do its part: wait, then try again
-            ├── RestError         an answer that is no success; carries its status
-            └── BudgetExhausted   our own weight budget forbids the request for now
+            └── RestError     an answer that is no success; carries its status
 """
 
 from __future__ import annotations
 
-__all__ = ["BudgetExhausted", "FeedError", "RestError", "ServerError", "SettingsError"]
+__all__ = ["FeedError", "RestError", "ServerError", "SettingsError"]
 
 
 class ServerError(Exception):
@@ -33,11 +32,3 @@ class RestError(FeedError):
     def __init__(self, what: str, *, status: int = 0) -> None:
         super().__init__(what)
         self.status = status
-
-
-class BudgetExhausted(FeedError):  # noqa: N818 - it names a state, not a fault
-    """Our own weight budget forbids the request; it frees up in ``wait_s`` seconds."""
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(f"no request weight left for {wait_s:.1f} s")
-        self.wait_s = wait_s

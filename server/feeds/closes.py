@@ -49,6 +49,7 @@ class _Want(NamedTuple):
     wait_s: float  # after the next attempt
     next_s: float  # not before
     halted: bool
+    seldom: bool  # nothing is known of a kline that has begun: there may be none
 
 
 class Closes:
@@ -198,11 +199,11 @@ class Closes:
         for key in keys:
             halted = key[0] not in expected
             want = self._wants.get(key)
-            if want is None or want.halted != halted:
-                # A kline that had begun does close, though its symbol was halted meanwhile.
-                seldom = halted and self._market[key].forming is None
+            # A kline that had begun does close, though its symbol was halted meanwhile.
+            seldom = halted and self._market[key].forming is None
+            if want is None or want.halted != halted or want.seldom > seldom:
                 wait_s = HALTED_RETRY_S[0] if seldom else RETRY_S[0]
-                want = _Want(due_ms, wait_s, now_s, halted)
+                want = _Want(due_ms, wait_s, now_s, halted, seldom)
             self._wants[key] = want._replace(open_ms=due_ms)
 
     def _fetch_late(self, group: asyncio.TaskGroup) -> None:

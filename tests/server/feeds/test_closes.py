@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from closes_bench import Barriers, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shelf import MINUTE_MS, START_MS, Bench, at
+from shelf import MINUTE_MS, START_MS, at
 from simulation.loop import run
 
 from klinecore.interval import INTERVALS, close_time_ms, next_open_ms, open_time_ms
 from server.errors import RestError
-from server.feeds.closes import CATCH_UP_MAX, HALTED_RETRY_S, newest_closed_open
+from server.feeds.closes import CATCH_UP_MAX, newest_closed_open
 from server.feeds.rest import RestResponse
-
-
-class Barriers(Bench):
-    """A bench that notes every barrier as it is when its event is told."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        self.barriers: list[tuple[str, float, float, bool, int]] = []
-        super().__init__(*args, **named)
-
-    def take(self) -> None:
-        events = self.market.drain()
-        self.told += events
-        for event in events:
-            if event.kind.name in ("BARRIER", "BARRIER_REVISED"):
-                barrier = self.market.barrier(event.interval)
-                assert barrier is not None
-                assert barrier.open_time_ms == event.open_time_ms, "told before the next begins"
-                told_s = (self.venue_clock.time_ms() - barrier.close_time_ms - 1) / 1000
-                minute = (event.open_time_ms - START_MS) / MINUTE_MS
-                self.barriers.append(
-                    (event.interval, minute, told_s, barrier.complete, len(barrier.missing))
-                )
-
-
-@asynccontextmanager
-async def running(minute: float, **named: Any) -> AsyncIterator[Barriers]:
-    """A bench whose windows are full and whose closes are looked after."""
-    bench = Barriers(at(minute), **{"rest_concurrency": 4, **named})
-    await bench.backfill.fill_all()
-    bench.shelf.asked.clear()
-    task = asyncio.ensure_future(bench.closes.run())
-    await asyncio.sleep(0)  # its first look
-    try:
-        yield bench
-        assert not task.done(), task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def sweep_on(bench: Barriers) -> None:
-    """What is still missing when the stream has gone on is a hole."""
-    while True:
-        await asyncio.sleep(5.0)
-        await bench.sweep()
-
 
 # --- barriers ------------------------------------------------------------------------------------
 
@@ -326,38 +279,6 @@ def test_a_series_nothing_comes_of_is_asked_for_about_once_a_minute() -> None:
     run(scenario())
 
 
-def test_a_halted_symbol_is_asked_for_rarely_until_it_is_expected_again() -> None:
-    async def scenario() -> None:
-        async with running(9.5) as bench:
-            bench.shelf.halted_ms["AUSDT"] = at(9)
-            bench.market.set_expected("AUSDT", False)
-            await bench.until(70.0)
-            times = [query["at"] for query in bench.shelf.asked]
-            first = 9  # doubled waits at the beginning: it was halted within a kline
-            assert 4 <= len(times) <= first + 3600 / HALTED_RETRY_S[1]
-            assert bench.closes.late == 0
-            bench.shelf.halted_ms.clear()
-            bench.market.set_expected("AUSDT", True)
-            await bench.until(72.5)
-            assert bench.held[-1] == 71
-
-    run(scenario())
-
-
-def test_a_symbol_that_trades_again_is_asked_for_at_once_not_at_its_next_boundary() -> None:
-    async def scenario() -> None:
-        async with running(9.5, intervals=("5m",)) as bench:
-            bench.shelf.halted_ms["AUSDT"] = at(5)
-            bench.market.set_expected("AUSDT", False)
-            await bench.until(46.0)
-            bench.shelf.halted_ms = {}
-            bench.market.set_expected("AUSDT", True)
-            await bench.until(46.1)
-            assert bench.held[-1] == 40
-
-    run(scenario())
-
-
 def test_no_trade_minute_that_is_last_is_closed_by_two_reads() -> None:
     """USD-M pushes nothing for it, and REST has no later row yet."""
 
@@ -491,8 +412,7 @@ def test_every_close_is_told_once_and_every_boundary_has_one_barrier(data: Any) 
 
     async def scenario() -> None:
         symbols = ("AUSDT", "BUSDT", "CUSDT")
-        async with running(9.5, symbols=symbols) as bench:
-            _ = asyncio.ensure_future(sweep_on(bench))  # ends with the loop
+        async with running(9.5, symbols=symbols, sweeping=True) as bench:
             for minute in range(10, 16):
                 bench.shelf.failures = [RestError("no answer")] * data.draw(st.integers(0, 4))
                 bench.shelf.latency_s = data.draw(st.floats(0.0, 3.0))
