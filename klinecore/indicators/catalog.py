@@ -43,14 +43,15 @@ _AVERAGES = [
             DEMANDED,
             choice("seed", "The mean of the first `period` values, or the first.", "sma", "first"),
         ),
-        rows_before="0 if seed == 'first' else period - 1",
+        rows_before="0 if seed == 'first' else period - 1", memory="recursive",
         formula="e + (source - e) * 2 / (period + 1)", source="TA-Lib", seeding=MEAN_SEED,
         tradingview="Sources disagree on the seed: `seed=\"first\"` is the other one.",
         talib="EMA",
     ),
     _averages(
         name="rma", title="Wilder's moving average", inputs=ANY, outputs=VALUE,
-        parameters=(DEMANDED,), rows_before="period - 1", formula="e + (source - e) / period",
+        parameters=(DEMANDED,), rows_before="period - 1", memory="recursive",
+        formula="e + (source - e) / period",
         source=WILDER, seeding=MEAN_SEED, talib="RMA",
     ),
     _averages(
@@ -67,13 +68,13 @@ _AVERAGES = [
     ),
     _averages(
         name="dema", title="Double exponential moving average", inputs=ANY, outputs=VALUE,
-        parameters=(DEMANDED,), rows_before="2 * (period - 1)",
+        parameters=(DEMANDED,), rows_before="2 * (period - 1)", memory="recursive",
         formula="2 * e1 - e2; e1 = ema(source, period), e2 = ema(e1, period)",
         source="P. Mulloy, Stocks & Commodities 12:1, 1994", seeding=MEAN_SEED, talib="DEMA",
     ),
     _averages(
         name="tema", title="Triple exponential moving average", inputs=ANY, outputs=VALUE,
-        parameters=(DEMANDED,), rows_before="3 * (period - 1)",
+        parameters=(DEMANDED,), rows_before="3 * (period - 1)", memory="recursive",
         formula="3 * e1 - 3 * e2 + e3; each the ema of the one before",
         source="P. Mulloy, Stocks & Commodities 12:1, 1994", seeding=MEAN_SEED, talib="TEMA",
     ),
@@ -83,7 +84,7 @@ _AVERAGES = [
             period(5),
             number("factor", 0.7, "Volume factor: 0 is an EMA of EMAs, 1 a DEMA.", 0.0, 1.0),
         ),
-        rows_before="6 * (period - 1)",
+        rows_before="6 * (period - 1)", memory="recursive",
         formula="c1 e6 + c2 e5 + c3 e4 + c4 e3 of six EMAs in a chain; v = factor, c1 = -v^3, "
         "c2 = 3 v^2 + 3 v^3, c3 = -6 v^2 - 3 v - 3 v^3, c4 = 1 + 3 v + v^3 + 3 v^2",
         source="T. Tillson, Stocks & Commodities 16:1, 1998", seeding=MEAN_SEED, talib="T3",
@@ -95,6 +96,7 @@ _MOMENTUM = [
     _momentum(
         name="rsi", title="Relative strength index, 0 to 100", inputs=ANY, outputs=VALUE,
         parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT), rows_before="period",
+        memory="recursive",
         formula="100 * gain / (gain + loss); both rma of the rises and falls",
         source=WILDER + ", section VI",
         seeding="Seeded with the mean of the first `period` changes. 0 where nothing ever moved.",
@@ -110,7 +112,7 @@ _MOMENTUM = [
             period(9, "Klines of the signal.", name="signal"),
             COMPAT,
         ),
-        rows_before="max(fast, slow) + signal - 2",
+        rows_before="max(fast, slow) + signal - 2", memory="recursive",
         formula="line = ema(fast) - ema(slow); signal = ema(line); hist = line - signal",
         source="G. Appel, 1979",
         seeding="The fast average is seeded on the `fast` values that end where the slow one's "
@@ -149,7 +151,7 @@ _MOMENTUM = [
             period(3, "Klines of k's average d.", name="d"),
             COMPAT,
         ),
-        rows_before="period + length + smooth + d - 3",
+        rows_before="period + length + smooth + d - 3", memory="recursive",
         formula="r = rsi(source, period); k = sma(100 * (r - lowest) / (highest - lowest), "
         "smooth); d = sma(k, d), extremes over length",
         source="T. Chande and S. Kroll, The New Technical Trader, 1994",
@@ -209,7 +211,7 @@ _VOLATILITY = [
     _volatility(
         name="atr", title="Average true range", inputs=HLC, outputs=VALUE,
         parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT),
-        rows_before="period - (compat == 'tradingview')",
+        rows_before="period - (compat == 'tradingview')", memory="recursive",
         formula="rma(max(high - low, |high - close[1]|, |low - close[1]|), period)",
         source=WILDER + ", section III",
         seeding="The first row has no range; seeded with the mean of the next `period`.",
@@ -218,7 +220,8 @@ _VOLATILITY = [
     _volatility(
         name="natr", title="Average true range, percent of the close", inputs=HLC, outputs=VALUE,
         parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT),
-        rows_before="period - (compat == 'tradingview')", formula="100 * atr / close",
+        rows_before="period - (compat == 'tradingview')", memory="recursive",
+        formula="100 * atr / close",
         source="J. Forman, Stocks & Commodities, 2006",
         seeding="As atr. 0 where close = 0.",
         tradingview="As atr.", talib="NATR",
@@ -231,7 +234,7 @@ _VOLATILITY = [
             number("multiplier", 2.0, "Ranges to each side.", *BOUNDS),
             COMPAT,
         ),
-        rows_before="max(period - 1, atr_period - (compat == 'tradingview'))",
+        rows_before="max(period - 1, atr_period - (compat == 'tradingview'))", memory="recursive",
         formula="middle = ema(hlc3, period); upper, lower = middle +- multiplier * atr",
         source="C. Keltner, 1960; L. Raschke's form",
         seeding="Both seeds end at the first row that has values.",
@@ -246,10 +249,10 @@ _VOLATILITY = [
     ),
     _volatility(
         name="chop", title="Choppiness index, 0 to 100", inputs=HLC, outputs=VALUE,
-        parameters=(period(14, low=2),), rows_before="period - 1",
+        parameters=(period(14, low=2),), rows_before="period",
         formula="100 * log10(sum(true range) / (highest - lowest)) / log10(period)",
-        source="E. W. Dreiss", seeding="The first row's range is high - low; NaN where "
-        "highest = lowest.",
+        source="E. W. Dreiss", seeding="The first row has no range; NaN where highest = lowest.",
+        tradingview="The first row's range is high - low and counts: one value more.",
     ),
 ]  # fmt: skip
 
@@ -260,13 +263,14 @@ _TREND = [
     _trend(
         name="adx", title="Average directional movement index, 0 to 100", inputs=HLC,
         outputs=VALUE, parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT),
-        rows_before="2 * period - 1",
+        rows_before="2 * period - 1", memory="recursive",
         formula="rma(100 * |plus_di - minus_di| / (plus_di + minus_di), period)",
         source=WILDER + ", section IV", seeding=_DIRECTION, tradingview=_DIRECTION_TV, talib="ADX",
     ),
     _trend(
         name="plus_di", title="Plus directional indicator, 0 to 100", inputs=HLC, outputs=VALUE,
         parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT), rows_before="period",
+        memory="recursive",
         formula="100 * sum(rises of the high that exceed the low's falls) / sum(true range)",
         source=WILDER + ", section IV", seeding=_DIRECTION, tradingview=_DIRECTION_TV,
         talib="PLUS_DI",
@@ -274,6 +278,7 @@ _TREND = [
     _trend(
         name="minus_di", title="Minus directional indicator, 0 to 100", inputs=HLC, outputs=VALUE,
         parameters=(period(14, "Klines in Wilder's smoothing."), COMPAT), rows_before="period",
+        memory="recursive",
         formula="100 * sum(falls of the low that exceed the high's rises) / sum(true range)",
         source=WILDER + ", section IV", seeding=_DIRECTION, tradingview=_DIRECTION_TV,
         talib="MINUS_DI",
@@ -285,7 +290,7 @@ _TREND = [
             number("multiplier", 3.0, "Ranges to each side.", 0.0, 1000.0),
             COMPAT,
         ),
-        rows_before="period - (compat == 'tradingview')",
+        rows_before="period - (compat == 'tradingview')", memory="recursive",
         formula="hl2 +- multiplier * atr, each only moved towards price until a close is beyond "
         "it; line is the band on the trend's far side",
         source="O. Seban", seeding="Starts up. trend is 1 up, -1 down.",
@@ -297,7 +302,8 @@ _TREND = [
             number("acceleration", 0.02, "Step of the acceleration.", 0.0, 1000.0),
             number("maximum", 0.2, "Its largest value.", 0.0, 1000.0),
         ),
-        rows_before="1", formula="stop + acceleration * (extreme - stop), within two rows' range",
+        rows_before="1", memory="recursive",
+        formula="stop + acceleration * (extreme - stop), within two rows' range",
         source=WILDER + ", section II",
         seeding="The first row's low (or high) is the first stop; down only if the low fell more "
         "than the high rose.",
@@ -305,7 +311,7 @@ _TREND = [
     ),
     _trend(
         name="heikin_ashi", title="Heikin-Ashi klines", inputs=KLINE, outputs=KLINE, parameters=(),
-        rows_before="0",
+        rows_before="0", memory="recursive",
         formula="close = ohlc4; open = mean of the last Heikin-Ashi open and close; high and low "
         "include both",
         source="D. Valcu, Stocks & Commodities 22:2, 2004",
@@ -325,7 +331,7 @@ _VOLUME = [
     ),
     _volume(
         name="obv", title="On-balance volume", inputs=("close", "volume"), outputs=VALUE,
-        parameters=(COMPAT,), rows_before="0",
+        parameters=(COMPAT,), rows_before="0", memory="recursive",
         formula="cumulated volume, added where the close rose, taken off where it fell",
         source="J. Granville, 1963", seeding="Starts at the first row's volume.",
         tradingview="Starts at 0.", talib="OBV",
@@ -338,7 +344,7 @@ _VOLUME = [
                    "none", "day", "week"),
             number("deviations", 1.0, "Deviations of the bands.", *BOUNDS),
         ),
-        rows_before="0",
+        rows_before="0", memory="recursive",
         formula="sum(hlc3 * volume) / sum(volume); bands by the volume-weighted deviation",
         source="the definition", seeding="NaN until there was volume (TA-Lib: 0).",
         tradingview="Same, with `anchor=\"day\"` as there.", talib="VWAP",
@@ -346,6 +352,7 @@ _VOLUME = [
     _volume(
         name="pvi", title="Positive volume index", inputs=("close", "volume"), outputs=VALUE,
         parameters=(number("start", 1000.0, "First value.", -1e9, 1e9),), rows_before="0",
+        memory="recursive",
         formula="grows by the close's relative change on rows with more volume than the one before",
         source="P. Dysart; N. Fosback, Stock Market Logic, 1976",
         tradingview="Same, except for the start.", talib="PVI",
@@ -392,12 +399,12 @@ _ROWS = [
     ),
     _rows(
         name="crosses_above", title="1 where the first series crosses above the second, else 0",
-        inputs=("first", "second"), outputs=VALUE, parameters=(), rows_before="1",
+        inputs=("first", "second"), outputs=VALUE, parameters=(), rows_before="1", condition=True,
         formula="first[1] <= second[1] and first > second", source="Pine's ta.crossover",
     ),
     _rows(
         name="crosses_below", title="1 where the first series crosses below the second, else 0",
-        inputs=("first", "second"), outputs=VALUE, parameters=(), rows_before="1",
+        inputs=("first", "second"), outputs=VALUE, parameters=(), rows_before="1", condition=True,
         formula="first[1] >= second[1] and first < second", source="Pine's ta.crossunder",
     ),
     _rows(

@@ -71,7 +71,10 @@ class Indicator:
     """One indicator: what it reads, what it gives, from which row on, and who says so.
 
     ``inputs`` are columns of klines, or ``source`` and the like for any series. ``rows_before`` is
-    an expression of the parameters: the rows before the first one with all outputs.
+    an expression of the parameters: the rows before the first one with all outputs. ``memory`` is
+    "window" if that many rows and the newest one are all that an output depends on, up to the
+    rounding of sums; "recursive" if the rows before them leave a trace. ``condition`` says that the
+    only output is 1 or 0 and is meant as true or false.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Indicator:
     source: str
     seeding: str = ""
     tradingview: str = "Same."
+    memory: Literal["window", "recursive"] = "window"
+    condition: bool = False
     talib: str = ""  # the TA-Lib function with the same values; empty: there is none
     exact: float = 1e-13  # largest relative difference to it on ordinary prices
 

@@ -336,8 +336,8 @@ def chop(high: Values, low: Values, close: Values, period: int = 14) -> Values:
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
+    a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
@@ -346,8 +346,8 @@ def chop(high: Values, low: Values, close: Values, period: int = 14) -> Values:
     Notes
     -----
     Formula: 100 * log10(sum(true range) / (highest - lowest)) / log10(period).
-    Start and edges: The first row's range is high - low; NaN where highest = lowest.
-    TradingView: Same.
+    Start and edges: The first row has no range; NaN where highest = lowest.
+    TradingView: The first row's range is high - low and counts: one value more.
     Source: E. W. Dreiss.
     O(n); bit-identical to ``n`` calls of ``Chop.update``.
     """

@@ -246,10 +246,14 @@ def _section(entry: Indicator) -> str:
             lines.append(f"- `{p.name}`, {p.low:,} to {p.high:,}: {p.meaning}")
         elif p.name != "compat":
             lines.append(f"- `{p.name}`, {' or '.join(f'`{c}`' for c in p.choices)}: {p.meaning}")
+    window = "those rows and the newest one"
+    depends = window if entry.memory == "window" else "all rows since the first"
     lines += [
         f"- rows before the first value: `{entry.rows_before}`",
+        f"- depends on: {depends}",
         f"- formula: {entry.formula}",
     ]
+    lines += ["- in a filter: a condition"] if entry.condition else []
     lines += [f"- start and edges: {entry.seeding}"] if entry.seeding else []
     same = f"`{entry.talib}`, within {entry.exact:g}" if entry.talib else "has none"
     lines += [

@@ -124,7 +124,7 @@ cdef inline void donchian_step(
 
 cdef inline void chop_init(ChopState* s, Py_ssize_t period, Room* room) noexcept nogil:
     s.range.started = False
-    s.range.from_first = True
+    s.range.from_first = False
     sum_init(&s.ranges, period, room)
     top_init(&s.top, period, room)
     top_init(&s.bottom, period, room)
@@ -135,7 +135,7 @@ cdef inline double chop_step(
     ChopState* s, double high, double low, double close, bint commit
 ) noexcept nogil:
     cdef double size = range_step(&s.range, high, low, close)
-    cdef double total = sum_step(&s.ranges, size, commit)
+    cdef double total = sum_step(&s.ranges, size, commit) if size == size else NAN
     cdef double top = top_step(&s.top, high, commit)
     cdef double bottom = bottom_step(&s.bottom, low, commit)
     return s.scale * log10(total / (top - bottom)) if top > bottom and total > 0 else NAN

@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 from reference.faces import batch, first_row
-from reference.prices import walk
+from reference.prices import joined, walk
 
 import klinecore as kc
 import klinecore.indicators as ki
@@ -72,6 +72,48 @@ def test_the_lookback_is_the_first_row_with_every_output(name: str, period: int,
     parameters = entry.defaults(**given)
     outputs = batch(entry, walk(31, 300), parameters)
     assert max(map(first_row, outputs)) == entry.lookback(*parameters)
+
+
+def _after_another_past(name: str, word: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All outputs at the first row that reads no more than what two series share, in units."""
+    entry = CATALOG[name]
+    given: dict[str, object] = {
+        p.name: 7 + 2 * place if p.kind == "period" else p.choices[word]
+        for place, p in enumerate(entry.parameters)
+        if p.kind != "number"
+    }
+    parameters = entry.defaults(**given)
+    shared = walk(seed, entry.lookback(*parameters) + 1)
+    pasts = [walk(seed + 1, 50, price=90.0), walk(seed + 2, 50, price=120.0)]
+    newest = [
+        np.array([output[-1] for output in batch(entry, joined(past, shared), parameters)])
+        for past in pasts
+    ]
+    assert np.isfinite(newest).all()
+    return newest[0], newest[1]
+
+
+@pytest.mark.parametrize("word", [0, 1])
+@pytest.mark.parametrize("name", [n for n in CATALOG if CATALOG[n].memory == "window"])
+def test_a_window_forgets_what_was_before_it(name: str, word: int) -> None:
+    for seed in range(10):
+        first, second = _after_another_past(name, word, 100 + 3 * seed)
+        np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("word", [0, 1])
+@pytest.mark.parametrize("name", [n for n in CATALOG if CATALOG[n].memory == "recursive"])
+def test_what_is_recursive_shows_what_was_before(name: str, word: int) -> None:
+    apart = [_after_another_past(name, word, 100 + 3 * seed) for seed in range(10)]
+    assert any(np.abs(first / second - 1).max() > 1e-6 for first, second in apart)
+
+
+@pytest.mark.parametrize("name", [n for n in CATALOG if CATALOG[n].condition])
+def test_a_condition_is_true_or_false(name: str) -> None:
+    random = np.random.default_rng(33)
+    assert CATALOG[name].inputs == ("first", "second")
+    output = getattr(kc, name)(random.integers(0, 3, 500) / 1.0, random.integers(0, 3, 500) / 1.0)
+    assert set(output[CATALOG[name].lookback() :]) == {0.0, 1.0}
 
 
 def test_defaults_name_what_is_missing_or_unknown() -> None:

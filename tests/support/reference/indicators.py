@@ -123,8 +123,8 @@ def correl(first: Values, second: Values, period: int) -> Values:
 
 def true_range(k: Klines) -> Values:
     before = np.concatenate([[nan], k.close[:-1]])
-    reach = np.fmax(np.fmax(k.high - k.low, np.abs(k.high - before)), np.abs(k.low - before))
-    return np.asarray(reach)
+    reach = np.maximum(np.abs(k.high - before), np.abs(k.low - before))
+    return np.asarray(np.maximum(k.high - k.low, reach))
 
 
 def chop(k: Klines, period: int) -> Values:

@@ -46,6 +46,12 @@ def walk(seed: int, rows: int, volatility: float = 1e-2, price: float = 100.0) -
     return Klines(opened, high, low, close, random.uniform(1, 1000, rows))
 
 
+def joined(*parts: Klines) -> Klines:
+    """One series after the other."""
+    columns = ("open", "high", "low", "close", "volume")
+    return Klines(*(np.concatenate([getattr(part, c) for part in parts]) for c in columns))
+
+
 def flat(rows: int) -> Klines:
     """Nothing ever moves, and the price is no binary fraction."""
     price = np.full(rows, 0.1)
