@@ -21,6 +21,7 @@ from klinecore.indicators.averages import (
     wma,
 )
 from klinecore.indicators.catalog import CATALOG
+from klinecore.indicators.lanes import Lanes
 from klinecore.indicators.momentum import (
     Ao,
     Cci,
@@ -123,6 +124,7 @@ __all__ = [
     "Hma",
     "Keltner",
     "KeltnerResult",
+    "Lanes",
     "Lowest",
     "Macd",
     "MacdResult",

@@ -46,12 +46,15 @@ cdef class Kernel:
     cdef int inputs
     cdef int outputs
 
-    cdef object no_times(self, const double* numbers, Py_ssize_t rows)
+    cdef object no_times(self, object anchor, Py_ssize_t rows)
     cdef object run_over(self, const Py_buffer* views, const double* numbers)
     cdef int read_parameters(self, tuple given, double* parameters) except -1
     cdef void* make_state(self, const double* parameters) except NULL
 
 
+cdef str TIME                   # the one input that may be left out, and may be of integers
+cdef int borrow(object given, Py_buffer* view, str kernel, str name) except -1
+cdef double* address_of(object array) except? NULL
 cdef Kernel make_kernel(str name, size_t state_size, InitFunction init, RunFunction run)
 
 

@@ -26,7 +26,7 @@ cdef object as_array = np.asarray
 cdef object contiguous = np.ascontiguousarray
 cdef object empty = np.empty
 cdef object index = operator.index
-cdef str TIME = "open_time_ms"
+TIME = "open_time_ms"
 
 
 cdef Kernel make_kernel(str name, size_t state_size, InitFunction init, RunFunction run):
@@ -55,7 +55,7 @@ cdef object _column(object given, str kernel, str name):
     return contiguous(array)
 
 
-cdef int _borrow(object given, Py_buffer* view, str kernel, str name) except -1:
+cdef int borrow(object given, Py_buffer* view, str kernel, str name) except -1:
     """Hold the column's memory until the view is released."""
     if PyObject_CheckBuffer(given):
         try:
@@ -69,7 +69,7 @@ cdef int _borrow(object given, Py_buffer* view, str kernel, str name) except -1:
     return PyObject_GetBuffer(_column(given, kernel, name), view, PyBUF_CONTIG_RO | PyBUF_FORMAT)
 
 
-cdef double* _address(object array) except? NULL:
+cdef double* address_of(object array) except? NULL:
     """Where a new array lies; whoever made it holds it."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_CONTIG)
@@ -114,8 +114,8 @@ cdef class Kernel:
                 given = columns[held]
                 name = self.input_names[held]
                 if given is None and name is TIME:
-                    given = self.no_times(numbers, views[0].shape[0])
-                _borrow(given, &views[held], self.name, name)
+                    given = self.no_times(parameters[0], views[0].shape[0])
+                borrow(given, &views[held], self.name, name)
                 held += 1
                 if views[held - 1].shape[0] != views[0].shape[0]:
                     raise ValueError(
@@ -128,9 +128,9 @@ cdef class Kernel:
                 held -= 1
                 PyBuffer_Release(&views[held])
 
-    cdef object no_times(self, const double* numbers, Py_ssize_t rows):
+    cdef object no_times(self, object anchor, Py_ssize_t rows):
         """What stands for times where none were given."""
-        if self.checks[0][4][<int>numbers[0]] != "none":
+        if anchor != "none":
             raise ValueError(f"{self.name}: an anchor needs {TIME}, one per row")
         return np.zeros(rows)
 
@@ -145,7 +145,7 @@ cdef class Kernel:
         for i in range(self.outputs):
             array = empty(rows)
             made.append(array)
-            outputs[i] = _address(array)
+            outputs[i] = address_of(array)
         cdef void* state = self.make_state(numbers)
         with nogil:
             self.run(state, inputs, outputs, rows, True)

@@ -17,6 +17,7 @@ __all__ = ["face", "gathered", "main", "reference", "written"]
 ROOT = Path(__file__).parents[2]
 WIDTH = 96
 TIME = "open_time_ms"
+OTHERS = {"catalog": ["CATALOG"], "lanes": ["Lanes"]}  # offered beside the faces
 
 HEAD = '''"""{title}, over arrays and row by row; written from the catalog."""
 
@@ -184,10 +185,10 @@ def _imports(family: str, entries: list[Indicator]) -> str:
     return "\n".join(block for block in blocks if block)
 
 
-def _names(entries: Iterable[Indicator]) -> list[str]:
+def _names(entries: Iterable[Indicator], *others: str) -> list[str]:
     """What faces offer, in the order in which names are listed: classes, then functions."""
     listed = list(entries)
-    classes = [e.stream for e in listed]
+    classes = [*others, *(e.stream for e in listed)]
     classes += [f"{e.stream}Result" for e in listed if len(e.outputs) > 1]
     classes.sort(key=lambda name: (not name.isupper(), name.lower()))
     return classes + sorted(e.name for e in listed)
@@ -201,16 +202,17 @@ def gathered() -> str:
         "from __future__ import annotations",
         "",
     ]
-    modules = dict.fromkeys(sorted([*FAMILIES, "catalog"]))
+    modules = dict.fromkeys(sorted([*FAMILIES, *OTHERS]))
     for module in modules:
         entries = [e for e in CATALOG.values() if e.family == module]
-        names = ["CATALOG"] if module == "catalog" else _names(entries)
+        names = OTHERS.get(module) or _names(entries)
         line = f"from klinecore.indicators.{module} import {', '.join(names)}"
         if len(line) > 100:
             listed = "".join(f"    {name},\n" for name in names)
             line = f"from klinecore.indicators.{module} import (\n{listed})"
         lines.append(line)
-    offered = "".join(f'    "{name}",\n' for name in ["CATALOG", *_names(CATALOG.values())])
+    others = [name for names in OTHERS.values() for name in names]
+    offered = "".join(f'    "{name}",\n' for name in _names(CATALOG.values(), *others))
     return "\n".join([*lines, "", f"__all__ = [\n{offered}]"]) + "\n"
 
 
@@ -268,9 +270,10 @@ INTRODUCTION = """# Indicators
 
 Written by `python -m klinecore.indicators.writing` from the catalog; do not edit.
 
-Each has two faces with the same values, bit for bit: `kc.rsi(close, 14)` over whole arrays, and
-`kc.Rsi(14)` with `update(x)` for closed rows, `preview(x)` for the forming one, `value` and `warm`.
-Several outputs come as a named tuple: `kc.macd(close).hist`.
+Each has three faces with the same values, bit for bit: `kc.rsi(close, 14)` over whole arrays;
+`kc.Rsi(14)` with `update(x)` for closed rows, `preview(x)` for the forming one, `value` and `warm`;
+and `kc.Lanes("rsi", 14, lanes=500)`, which is 500 of those, stepped by one call. Several outputs
+come as a named tuple: `kc.macd(close).hist`.
 
 - Inputs are float64 arrays of one dimension and one length, oldest first.
 - Before the first value there is NaN.

@@ -1,0 +1,51 @@
+"""The third face of a kernel: one indicator of many series at once, a lane for each."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t
+
+from klinecore.indicators.kernel cimport INPUTS_MAX, OUTPUTS_MAX, Kernel, RunFunction
+
+cdef enum:
+    LANES_MAX = 1_000_000
+
+
+@cython.final
+cdef class Lanes:
+    """Committed states of all lanes, and two outputs of each: of the newest closed and of the
+    newest row, closed or forming.
+    """
+
+    cdef readonly Kernel kernel
+    cdef readonly tuple parameters
+    cdef readonly Py_ssize_t lookback
+    cdef readonly Py_ssize_t lanes
+    cdef readonly Py_ssize_t nbytes         # states, rings and outputs
+    cdef double* closed[OUTPUTS_MAX]        # by lane; NaN where the newest closed row had none
+    cdef double* live[OUTPUTS_MAX]
+    cdef int inputs, outputs
+    cdef RunFunction run
+    cdef char* states                       # a block per lane: a state, and its rings behind it
+    cdef char* fresh                        # such a block of a lane that was never fed
+    cdef Py_ssize_t block
+    cdef Py_ssize_t* pointers               # where in a state pointers stand, and
+    cdef Py_ssize_t* targets                # how far into the block each points
+    cdef Py_ssize_t pointer_count
+    cdef int64_t tag                        # of indicator, parameters and layout
+    cdef tuple closed_views, live_views
+    cdef int32_t* chosen                    # room for a list of lanes
+
+    cdef int make_states(self, const double* numbers) except -1
+    cdef int make_outputs(self) except -1
+    cdef object shown(self, tuple views)
+    cdef object feed(self, tuple columns, object where, bint commit)
+    cdef Py_ssize_t choose(self, object where) except -2
+    cdef void point(self, char* block) noexcept nogil
+    cdef void clear_outputs(self, Py_ssize_t lane) noexcept nogil
+
+    cdef void step(
+        self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
+    ) noexcept nogil
+    cdef void reset_lane(self, Py_ssize_t lane) noexcept nogil
+    cdef Py_ssize_t lane_size(self) noexcept nogil
+    cdef void save_lane(self, Py_ssize_t lane, char* to) noexcept nogil
+    cdef bint load_lane(self, Py_ssize_t lane, const char* image) noexcept nogil
