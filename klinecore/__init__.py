@@ -11,6 +11,7 @@ from klinecore.attached import AttachedMarket, AttachedSeries, attach
 from klinecore.barrier import Barrier
 from klinecore.errors import (
     ArenaError,
+    FilterError,
     KlineCoreError,
     ParseError,
     SnapshotError,
@@ -154,6 +155,7 @@ __all__ = [
     "Engulfing",
     "Event",
     "EventKind",
+    "FilterError",
     "FrameKind",
     "HeikinAshi",
     "HeikinAshiResult",

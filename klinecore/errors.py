@@ -5,6 +5,7 @@
     Exception
     ├── KlineCoreError
     │   ├── ArenaError          the file is no arena this library reads: other path or version
+    │   ├── FilterError         (also ValueError) show it to whoever wrote the filter
     │   ├── ParseError          the bytes are not what the exchange speaks: drop and count
     │   ├── SnapshotError       the snapshot is not whole or not ours: take another, or none
     │   ├── TornReadError       the rows would not hold still: try again, or attach again
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArenaError",
+    "FilterError",
     "KlineCoreError",
     "ParseError",
     "SnapshotError",
@@ -39,6 +41,36 @@ class ArenaError(KlineCoreError):
     def __init__(self, path: str, fault: str) -> None:
         super().__init__(f"cannot attach to {path}: {fault}")
         self.path = path
+
+
+class FilterError(KlineCoreError, ValueError):
+    """A filter that cannot be read or is refused. Show it to whoever wrote it.
+
+    ``message`` says what is wrong, ``hint`` what was expected or how to mend it ("" if there is
+    nothing to say), ``line`` and ``column`` where, both from 1. ``str()`` shows the place as well.
+    """
+
+    #: Characters of the text that are shown, around the place.
+    SHOWN = 72
+
+    def __init__(self, message: str, text: str, offset: int, hint: str = "") -> None:
+        before = text[:offset]
+        self.message = message
+        self.hint = hint
+        self.line = before.count("\n") + 1
+        self.column = offset - (before.rfind("\n") + 1) + 1
+        super().__init__("\n".join(self._lines(text, offset)))
+
+    def _lines(self, text: str, offset: int) -> list[str]:
+        start = max(offset - self.SHOWN // 2, 0) if len(text) > self.SHOWN else 0
+        # One column per character, whatever it is: else the mark stands beside the place.
+        part = (c if " " <= c <= "~" else "?" for c in text[start : start + self.SHOWN])
+        lines = [
+            f"{self.message} (line {self.line}, column {self.column})",
+            "    " + "".join(part).rstrip(),
+            "    " + " " * (offset - start) + "^",
+        ]
+        return [*lines, f"hint: {self.hint}"] if self.hint else lines
 
 
 class SnapshotError(KlineCoreError):

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from klinecore.errors import FilterError
+from klinecore.filters.language import Filter, compile, parse_expression
+from klinecore.filters.limits import LIMITS, Limits
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, Kind, Node, Operation
 
-__all__ = ["FIELDS", "OPERATIONS", "TICKER_FIELDS", "Kind", "Node", "Operation"]
+__all__ = [
+    "FIELDS",
+    "LIMITS",
+    "OPERATIONS",
+    "TICKER_FIELDS",
+    "Filter",
+    "FilterError",
+    "Kind",
+    "Limits",
+    "Node",
+    "Operation",
+    "compile",
+    "parse_expression",
+]

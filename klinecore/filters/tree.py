@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["FIELDS", "OPERATIONS", "TICKER_FIELDS", "Kind", "Node", "Operation"]
+__all__ = ["FIELDS", "OPERATIONS", "TICKER_FIELDS", "TIME", "Kind", "Node", "Operation"]
 
 Kind: TypeAlias = Literal["number", "condition"]
 
@@ -22,6 +22,9 @@ FIELDS = (
     "taker_buy_base",
     "taker_buy_quote",
 )
+
+#: A field too, but no name of the language: some indicators read it to know where they start anew.
+TIME = "open_time_ms"
 
 #: What is read as ``ticker.<name>``: the newest ticker, which has no past.
 TICKER_FIELDS = ("last", "change_percent", "volume", "quote_volume", "high", "low")
