@@ -10,8 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ANY",
+    "BOUNDS",
     "COMPAT",
+    "DEMANDED",
+    "HL",
+    "HLC",
+    "HLCV",
+    "KLINE",
+    "MEAN_SEED",
     "PERIOD_MAX",
+    "VALUE",
+    "WILDER",
     "Indicator",
     "Parameter",
     "Values",
@@ -46,9 +56,10 @@ def period(
     *,
     name: str = "period",
     low: int = 1,
+    high: int = PERIOD_MAX,
 ) -> Parameter:
     """A whole number of klines."""
-    return Parameter(name=name, kind="period", default=default, meaning=meaning, low=low)
+    return Parameter(name=name, kind="period", default=default, meaning=meaning, low=low, high=high)
 
 
 def number(name: str, default: float, meaning: str, low: float, high: float) -> Parameter:
@@ -65,6 +76,17 @@ COMPAT = choice(
     "compat", "Whose seeding and edge cases: TA-Lib's or TradingView's.", "talib", "tradingview"
 )
 
+ANY = ("source",)
+HL = ("high", "low")
+HLC = ("high", "low", "close")
+KLINE = ("open", "high", "low", "close")
+HLCV = ("high", "low", "close", "volume")
+VALUE = ("value",)
+WILDER = "J. W. Wilder, New Concepts in Technical Trading Systems, 1978"
+MEAN_SEED = "Seeded with the mean of the first `period` values."
+DEMANDED = period(None)
+BOUNDS = (-1000.0, 1000.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Indicator:
@@ -74,7 +96,8 @@ class Indicator:
     an expression of the parameters: the rows before the first one with all outputs. ``memory`` is
     "window" if that many rows and the newest one are all that an output depends on, up to the
     rounding of sums; "recursive" if the rows before them leave a trace. ``condition`` says that the
-    only output is 1 or 0 and is meant as true or false.
+    only output is 1 or 0 and is meant as true or false; ``sparse``, that a row may have no value
+    though there were enough before it: there is nothing to tell.
     """
 
     name: str
@@ -90,6 +113,7 @@ class Indicator:
     tradingview: str = "Same."
     memory: Literal["window", "recursive"] = "window"
     condition: bool = False
+    sparse: bool = False
     talib: str = ""  # the TA-Lib function with the same values; empty: there is none
     exact: float = 1e-13  # largest relative difference to it on ordinary prices
 

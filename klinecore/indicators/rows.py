@@ -1,4 +1,4 @@
-"""Prices, crosses and patterns, over arrays and row by row; written from the catalog."""
+"""Prices and crosses, over arrays and row by row; written from the catalog."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from klinecore.indicators.kernels.rows import KERNELS
 __all__ = [
     "CrossesAbove",
     "CrossesBelow",
-    "Engulfing",
     "Hl2",
     "Hlc3",
     "Ohlc4",
     "crosses_above",
     "crosses_below",
-    "engulfing",
     "hl2",
     "hlc3",
     "ohlc4",
@@ -28,7 +26,6 @@ _HLC3 = KERNELS["hlc3"].bind(CATALOG["hlc3"])
 _OHLC4 = KERNELS["ohlc4"].bind(CATALOG["ohlc4"])
 _CROSSES_ABOVE = KERNELS["crosses_above"].bind(CATALOG["crosses_above"])
 _CROSSES_BELOW = KERNELS["crosses_below"].bind(CATALOG["crosses_below"])
-_ENGULFING = KERNELS["engulfing"].bind(CATALOG["engulfing"])
 
 
 def hl2(high: Values, low: Values) -> Values:
@@ -224,44 +221,3 @@ class CrossesBelow(Stream2[float]):
 
     def __init__(self) -> None:
         super().__init__(_CROSSES_BELOW, ())
-
-
-def engulfing(open: Values, close: Values) -> Values:
-    """Engulfing pattern: 100 or 80 bullish, negative bearish, 0 none.
-
-    Parameters
-    ----------
-    open, close : float64 arrays, shape (n,)
-        Oldest first; not modified.
-
-    Returns
-    -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
-
-    Raises
-    ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
-
-    Notes
-    -----
-    Formula: a body of the other colour that holds the body before it; 80 where they share one
-    end.
-    Start and edges: From the second row on (TA-Lib: from the third).
-    TradingView: No such function.
-    Source: G. Morris, Candlestick Charting Explained.
-    O(n); bit-identical to ``n`` calls of ``Engulfing.update``.
-    """
-    result: Values = _ENGULFING.batch((open, close), ())
-    return result
-
-
-class Engulfing(Stream2[float]):
-    """Engulfing pattern: 100 or 80 bullish, negative bearish, 0 none, row by row: ``update(open,
-    close)``, ``preview`` of a forming row, ``value``, ``warm``; as ``engulfing``.
-    """
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(_ENGULFING, ())

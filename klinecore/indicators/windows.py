@@ -8,9 +8,11 @@ from klinecore.indicators.kernel import Stream1, Stream2
 from klinecore.indicators.kernels.windows import KERNELS
 
 __all__ = [
+    "Change",
     "Correl",
     "Highest",
     "Lowest",
+    "change",
     "correl",
     "highest",
     "lowest",
@@ -19,6 +21,7 @@ __all__ = [
 
 _HIGHEST = KERNELS["highest"].bind(CATALOG["highest"])
 _LOWEST = KERNELS["lowest"].bind(CATALOG["lowest"])
+_CHANGE = KERNELS["change"].bind(CATALOG["change"])
 _CORREL = KERNELS["correl"].bind(CATALOG["correl"])
 
 
@@ -102,6 +105,48 @@ class Lowest(Stream1[float]):
 
     def __init__(self, period: int) -> None:
         super().__init__(_LOWEST, (period,))
+
+
+def change(source: Values, period: int = 1) -> Values:
+    """Change over some klines, percent.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines back.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
+    a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: 100 * (source / source[period] - 1).
+    Start and edges: NaN where the value to compare with is 0; else as roc.
+    TradingView: Its ta.change is the difference: mom.
+    Source: the definition.
+    O(n); bit-identical to ``n`` calls of ``Change.update``.
+    """
+    result: Values = _CHANGE.batch((source,), (period,))
+    return result
+
+
+class Change(Stream1[float]):
+    """Change over some klines, percent, row by row: ``update(source)``, ``preview`` of a forming
+    row, ``value``, ``warm``; as ``change``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 1) -> None:
+        super().__init__(_CHANGE, (period,))
 
 
 def correl(first: Values, second: Values, period: int = 30) -> Values:

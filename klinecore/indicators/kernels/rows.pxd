@@ -1,13 +1,9 @@
-"""What one row, or two of them side by side, say: prices, crosses, patterns."""
+"""What one row, or two of them side by side, say: prices and crosses."""
 
 from libc.math cimport NAN
 
 cdef struct CrossState:
     double first, second    # of the row before
-    bint started
-
-cdef struct BodyState:
-    double open, close      # of the row before
     bint started
 
 
@@ -20,28 +16,3 @@ cdef inline double cross_step(CrossState* s, double first, double second) noexce
         s.started = True
         return NAN
     return crossed
-
-
-cdef inline double engulfing_step(BodyState* s, double open, double close) noexcept nogil:
-    """100 or 80 bullish, -100 or -80 bearish, 0 none; 80 where the bodies share an end."""
-    cdef double before_open = s.open, before_close = s.close
-    cdef int side = 1 if close >= open else -1
-    cdef double top, bottom, before_top, before_bottom
-    s.open = open
-    s.close = close
-    if not s.started:
-        s.started = True
-        return NAN
-    if side == (1 if before_close >= before_open else -1):
-        return 0.0
-    top, bottom = (close, open) if side > 0 else (open, close)
-    before_top, before_bottom = (
-        (before_open, before_close) if side > 0 else (before_close, before_open)
-    )
-    if top > before_top and bottom < before_bottom:
-        return side * 100.0
-    if (top >= before_top and bottom < before_bottom) or (
-        top > before_top and bottom <= before_bottom
-    ):
-        return side * 80.0
-    return 0.0

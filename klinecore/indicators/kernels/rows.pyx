@@ -1,4 +1,4 @@
-"""Prices, crosses and patterns of one row or two: init from parameters, and the run over rows."""
+"""Prices and crosses of one row or two: init from parameters, and the run over rows."""
 
 from libc.math cimport NAN
 
@@ -72,25 +72,10 @@ cdef void below_run(
         (<CrossState*>state)[0] = s
 
 
-cdef void engulfing_run(
-    void* state, const double** x, double** y, Py_ssize_t count, bint commit
-) noexcept nogil:
-    cdef BodyState s = (<BodyState*>state)[0]
-    cdef Py_ssize_t i
-    for i in range(count):
-        if usable(x[0][i]) and usable(x[1][i]):
-            y[0][i] = engulfing_step(&s, x[0][i], x[1][i])
-        else:
-            y[0][i] = NAN
-    if commit:
-        (<BodyState*>state)[0] = s
-
-
 KERNELS = {
     "hl2": make_kernel("hl2", 0, nothing_make, hl2_run),
     "hlc3": make_kernel("hlc3", 0, nothing_make, hlc3_run),
     "ohlc4": make_kernel("ohlc4", 0, nothing_make, ohlc4_run),
     "crosses_above": make_kernel("crosses_above", sizeof(CrossState), nothing_make, above_run),
     "crosses_below": make_kernel("crosses_below", sizeof(CrossState), nothing_make, below_run),
-    "engulfing": make_kernel("engulfing", sizeof(BodyState), nothing_make, engulfing_run),
 }

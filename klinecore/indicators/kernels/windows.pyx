@@ -1,4 +1,4 @@
-"""Extremes and correlation of a window: init from parameters, and the run over rows."""
+"""Extremes, change and correlation of a window: init from parameters, and the run over rows."""
 
 from libc.math cimport NAN, sqrt
 
@@ -37,6 +37,28 @@ cdef void lowest_run(
         (<TopState*>state)[0] = s
 
 
+cdef void lag_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    lag_init(<LagState*>state, <Py_ssize_t>parameters[0], room)
+
+
+cdef inline double change_step(LagState* s, double value, bint commit) noexcept nogil:
+    cdef double before = lag_step(s, value, commit)
+    return (value / before - 1.0) * 100.0 if before != 0 else NAN
+
+
+cdef void change_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef LagState s = (<LagState*>state)[0]
+    cdef const double* value = x[0]
+    cdef double* out = y[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        out[i] = change_step(&s, value[i], commit) if usable(value[i]) else NAN
+    if commit:
+        (<LagState*>state)[0] = s
+
+
 cdef void pair_make(void* state, const double* parameters, Room* room) noexcept nogil:
     pair_init(<PairState*>state, <Py_ssize_t>parameters[0], room)
 
@@ -73,5 +95,6 @@ cdef void correl_run(
 KERNELS = {
     "highest": make_kernel("highest", sizeof(TopState), top_make, highest_run),
     "lowest": make_kernel("lowest", sizeof(TopState), top_make, lowest_run),
+    "change": make_kernel("change", sizeof(LagState), lag_make, change_run),
     "correl": make_kernel("correl", sizeof(PairState), pair_make, correl_run),
 }

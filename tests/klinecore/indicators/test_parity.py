@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from reference.faces import apart, batch, first_row
 from reference.indicators import ORACLES
-from reference.prices import Klines, hostile, seeded
+from reference.prices import Klines, coarse, hostile, seeded
 from reference.tradingview import TRADINGVIEW
+from reference.turns import TURNS
 
 from klinecore.indicators import CATALOG
 from klinecore.indicators.entry import Indicator
 
 PERIODS = (2, 3, 14, 20, 200)
 ORDINARY = seeded()
-HOSTILE = hostile()
+HOSTILE = hostile() | {"coarse": coarse(36, 4_000)}
 # TA-Lib has no smoothing of k there.
 FIXED: dict[str, dict[str, object]] = {"stochrsi": {"smooth": 1}}
 # After a spike of a million TA-Lib's own running sums have lost digits: ours are held to the
@@ -49,7 +50,7 @@ def far_from_talib(entry: Indicator, klines: Klines, calls: dict, limit: float) 
         ours = batch(entry, klines, parameters)
         first = entry.lookback(*parameters)
         for output, a, b in zip(entry.outputs, ours, theirs, strict=False):
-            if entry.name in {"engulfing", "supertrend"}:
+            if entry.name == "supertrend" or entry.talib.startswith("CDL"):
                 # Whole numbers have no NaN: TA-Lib writes 0 before the first one.
                 first = max(first, 2)
                 b = np.where(np.arange(len(b)) < first, a, b)
@@ -86,6 +87,35 @@ def test_values_are_the_definitions(name: str, prices: str) -> None:
             # Where a spike has passed, what a volume-weighted band was cannot come back.
             limit = 1e-11 if name == "vwap" else 1e-12
             assert distance <= limit, f"{output}{parameters}"
+
+
+def turning_variants(entry: Indicator) -> list[tuple[object, ...]]:
+    """Every word, and for windows some that are shorter than the default."""
+    words = [p for p in entry.parameters if p.kind == "choice"]
+    made = [entry.defaults(**{words[0].name: w}) for w in words[0].choices] if words else []
+    periods = [p.name for p in entry.parameters if p.kind == "period"]
+    if periods:
+        made.append(entry.defaults(**dict(zip(periods, (40, 3, 7), strict=False))))
+    return [entry.defaults(), *made]
+
+
+@pytest.mark.parametrize("prices", ORDINARY | HOSTILE)
+@pytest.mark.parametrize("name", TURNS)
+def test_patterns_and_levels_are_as_described(name: str, prices: str) -> None:
+    entry, klines = CATALOG[name], (ORDINARY | HOSTILE)[prices]
+    klines = klines.part(slice(0, 700))
+    for parameters in turning_variants(entry):
+        theirs = TURNS[name](klines, parameters)
+        for output, a, b in zip(
+            entry.outputs, batch(entry, klines, parameters), theirs, strict=True
+        ):
+            assert apart(entry, output, klines, a, b) <= 1e-12, f"{output}{parameters}"
+
+
+@pytest.mark.parametrize("name", [n for n in CATALOG if CATALOG[n].talib.startswith("CDL")])
+def test_every_pattern_is_found_where_it_is_held_against_talib(name: str) -> None:
+    found = batch(CATALOG[name], HOSTILE["coarse"], CATALOG[name].defaults())[0]
+    assert np.count_nonzero(np.nan_to_num(found)) > 0
 
 
 @pytest.mark.parametrize("prices", ORDINARY)

@@ -144,6 +144,15 @@ def crosses_below(first: Values, second: Values) -> Values:
     return crosses_above(second, first)
 
 
+def change(values: Values, period: int) -> Values:
+    return over(values, period + 1, lambda w: 100 * (w[-1] / w[0] - 1) if w[0] else nan)
+
+
+def inside_bar(k: Klines) -> Values:
+    inside = (k.high[1:] < k.high[:-1]) & (k.low[1:] > k.low[:-1])
+    return np.concatenate([[nan], inside.astype(float)])
+
+
 def vwap(k: Klines, anchor: str, deviations: float) -> Outputs:
     typical = (k.high + k.low + k.close) / 3
     # Days since the epoch, a Thursday: weeks start four days later.
@@ -183,4 +192,6 @@ ORACLES: dict[str, Callable[[Klines, tuple], Outputs]] = {
     "crosses_above": lambda k, p: _one(crosses_above(k.close, k.low)),
     "crosses_below": lambda k, p: _one(crosses_below(k.close, k.low)),
     "vwap": lambda k, p: vwap(k, *p),
+    "change": lambda k, p: _one(change(k.close, *p)),
+    "inside_bar": lambda k, p: _one(inside_bar(k)),
 }

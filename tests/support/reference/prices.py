@@ -46,6 +46,16 @@ def walk(seed: int, rows: int, volatility: float = 1e-2, price: float = 100.0) -
     return Klines(opened, high, low, close, random.uniform(1, 1000, rows))
 
 
+def coarse(seed: int, rows: int) -> Klines:
+    """A walk of whole ticks, whose klines are of every shape and often share an end."""
+    random = np.random.default_rng(seed)
+    close = 1000.0 + np.cumsum(random.integers(-6, 7, rows)) % 400
+    opened = np.concatenate([[1000.0], close[:-1]]) + random.choice([-1, 0, 0, 0, 1], rows)
+    wick = random.choice([0, 0, 1, 2, 6, 12], (2, rows))
+    high, low = np.maximum(opened, close) + wick[0], np.minimum(opened, close) - wick[1]
+    return Klines(opened, high, low, close, random.integers(0, 50, rows).astype(float))
+
+
 def joined(*parts: Klines) -> Klines:
     """One series after the other."""
     columns = ("open", "high", "low", "close", "volume")

@@ -32,6 +32,19 @@ def _bb(k: Klines, p: tuple[object, ...]) -> Outputs:
     return upper, middle, lower, (upper - lower) / middle
 
 
+def _pattern(
+    function: Callable[..., object],
+) -> Callable[[Klines, tuple[object, ...]], Outputs]:
+    """Ours is a condition: 1 for its 100 or -100. Words are ours."""
+
+    def call(k: Klines, p: tuple[object, ...]) -> Outputs:
+        numbers = (v for v in p if not isinstance(v, str))
+        (found,) = _several(function(k.open, k.high, k.low, k.close, *numbers))
+        return (np.abs(found) / 100,)
+
+    return call
+
+
 #: By name: klines and all parameters in the catalog's order, to outputs in the catalog's order.
 CALLS: dict[str, Callable[[Klines, tuple], Outputs]] = {
     "sma": _single(talib.SMA),
@@ -75,4 +88,16 @@ CALLS: dict[str, Callable[[Klines, tuple], Outputs]] = {
     "hlc3": lambda k, p: _several(talib.TYPPRICE(k.high, k.low, k.close)),
     "ohlc4": lambda k, p: _several(talib.AVGPRICE(k.open, k.high, k.low, k.close)),
     "engulfing": lambda k, p: _several(talib.CDLENGULFING(k.open, k.high, k.low, k.close)),
+    "harami": lambda k, p: _several(talib.CDLHARAMI(k.open, k.high, k.low, k.close)),
+    "doji": _pattern(talib.CDLDOJI),
+    "hammer": _pattern(talib.CDLHAMMER),
+    "hanging_man": _pattern(talib.CDLHANGINGMAN),
+    "inverted_hammer": _pattern(talib.CDLINVERTEDHAMMER),
+    "shooting_star": _pattern(talib.CDLSHOOTINGSTAR),
+    "piercing": _pattern(talib.CDLPIERCING),
+    "three_white_soldiers": _pattern(talib.CDL3WHITESOLDIERS),
+    "three_black_crows": _pattern(talib.CDL3BLACKCROWS),
+    "morning_star": _pattern(talib.CDLMORNINGSTAR),
+    "evening_star": _pattern(talib.CDLEVENINGSTAR),
+    "dark_cloud_cover": _pattern(talib.CDLDARKCLOUDCOVER),
 }
