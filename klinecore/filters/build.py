@@ -7,6 +7,7 @@ from math import copysign
 
 from klinecore.errors import FilterError
 from klinecore.filters.limits import Limits
+from klinecore.filters.need import looks_back
 from klinecore.filters.tree import FIELDS, OPERATIONS, TIME, Kind, Node
 from klinecore.filters.vocabulary import bare
 from klinecore.indicators.catalog import CATALOG
@@ -40,6 +41,9 @@ class Builder:
         # Without the interval, as it stands inside a part on the same interval.
         self.spelt: dict[int, tuple[str, int]] = {}
         self.indicators = 0
+        # Klines before the newest one of its interval that a node needs, by its identity.
+        self.back: dict[int, int] = {}
+        self.windows = 0
 
     def make(
         self,
@@ -59,7 +63,19 @@ class Builder:
             self.nodes[key] = node
             self.spelt[id(node)] = spelling
             self._count(op)
+            self._look_back(node)
         return node
+
+    def _look_back(self, node: Node) -> None:
+        own = looks_back(node)
+        below = (self.back[id(arg)] for arg in node.args if arg.interval == node.interval)
+        rows = self.back[id(node)] = own + max(below, default=0)
+        if rows >= self.limits.window:
+            message = f"this needs {rows + 1:,} klines, and a series keeps {self.limits.window:,}"
+            raise FilterError(message, self.text, self.at, "limit: window")
+        self.windows += own
+        if self.windows > self.limits.windows:
+            raise self.over("windows", self.limits.windows, "klines remembered over all its parts")
 
     def _count(self, op: str) -> None:
         if len(self.nodes) > self.limits.nodes:

@@ -11,7 +11,7 @@ from klinecore.filters.arguments import Arguments
 from klinecore.filters.build import Builder
 from klinecore.filters.limits import Limits
 from klinecore.filters.scan import nearest
-from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, TIME, Kind, Node
+from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, TIME, Kind, Node, looks_across
 from klinecore.filters.vocabulary import CALLS, bare, example
 from klinecore.indicators.catalog import CATALOG
 from klinecore.indicators.entry import Indicator
@@ -65,6 +65,7 @@ class Checker:
         self.depth = 0
         self.interval = ""
         self.placed = False  # inside an @
+        self.intervals: set[str] = set()
         self._of: dict[type[ast.expr], Callable[..., Node]] = {
             ast.BoolOp: self._join,
             ast.BinOp: self._binary,
@@ -77,9 +78,12 @@ class Checker:
             ast.Constant: self._constant,
         }
 
-    def refuse(self, part: ast.AST, message: str, hint: str = "") -> NoReturn:
-        """Point at a part of the text and say what is wrong with it."""
-        raise FilterError(message, self.text, self.offset(part), hint)
+    def refuse(self, part: ast.AST, message: str, hint: str = "", *, name: str = "") -> NoReturn:
+        """Point at a part of the text, or the name that ends it, and say what is wrong with it."""
+        offset = self.offset(part)
+        if name:
+            offset = int(getattr(part, "end_col_offset", 0)) - self.shift - len(name)
+        raise FilterError(message, self.text, offset, hint)
 
     def offset(self, part: ast.AST) -> int:
         """Where a part begins in the text."""
@@ -166,6 +170,10 @@ class Checker:
         if name not in INTERVALS:
             known = f"known: {', '.join(INTERVALS)}"
             self.refuse(part.right, f"unknown interval {name[:20]!r}", known)
+        self.intervals.add(name)
+        if len(self.intervals) > self.limits.intervals:
+            message = f"a filter has at most {self.limits.intervals} other intervals"
+            self.refuse(part.right, message, "limit: intervals")
         if self.placed:
             hint = "name one interval for each part"
             self.refuse(part, "@ stands inside another @", hint)
@@ -175,7 +183,7 @@ class Checker:
         for below in node.walk():
             if below.op == "ticker":
                 self.refuse(part, "the ticker has no interval", "compare it outside of the @")
-            if OPERATIONS.get(below.op, OPERATIONS["const"]).memory == "symbols":
+            if looks_across(below):
                 hint = f'put the @ inside: {below.op}(x @ "{name}", ...)'
                 self.refuse(part, f"{below.op} looks across symbols at the filter's closes", hint)
         return node
@@ -250,7 +258,8 @@ class Checker:
         if isinstance(part.value, ast.Name) and part.value.id == "ticker":
             if part.attr not in TICKER_FIELDS:
                 hint = nearest(part.attr, list(TICKER_FIELDS)) or ", ".join(TICKER_FIELDS)
-                self.refuse(part, f"the ticker has no {part.attr[:40]}", hint)
+                message = f"the ticker has no {part.attr[:40]}"
+                self.refuse(part, message, hint, name=part.attr)
             return self.make(part, "ticker", (), (part.attr,))
         if not isinstance(part.value, ast.Call | ast.Name):
             hint = "such as macd(12, 26, 9).hist"
@@ -260,7 +269,8 @@ class Checker:
         if part.attr not in outputs:
             hint = nearest(part.attr, list(outputs)) or ", ".join(outputs)
             message = f"{_short(node.text)} has no output {part.attr[:40]}"
-            self.refuse(part, message, hint or "it is one value: leave it out")
+            hint = hint or "it is one value: leave the name out"
+            self.refuse(part, message, hint, name=part.attr)
         return self.make(part, "output", (node,), (part.attr,))
 
     def _call(self, part: ast.Call) -> Node:

@@ -15,9 +15,9 @@ from functools import cached_property
 from klinecore.errors import FilterError
 from klinecore.filters.checker import Checker
 from klinecore.filters.limits import LIMITS, Limits
-from klinecore.filters.need import Need, bars_on, looks_back, needs
+from klinecore.filters.need import Need, bars_on, needs
 from klinecore.filters.scan import scan
-from klinecore.filters.tree import OPERATIONS, Node
+from klinecore.filters.tree import Node, looks_across
 from klinecore.interval import INTERVALS
 
 __all__ = ["LANGUAGE", "Filter", "compile", "parse_expression"]
@@ -100,26 +100,12 @@ def parse_expression(text: str, *, limits: Limits = LIMITS) -> Filter:
 
 
 def _made(text: str, root: Node, limits: Limits) -> Filter:
-    def over(limit: str, size: int, what: str) -> FilterError:
-        most = getattr(limits, limit)
-        message = f"a filter has at most {most:,} {what}, this has {size:,}"
-        return FilterError(message, text, 0, f"limit: {limit}")
-
-    nodes = list(root.walk())
-    need = needs(root)
-    for interval, some in need.items():
-        rows = max(n.rows for n in some)
-        if rows > limits.window:
-            whose = f"on {interval}" if interval else "of its own interval"
-            message = f"a filter may need {limits.window:,} klines, this needs {rows:,} {whose}"
-            raise FilterError(message, text, 0, "limit: window")
-    intervals = tuple(name for name in INTERVALS if name in need)
-    if len(intervals) > limits.intervals:
-        raise over("intervals", len(intervals), "other intervals")
-    windows = sum(map(looks_back, nodes))
-    if windows > limits.windows:
-        raise over("windows", windows, "klines to remember over all its parts")
     if len(root.text) > limits.text:
-        raise over("text", len(root.text), "characters in its normal form")
-    cross = any(n.op in OPERATIONS and OPERATIONS[n.op].memory == "symbols" for n in nodes)
-    return Filter(text, root.text, root, intervals, cross, need)
+        message = f"a filter has at most {limits.text:,} characters"
+        message += f", the normal form of this has {len(root.text):,}"
+        raise FilterError(message, text, 0, "limit: text")
+    # Its own text must be one that is read again.
+    scan(root.text, limits)
+    need = needs(root)
+    intervals = tuple(name for name in INTERVALS if name in need)
+    return Filter(text, root.text, root, intervals, any(map(looks_across, root.walk())), need)

@@ -7,6 +7,7 @@ folds letters of other alphabets into names, and deep nesting ends in an excepti
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from keyword import kwlist
 from typing import NamedTuple, NoReturn
@@ -50,6 +51,16 @@ _INSTEAD = {
     "False": "write a comparison",
 }
 _PLAIN = "only letters, digits, spaces and the signs of the language may be used"
+
+
+@dataclass(slots=True)
+class _Bracket:
+    opening: Token
+    call: bool
+    signs: int  # before and around it
+    argument: Token | None = None  # the first of the argument that is read
+    named: bool = False  # whether an argument had a name
+    naming: bool = False  # whether this one has
 
 
 class Token(NamedTuple):
@@ -132,7 +143,7 @@ class _Order:
         self.text = text
         self.tokens = tokens
         self.limits = limits
-        self.open: list[tuple[Token, bool, int]] = []  # bracket, of a call, signs around it
+        self.open: list[_Bracket] = []
         self.signs = 0  # before the value that must come, and around it
         self.value = True
         self.before = self.last = Token("", "", 0)
@@ -141,6 +152,8 @@ class _Order:
         for token in self.tokens:
             if token.text in _RESERVED or token.text.startswith("__"):
                 self.refuse(token, f"{token.text[:40]} is no word of the language")
+            if self.open and self.last.text in ("(", ","):
+                self.open[-1].argument = token
             if self.value:
                 self.value_at(token)
             else:
@@ -149,7 +162,7 @@ class _Order:
                 self.refuse(token, f"nested deeper than {self.limits.depth}", "limit: depth")
             self.before, self.last = self.last, token
         if self.open:
-            opening = self.open[-1][0]
+            opening = self.open[-1].opening
             closing = _CLOSES[opening.text]
             self.refuse(opening, f"this {opening.text} is not closed", f"expected {closing}")
         if self.value:
@@ -172,8 +185,8 @@ class _Order:
         elif token.text in ("+", "-"):
             self.signs += 1
         elif token.text == "(":
-            self.open.append((token, False, self.signs))
-        elif token.text == ")" and self.last.text == "(" and self.open[-1][1]:
+            self.open.append(_Bracket(token, False, self.signs))
+        elif token.text == ")" and self.last.text == "(" and self.open[-1].call:
             self.close(token)
         elif token.kind == "sign" or token.text in _WORDS:
             self.refuse(token, f"expected a value, not {token.text}")
@@ -183,7 +196,7 @@ class _Order:
     def read(self) -> None:
         """A value is read: the signs before it are used up."""
         self.value = False
-        self.signs = self.open[-1][2] if self.open else 0
+        self.signs = self.open[-1].signs if self.open else 0
 
     def sign_at(self, token: Token) -> None:
         if token.kind != "sign" and token.text not in _WORDS:
@@ -193,12 +206,12 @@ class _Order:
         elif token.text == "(":
             if self.last.kind != "name":
                 self.refuse(token, "only a name can be called", "such as rsi(14)")
-            self.open.append((token, True, self.signs))
+            self.open.append(_Bracket(token, True, self.signs))
             self.value = True
         elif token.text == "[":
             if self.last.kind != "name" and self.last.text not in (")", "]"):
                 self.refuse(token, "only a value has values before it", "such as close[1]")
-            self.open.append((token, False, self.signs))
+            self.open.append(_Bracket(token, False, self.signs))
             self.value = True
         elif token.text in (")", "]"):
             self.close(token)
@@ -210,18 +223,23 @@ class _Order:
             self.argument_at(token)
 
     def close(self, token: Token) -> None:
-        if not self.open or _CLOSES[self.open[-1][0].text] != token.text:
-            opened = self.open[-1][0].text if self.open else ""
+        if not self.open or _CLOSES[self.open[-1].opening.text] != token.text:
+            opened = self.open[-1].opening.text if self.open else ""
             hint = f"expected {_CLOSES[opened]} to close {opened}" if opened else ""
             self.refuse(token, f"this {token.text} closes nothing", hint)
+        self.argument_ends()
         self.open.pop()
         self.read()
 
     def argument_at(self, token: Token) -> None:
         """A comma or = between arguments; anything else is no sign of the language."""
-        inside = bool(self.open) and self.open[-1][1]
+        inside = bool(self.open) and self.open[-1].call
         named = self.last.kind == "name" and self.before.text in ("(", ",")
-        if inside and (token.text == "," or (token.text == "=" and named)):
+        if inside and token.text == ",":
+            self.argument_ends()
+            self.value = True
+        elif inside and token.text == "=" and named:
+            self.open[-1].named = self.open[-1].naming = True
             self.value = True
         elif token.text == "=":
             self.refuse(token, "= compares nothing", "write ==")
@@ -229,3 +247,11 @@ class _Order:
             self.refuse(token, "a comma stands only between the arguments of a call")
         else:
             self.refuse(token, f"{token.text} is no sign of the language")
+
+    def argument_ends(self) -> None:
+        """An argument is whole: one without a name does not follow one with a name."""
+        bracket = self.open[-1]
+        if bracket.named and not bracket.naming and bracket.argument:
+            message = "an argument without a name follows one with a name"
+            self.refuse(bracket.argument, message, "put it first")
+        bracket.naming = False

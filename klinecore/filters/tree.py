@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["FIELDS", "OPERATIONS", "TICKER_FIELDS", "TIME", "Kind", "Node", "Operation"]
+__all__ = [
+    "FIELDS",
+    "OPERATIONS",
+    "TICKER_FIELDS",
+    "TIME",
+    "Kind",
+    "Node",
+    "Operation",
+    "looks_across",
+]
 
 Kind: TypeAlias = Literal["number", "condition"]
 
@@ -51,6 +60,7 @@ OPERATIONS: dict[str, Operation] = {
     "const": Operation((), _N, "a number", ("value",)),
     "field": Operation((), _N, "a column of the kline", ("name",)),
     "ticker": Operation((), _N, "a field of the newest ticker", ("name",)),
+    # Of a condition it is one: a lag is of the kind of what it looks back at.
     "lag": Operation((_N,), _N, "x[n]: the value n closed klines ago", ("n",), "lag"),
     "neg": Operation((_N,), _N, "-x"),
     "abs": Operation((_N,), _N, "size without sign"),
@@ -88,7 +98,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """One operation of a filter with what it works on.
 
@@ -98,8 +108,8 @@ class Node:
     ``interval`` is the one it is computed on, "" for the filter's own. An argument on another
     interval is read as of its last kline that closed not later than this node's kline.
 
-    Equal parts of one filter are the same object, so a walk may remember nodes by identity; nodes
-    of different filters compare by ``==``.
+    Equal parts of one filter are the same object, so a walk may remember nodes by identity. Nodes
+    of different filters are equal if their texts are: a tree has one text and a text one tree.
     """
 
     op: str
@@ -108,7 +118,14 @@ class Node:
     interval: str
     kind: Kind
     #: Normal form: the text that reads back as this node.
-    text: str = field(compare=False)
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        # Part by part it could take as long as the tree is wide if nothing in it were shared.
+        return isinstance(other, Node) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def walk(self) -> Iterator[Node]:
         """Every distinct node below and this one, arguments before what uses them."""
@@ -124,3 +141,8 @@ class Node:
             else:
                 stack.append((node, True))
                 stack.extend((arg, False) for arg in reversed(node.args))
+
+
+def looks_across(node: Node) -> bool:
+    """Whether a node compares symbols, so that all of them must be there first."""
+    return node.op in OPERATIONS and OPERATIONS[node.op].memory == "symbols"
