@@ -5,6 +5,7 @@ over one row, a preview is that without keeping what it did.
 """
 
 cimport cython
+from libc.stdint cimport int64_t
 
 cdef enum:
     INPUTS_MAX = 5
@@ -49,7 +50,11 @@ cdef class Kernel:
     cdef object no_times(self, object anchor, Py_ssize_t rows)
     cdef object run_over(self, const Py_buffer* views, const double* numbers)
     cdef int read_parameters(self, tuple given, double* parameters) except -1
-    cdef void* make_state(self, const double* parameters) except NULL
+    cdef int run_stretches(
+        self, const double** inputs, double** outputs, const int64_t[::1] starts, Py_ssize_t rows,
+        const double* numbers,
+    ) except -1
+    cdef void* make_state(self, const double* parameters, Py_ssize_t* size=*) except NULL
 
 
 cdef str TIME                   # the one input that may be left out, and may be of integers

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, final
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 __all__ = ["Kernel", "Stream", "Stream1", "Stream2", "Stream3", "Stream4", "Stream5"]
@@ -12,6 +14,12 @@ class Kernel:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def bind(self, entry: Any, result: Callable[..., Any] | None = None) -> Kernel: ...
     def batch(self, columns: tuple[Any, ...], parameters: tuple[Any, ...]) -> Any: ...
+    def stretches(
+        self,
+        columns: tuple[NDArray[np.float64], ...],
+        starts: NDArray[np.int64],
+        parameters: tuple[Any, ...],
+    ) -> tuple[NDArray[np.float64], ...]: ...
     @property
     def name(self) -> str: ...
     @property

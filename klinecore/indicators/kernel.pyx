@@ -9,7 +9,9 @@ from cpython.float cimport PyFloat_FromDouble
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
 from libc.math cimport NAN
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 import operator
 
@@ -78,6 +80,18 @@ cdef double* address_of(object array) except? NULL:
     return data
 
 
+cdef int _check_starts(const int64_t[::1] starts, Py_ssize_t rows) except -1:
+    cdef Py_ssize_t i
+    cdef int64_t before = -1
+    for i in range(starts.shape[0]):
+        if starts[i] <= before or starts[i] >= rows:
+            raise ValueError(f"starts must ascend within {rows} rows; starts[{i}] is {starts[i]}")
+        before = starts[i]
+    if rows and (starts.shape[0] == 0 or starts[0] != 0):
+        raise ValueError("the first stretch must start at row 0")
+    return 0
+
+
 @cython.final
 cdef class Kernel:
     """One indicator's compiled formula, bound to its line of the catalog."""
@@ -128,6 +142,65 @@ cdef class Kernel:
                 held -= 1
                 PyBuffer_Release(&views[held])
 
+    def stretches(self, tuple columns not None, starts not None, tuple parameters not None):
+        """Run over the stretches of ragged columns, each from a fresh state; tuple of outputs.
+
+        ``columns`` are one contiguous float64 array of n rows per input; ``starts`` are the first
+        rows of the stretches, int64, ascending from 0. New arrays, shape ``(n,)``, one per output.
+        Raises ValueError: arrays of other types or lengths, starts that do not ascend from 0 or
+        leave the rows, parameters out of bounds.
+        """
+        cdef double numbers[PARAMETERS_MAX]
+        cdef const double* inputs[INPUTS_MAX]
+        cdef double* outputs[OUTPUTS_MAX]
+        cdef const int64_t[::1] first = starts
+        cdef const double[::1] column
+        cdef Py_ssize_t rows = -1
+        cdef Py_ssize_t i
+        self.read_parameters(parameters, numbers)
+        if len(columns) != self.inputs:
+            raise ValueError(f"{self.name}: takes {self.inputs} columns, not {len(columns)}")
+        for i in range(self.inputs):
+            column = columns[i]
+            if rows not in (-1, column.shape[0]):
+                raise ValueError(f"{self.name}: inputs must be equally long")
+            rows = column.shape[0]
+            inputs[i] = &column[0] if rows else NULL
+        _check_starts(first, rows)
+        made = tuple([empty(rows) for _ in range(self.outputs)])
+        for i in range(self.outputs):
+            outputs[i] = address_of(made[i])
+        if rows:
+            self.run_stretches(inputs, outputs, first, rows, numbers)
+        return made
+
+    cdef int run_stretches(
+        self, const double** inputs, double** outputs, const int64_t[::1] starts, Py_ssize_t rows,
+        const double* numbers,
+    ) except -1:
+        cdef const double* x[INPUTS_MAX]
+        cdef double* y[OUTPUTS_MAX]
+        cdef Py_ssize_t size
+        cdef char* block = <char*>self.make_state(numbers, &size)
+        cdef Py_ssize_t i, end
+        cdef int j
+        cdef Room room
+        with nogil:
+            for i in range(starts.shape[0]):
+                if i:
+                    memset(block, 0, size)
+                    room.data = <double*>(block + self.state_size)
+                    room.used = 0
+                    self.init(block, numbers, &room)
+                for j in range(self.inputs):
+                    x[j] = inputs[j] + starts[i]
+                for j in range(self.outputs):
+                    y[j] = outputs[j] + starts[i]
+                end = starts[i + 1] if i + 1 < starts.shape[0] else rows
+                self.run(block, x, y, end - starts[i], True)
+        free(block)
+        return 0
+
     cdef object no_times(self, object anchor, Py_ssize_t rows):
         """What stands for times where none were given."""
         if anchor != "none":
@@ -175,8 +248,8 @@ cdef class Kernel:
             parameters[i] = number
         return 0
 
-    cdef void* make_state(self, const double* parameters) except NULL:
-        """A new state and its rings in one block; free() it."""
+    cdef void* make_state(self, const double* parameters, Py_ssize_t* size=NULL) except NULL:
+        """A new state and its rings in one block of ``size`` bytes; free() it."""
         cdef Room room
         room.data = NULL
         room.used = 0
@@ -192,6 +265,8 @@ cdef class Kernel:
             room.data = <double*>(block + self.state_size)
             room.used = 0
             self.init(block, parameters, &room)
+        if size != NULL:
+            size[0] = self.state_size + room.used * sizeof(double)
         return block
 
 
