@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from klinecore.errors import FilterError
+from klinecore.filters.evaluation import (
+    Evaluation,
+    Replay,
+    evaluate,
+    expression_series,
+    replay,
+)
 from klinecore.filters.language import Filter, compile, parse_expression
 from klinecore.filters.limits import LIMITS, Limits
+from klinecore.filters.reasons import Reason
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, Kind, Node, Operation
 
 __all__ = [
@@ -12,12 +20,18 @@ __all__ = [
     "LIMITS",
     "OPERATIONS",
     "TICKER_FIELDS",
+    "Evaluation",
     "Filter",
     "FilterError",
     "Kind",
     "Limits",
     "Node",
     "Operation",
+    "Reason",
+    "Replay",
     "compile",
+    "evaluate",
+    "expression_series",
     "parse_expression",
+    "replay",
 ]
