@@ -14,6 +14,9 @@ __all__ = [
     "Dema",
     "Ema",
     "Hma",
+    "Kama",
+    "Linreg",
+    "LinregSlope",
     "Rma",
     "Sma",
     "Tema",
@@ -21,6 +24,9 @@ __all__ = [
     "dema",
     "ema",
     "hma",
+    "kama",
+    "linreg",
+    "linreg_slope",
     "rma",
     "sma",
     "t3",
@@ -37,6 +43,9 @@ _HMA = KERNELS["hma"].bind(CATALOG["hma"])
 _DEMA = KERNELS["dema"].bind(CATALOG["dema"])
 _TEMA = KERNELS["tema"].bind(CATALOG["tema"])
 _T3 = KERNELS["t3"].bind(CATALOG["t3"])
+_KAMA = KERNELS["kama"].bind(CATALOG["kama"])
+_LINREG = KERNELS["linreg"].bind(CATALOG["linreg"])
+_LINREG_SLOPE = KERNELS["linreg_slope"].bind(CATALOG["linreg_slope"])
 
 
 def sma(source: Values, period: int) -> Values:
@@ -376,3 +385,129 @@ class T3(Stream1[float]):
 
     def __init__(self, period: int = 5, factor: float = 0.7) -> None:
         super().__init__(_T3, (period, factor))
+
+
+def kama(source: Values, period: int = 10) -> Values:
+    """Kaufman's adaptive moving average.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines whose way is compared; TA-Lib's default is 30.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
+    a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: e + (source - e) * s^2, s = 2/31 + (2/3 - 2/31) * |source - source[period]| /
+    sum(|source - source[1]|, period).
+    Start and edges: Starts from the value before the first row that has one. s = 2/3 where
+    nothing moved.
+    TradingView: Starts from the first value.
+    Source: P. Kaufman, Smarter Trading, 1995.
+    O(n); bit-identical to ``n`` calls of ``Kama.update``.
+    """
+    result: Values = _KAMA.batch((source,), (period,))
+    return result
+
+
+class Kama(Stream1[float]):
+    """Kaufman's adaptive moving average, row by row: ``update(source)``, ``preview`` of a forming
+    row, ``value``, ``warm``; as ``kama``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 10) -> None:
+        super().__init__(_KAMA, (period,))
+
+
+def linreg(source: Values, period: int = 14) -> Values:
+    """End of the straight line through a window.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 2 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: the line of least squares, at its newest value.
+    TradingView: Same, with offset 0.
+    Source: the definition.
+    O(n); bit-identical to ``n`` calls of ``Linreg.update``.
+    """
+    result: Values = _LINREG.batch((source,), (period,))
+    return result
+
+
+class Linreg(Stream1[float]):
+    """End of the straight line through a window, row by row: ``update(source)``, ``preview`` of a
+    forming row, ``value``, ``warm``; as ``linreg``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 14) -> None:
+        super().__init__(_LINREG, (period,))
+
+
+def linreg_slope(source: Values, period: int = 14) -> Values:
+    """Slope of the straight line through a window, per kline.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    period : int, 2 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: rise of the line of least squares from one value to the next.
+    TradingView: linreg(0) - linreg(1) there.
+    Source: the definition.
+    O(n); bit-identical to ``n`` calls of ``LinregSlope.update``.
+    """
+    result: Values = _LINREG_SLOPE.batch((source,), (period,))
+    return result
+
+
+class LinregSlope(Stream1[float]):
+    """Slope of the straight line through a window, per kline, row by row: ``update(source)``,
+    ``preview`` of a forming row, ``value``, ``warm``; as ``linreg_slope``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 14) -> None:
+        super().__init__(_LINREG_SLOPE, (period,))

@@ -15,6 +15,7 @@ __all__ = [
     "Macd",
     "MacdResult",
     "Mom",
+    "Ppo",
     "Roc",
     "Rsi",
     "Stoch",
@@ -23,16 +24,19 @@ __all__ = [
     "StochResult",
     "Stochrsi",
     "StochrsiResult",
+    "Ultosc",
     "Willr",
     "ao",
     "cci",
     "macd",
     "mom",
+    "ppo",
     "roc",
     "rsi",
     "stoch",
     "stochf",
     "stochrsi",
+    "ultosc",
     "willr",
 ]
 
@@ -78,6 +82,8 @@ _ROC = KERNELS["roc"].bind(CATALOG["roc"])
 _MOM = KERNELS["mom"].bind(CATALOG["mom"])
 _WILLR = KERNELS["willr"].bind(CATALOG["willr"])
 _AO = KERNELS["ao"].bind(CATALOG["ao"])
+_PPO = KERNELS["ppo"].bind(CATALOG["ppo"])
+_ULTOSC = KERNELS["ultosc"].bind(CATALOG["ultosc"])
 
 
 def rsi(
@@ -564,3 +570,96 @@ class Ao(Stream2[float]):
 
     def __init__(self, fast: int = 5, slow: int = 34) -> None:
         super().__init__(_AO, (fast, slow))
+
+
+def ppo(source: Values, fast: int = 12, slow: int = 26) -> Values:
+    """Percentage price oscillator.
+
+    Parameters
+    ----------
+    source : float64 array, shape (n,)
+        Oldest first; not modified.
+    fast : int, 1 to 100,000
+        Klines of the fast average.
+    slow : int, 1 to 100,000
+        Klines of the slow one; the two are swapped if it is the faster.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``max(fast, slow) - 1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: 100 * (ema(fast) - ema(slow)) / ema(slow).
+    Start and edges: Unlike macd's, each average is seeded on its own first values. 0 where the
+    slow one is 0. Its signal is ema(ppo(), 9).
+    TradingView: Same.
+    Source: G. Appel.
+    O(n); bit-identical to ``n`` calls of ``Ppo.update``.
+    """
+    result: Values = _PPO.batch((source,), (fast, slow))
+    return result
+
+
+class Ppo(Stream1[float]):
+    """Percentage price oscillator, row by row: ``update(source)``, ``preview`` of a forming row,
+    ``value``, ``warm``; as ``ppo``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fast: int = 12, slow: int = 26) -> None:
+        super().__init__(_PPO, (fast, slow))
+
+
+def ultosc(
+    high: Values, low: Values, close: Values, short: int = 7, middle: int = 14, long: int = 28
+) -> Values:
+    """Ultimate oscillator, 0 to 100.
+
+    Parameters
+    ----------
+    high, low, close : float64 arrays, shape (n,)
+        Oldest first; not modified.
+    short : int, 1 to 100,000
+        Klines of the short window, which weighs 4.
+    middle : int, 1 to 100,000
+        Klines of the middle one, which weighs 2.
+    long : int, 1 to 100,000
+        Klines of the long one, which weighs 1.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``max(short, middle, long)`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: weighted mean of 100 * sum(close - min(low, close[1])) / sum(true range).
+    Start and edges: A window in which nothing moved counts as 0.
+    TradingView: Same.
+    Source: L. Williams, Stocks & Commodities, 1985.
+    O(n); bit-identical to ``n`` calls of ``Ultosc.update``.
+    """
+    result: Values = _ULTOSC.batch((high, low, close), (short, middle, long))
+    return result
+
+
+class Ultosc(Stream3[float]):
+    """Ultimate oscillator, 0 to 100, row by row: ``update(high, low, close)``, ``preview`` of a
+    forming row, ``value``, ``warm``; as ``ultosc``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, short: int = 7, middle: int = 14, long: int = 28) -> None:
+        super().__init__(_ULTOSC, (short, middle, long))

@@ -11,15 +11,21 @@ from klinecore.indicators.kernels.trend import KERNELS
 
 __all__ = [
     "Adx",
+    "Aroon",
+    "AroonResult",
     "HeikinAshi",
     "HeikinAshiResult",
+    "Ichimoku",
+    "IchimokuResult",
     "MinusDi",
     "PlusDi",
     "Sar",
     "Supertrend",
     "SupertrendResult",
     "adx",
+    "aroon",
     "heikin_ashi",
+    "ichimoku",
     "minus_di",
     "plus_di",
     "sar",
@@ -45,12 +51,31 @@ class HeikinAshiResult(NamedTuple, Generic[_T]):
     close: _T
 
 
+class AroonResult(NamedTuple, Generic[_T]):
+    """What ``aroon`` gives: arrays, or numbers of one row."""
+
+    up: _T
+    down: _T
+    oscillator: _T
+
+
+class IchimokuResult(NamedTuple, Generic[_T]):
+    """What ``ichimoku`` gives: arrays, or numbers of one row."""
+
+    conversion: _T
+    base: _T
+    span_a: _T
+    span_b: _T
+
+
 _ADX = KERNELS["adx"].bind(CATALOG["adx"])
 _PLUS_DI = KERNELS["plus_di"].bind(CATALOG["plus_di"])
 _MINUS_DI = KERNELS["minus_di"].bind(CATALOG["minus_di"])
 _SUPERTREND = KERNELS["supertrend"].bind(CATALOG["supertrend"], SupertrendResult)
 _SAR = KERNELS["sar"].bind(CATALOG["sar"])
 _HEIKIN_ASHI = KERNELS["heikin_ashi"].bind(CATALOG["heikin_ashi"], HeikinAshiResult)
+_AROON = KERNELS["aroon"].bind(CATALOG["aroon"], AroonResult)
+_ICHIMOKU = KERNELS["ichimoku"].bind(CATALOG["ichimoku"], IchimokuResult)
 
 
 def adx(
@@ -360,3 +385,97 @@ class HeikinAshi(Stream4[HeikinAshiResult[float]]):
 
     def __init__(self) -> None:
         super().__init__(_HEIKIN_ASHI, ())
+
+
+def aroon(high: Values, low: Values, period: int = 14) -> AroonResult[Values]:
+    """Aroon: how new the window's extremes are, 0 to 100.
+
+    Parameters
+    ----------
+    high, low : float64 arrays, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    ``(up, down, oscillator)``, new float64 arrays, shape (n,); all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: up = 100 * (period - rows since the highest high) / period; down of the lowest low;
+    oscillator = up - down; extremes over period + 1 klines.
+    Start and edges: Of equal extremes the newest counts.
+    TradingView: Same.
+    Source: T. Chande, 1995.
+    O(n); bit-identical to ``n`` calls of ``Aroon.update``.
+    """
+    result: AroonResult[Values] = _AROON.batch((high, low), (period,))
+    return result
+
+
+class Aroon(Stream2[AroonResult[float]]):
+    """Aroon: how new the window's extremes are, 0 to 100, row by row: ``update(high, low)``,
+    ``preview`` of a forming row, ``value``, ``warm``; as ``aroon``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 14) -> None:
+        super().__init__(_AROON, (period,))
+
+
+def ichimoku(
+    high: Values, low: Values, fast: int = 9, slow: int = 26, span: int = 52
+) -> IchimokuResult[Values]:
+    """Ichimoku lines.
+
+    Parameters
+    ----------
+    high, low : float64 arrays, shape (n,)
+        Oldest first; not modified.
+    fast : int, 1 to 100,000
+        Klines of the conversion line.
+    slow : int, 1 to 100,000
+        Klines of the base line.
+    span : int, 1 to 100,000
+        Klines of the second span.
+
+    Returns
+    -------
+    ``(conversion, base, span_a, span_b)``, new float64 arrays, shape (n,); all defined from row
+    ``max(fast, slow, span) - 1`` on, NaN before. A row with a number that is not finite gives
+    NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: middle of highest(high) and lowest(low) over each window; span_a = (conversion +
+    base) / 2.
+    Start and edges: Spans are not moved ahead: the cloud over a kline is that of `slow - 1`
+    ago, `ichimoku().span_a[25]`.
+    TradingView: Draws the spans `slow - 1` klines ahead; same values.
+    Source: G. Hosoda, 1969.
+    O(n); bit-identical to ``n`` calls of ``Ichimoku.update``.
+    """
+    result: IchimokuResult[Values] = _ICHIMOKU.batch((high, low), (fast, slow, span))
+    return result
+
+
+class Ichimoku(Stream2[IchimokuResult[float]]):
+    """Ichimoku lines, row by row: ``update(high, low)``, ``preview`` of a forming row, ``value``,
+    ``warm``; as ``ichimoku``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, fast: int = 9, slow: int = 26, span: int = 52) -> None:
+        super().__init__(_ICHIMOKU, (fast, slow, span))

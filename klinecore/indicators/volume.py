@@ -13,11 +13,13 @@ from klinecore.indicators.kernel import Stream2, Stream4, Stream5
 from klinecore.indicators.kernels.volume import KERNELS
 
 __all__ = [
+    "Cmf",
     "Mfi",
     "Obv",
     "Pvi",
     "Vwap",
     "VwapResult",
+    "cmf",
     "mfi",
     "obv",
     "pvi",
@@ -39,6 +41,7 @@ _MFI = KERNELS["mfi"].bind(CATALOG["mfi"])
 _OBV = KERNELS["obv"].bind(CATALOG["obv"])
 _VWAP = KERNELS["vwap"].bind(CATALOG["vwap"], VwapResult)
 _PVI = KERNELS["pvi"].bind(CATALOG["pvi"])
+_CMF = KERNELS["cmf"].bind(CATALOG["cmf"])
 
 
 def mfi(high: Values, low: Values, close: Values, volume: Values, period: int = 14) -> Values:
@@ -225,3 +228,45 @@ class Pvi(Stream2[float]):
 
     def __init__(self, start: float = 1000.0) -> None:
         super().__init__(_PVI, (start,))
+
+
+def cmf(high: Values, low: Values, close: Values, volume: Values, period: int = 20) -> Values:
+    """Chaikin money flow, -1 to 1.
+
+    Parameters
+    ----------
+    high, low, close, volume : float64 arrays, shape (n,)
+        Oldest first; not modified.
+    period : int, 1 to 100,000
+        Klines in the window.
+
+    Returns
+    -------
+    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
+    with a number that is not finite gives NaN and changes nothing else.
+
+    Raises
+    ------
+    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+
+    Notes
+    -----
+    Formula: sum(volume * ((close - low) - (high - close)) / (high - low)) / sum(volume).
+    Start and edges: 0 where there was no volume; a row without range counts 0.
+    TradingView: Same.
+    Source: M. Chaikin.
+    O(n); bit-identical to ``n`` calls of ``Cmf.update``.
+    """
+    result: Values = _CMF.batch((high, low, close, volume), (period,))
+    return result
+
+
+class Cmf(Stream4[float]):
+    """Chaikin money flow, -1 to 1, row by row: ``update(high, low, close, volume)``, ``preview`` of
+    a forming row, ``value``, ``warm``; as ``cmf``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, period: int = 20) -> None:
+        super().__init__(_CMF, (period,))

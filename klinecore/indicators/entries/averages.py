@@ -78,4 +78,29 @@ ENTRIES = [
         "c2 = 3 v^2 + 3 v^3, c3 = -6 v^2 - 3 v - 3 v^3, c4 = 1 + 3 v + v^3 + 3 v^2",
         source="T. Tillson, Stocks & Commodities 16:1, 1998", seeding=MEAN_SEED, talib="T3",
     ),
+    _entry(
+        name="kama", title="Kaufman's adaptive moving average", inputs=ANY, outputs=VALUE,
+        parameters=(period(10, "Klines whose way is compared; TA-Lib's default is 30."),),
+        rows_before="period", memory="recursive",
+        formula="e + (source - e) * s^2, s = 2/31 + (2/3 - 2/31) * |source - source[period]| / "
+        "sum(|source - source[1]|, period)",
+        source="P. Kaufman, Smarter Trading, 1995",
+        seeding="Starts from the value before the first row that has one. s = 2/3 where nothing "
+        "moved.",
+        tradingview="Starts from the first value.", talib="KAMA",
+    ),
+    _entry(
+        name="linreg", title="End of the straight line through a window", inputs=ANY,
+        outputs=VALUE, parameters=(period(14, low=2),), rows_before="period - 1",
+        formula="the line of least squares, at its newest value", source="the definition",
+        tradingview="Same, with offset 0.", talib="LINEARREG",
+        exact=1e-12,
+    ),
+    _entry(
+        name="linreg_slope", title="Slope of the straight line through a window, per kline",
+        inputs=ANY, outputs=VALUE, parameters=(period(14, low=2),), rows_before="period - 1",
+        formula="rise of the line of least squares from one value to the next",
+        source="the definition", tradingview="linreg(0) - linreg(1) there.",
+        talib="LINEARREG_SLOPE", exact=1e-12,
+    ),
 ]  # fmt: skip

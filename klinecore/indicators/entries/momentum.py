@@ -110,4 +110,29 @@ ENTRIES = [
         rows_before="max(fast, slow) - 1", formula="sma(hl2, fast) - sma(hl2, slow)",
         source="B. Williams, Trading Chaos, 1995", talib="AO",
     ),
+    _entry(
+        name="ppo", title="Percentage price oscillator", inputs=ANY, outputs=VALUE,
+        parameters=(
+            period(12, "Klines of the fast average.", name="fast"),
+            period(26, "Klines of the slow one; the two are swapped if it is the faster.",
+                   name="slow"),
+        ),
+        rows_before="max(fast, slow) - 1", memory="recursive",
+        formula="100 * (ema(fast) - ema(slow)) / ema(slow)", source="G. Appel",
+        seeding="Unlike macd's, each average is seeded on its own first values. 0 where the slow "
+        "one is 0. Its signal is ema(ppo(), 9).",
+        talib="PPO",
+    ),
+    _entry(
+        name="ultosc", title="Ultimate oscillator, 0 to 100", inputs=HLC, outputs=VALUE,
+        parameters=(
+            period(7, "Klines of the short window, which weighs 4.", name="short"),
+            period(14, "Klines of the middle one, which weighs 2.", name="middle"),
+            period(28, "Klines of the long one, which weighs 1.", name="long"),
+        ),
+        rows_before="max(short, middle, long)",
+        formula="weighted mean of 100 * sum(close - min(low, close[1])) / sum(true range)",
+        source="L. Williams, Stocks & Commodities, 1985",
+        seeding="A window in which nothing moved counts as 0.", talib="ULTOSC", exact=1e-12,
+    ),
 ]  # fmt: skip

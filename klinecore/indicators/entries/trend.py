@@ -80,4 +80,27 @@ ENTRIES = [
         source="D. Valcu, Stocks & Commodities 22:2, 2004",
         seeding="The first open is (open + close) / 2.", talib="HA",
     ),
+    _entry(
+        name="aroon", title="Aroon: how new the window's extremes are, 0 to 100", inputs=HL,
+        outputs=("up", "down", "oscillator"), parameters=(period(14),), rows_before="period",
+        formula="up = 100 * (period - rows since the highest high) / period; down of the lowest "
+        "low; oscillator = up - down; extremes over period + 1 klines",
+        source="T. Chande, 1995", seeding="Of equal extremes the newest counts.", talib="AROON",
+    ),
+    _entry(
+        name="ichimoku", title="Ichimoku lines", inputs=HL,
+        outputs=("conversion", "base", "span_a", "span_b"),
+        parameters=(
+            period(9, "Klines of the conversion line.", name="fast"),
+            period(26, "Klines of the base line.", name="slow"),
+            period(52, "Klines of the second span.", name="span"),
+        ),
+        rows_before="max(fast, slow, span) - 1",
+        formula="middle of highest(high) and lowest(low) over each window; span_a = (conversion + "
+        "base) / 2",
+        source="G. Hosoda, 1969",
+        seeding="Spans are not moved ahead: the cloud over a kline is that of `slow - 1` ago, "
+        "`ichimoku().span_a[25]`.",
+        tradingview="Draws the spans `slow - 1` klines ahead; same values.",
+    ),
 ]  # fmt: skip

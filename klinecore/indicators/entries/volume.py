@@ -56,4 +56,11 @@ ENTRIES = [
         source="P. Dysart; N. Fosback, Stock Market Logic, 1976",
         tradingview="Same, except for the start.", talib="PVI",
     ),
+    _entry(
+        name="cmf", title="Chaikin money flow, -1 to 1", inputs=HLCV, outputs=VALUE,
+        parameters=(period(20),), rows_before="period - 1",
+        formula="sum(volume * ((close - low) - (high - close)) / (high - low)) / sum(volume)",
+        source="M. Chaikin", seeding="0 where there was no volume; a row without range counts 0.",
+        talib="CMF",
+    ),
 ]  # fmt: skip

@@ -3,7 +3,9 @@
 from libc.math cimport NAN, fabs, floor, sqrt
 
 from klinecore.indicators.kernel cimport Room, room_take
-from klinecore.indicators.kernels.windows cimport SUM_LOSS, SumState, mean_step, sum_init
+from klinecore.indicators.kernels.windows cimport (
+    SUM_LOSS, LagState, SumState, lag_init, lag_step, mean_step, sum_init, sum_step,
+)
 
 cdef struct EmaState:
     double alpha            # share of the newest value, 0 < alpha <= 1
@@ -21,6 +23,16 @@ cdef struct WmaState:
     double divisor          # 1 + 2 + ... + period
     double sum
     double weighted         # newest value times period, ..., oldest times 1
+
+cdef struct KamaState:
+    SumState way            # sizes of the changes
+    LagState before
+    double previous, value
+    bint started
+
+cdef struct LineState:
+    double* ring
+    Py_ssize_t period, slot, count
 
 cdef struct HmaState:
     WmaState half, whole, last
@@ -141,3 +153,60 @@ cdef inline double hma_step(HmaState* s, double value, bint commit) noexcept nog
     if whole != whole:
         return NAN
     return wma_step(&s.last, 2.0 * half - whole, commit)
+
+
+cdef inline void kama_init(KamaState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    sum_init(&s.way, period, room)
+    lag_init(&s.before, period, room)
+
+
+cdef inline double kama_step(KamaState* s, double value, bint commit) noexcept nogil:
+    """Smoothed the less, the more of the way prices went led somewhere."""
+    cdef double change = value - lag_step(&s.before, value, commit), way = NAN, share = 1.0
+    cdef double previous = s.previous
+    s.previous = value
+    if s.started:
+        way = sum_step(&s.way, fabs(value - previous), commit)
+    s.started = True
+    if way != way:
+        return NAN
+    if s.before.count == s.before.period:
+        # TA-Lib starts from the value before the first output.
+        s.before.count += 1
+        s.value = previous
+    if way > change and way > 1e-14:
+        share = fabs(change / way)
+    share = share * (2.0 / 3.0 - 2.0 / 31.0) + 2.0 / 31.0
+    s.value = ema_next(s.value, value, share * share)
+    return s.value
+
+
+cdef inline void line_init(LineState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.period = period
+    s.ring = room_take(room, period)
+
+
+cdef inline bint line_step(
+    LineState* s, double value, double* end, double* slope, bint commit
+) noexcept nogil:
+    """End and slope of the straight line of least squares; False until there are enough values."""
+    cdef double gone = s.ring[s.slot], total = 0.0, weighted = 0.0
+    cdef Py_ssize_t slot = s.slot, i
+    cdef bint full = s.count + 1 >= s.period
+    s.ring[s.slot] = value
+    if full:
+        # Of offsets from the newest value: where prices stand still, both are exactly that.
+        for i in range(1, s.period + 1):
+            slot = slot + 1 if slot + 1 < s.period else 0
+            total += s.ring[slot] - value
+            weighted += (s.ring[slot] - value) * i
+        total /= s.period
+        weighted /= 0.5 * s.period * (s.period + 1)
+        end[0] = value + (3.0 * weighted - 2.0 * total)
+        slope[0] = 6.0 * (weighted - total) / (s.period - 1)
+    else:
+        s.count += 1
+    if not commit:
+        s.ring[s.slot] = gone
+    s.slot = s.slot + 1 if s.slot + 1 < s.period else 0
+    return full

@@ -134,7 +134,58 @@ cdef void t3_run(
         (<ChainState*>state)[0] = s
 
 
+cdef void kama_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    kama_init(<KamaState*>state, <Py_ssize_t>parameters[0], room)
+
+
+cdef void kama_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef KamaState s = (<KamaState*>state)[0]
+    cdef const double* value = x[0]
+    cdef double* out = y[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        out[i] = kama_step(&s, value[i], commit) if usable(value[i]) else NAN
+    if commit:
+        (<KamaState*>state)[0] = s
+
+
+cdef void line_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    line_init(<LineState*>state, <Py_ssize_t>parameters[0], room)
+
+
+cdef inline void line_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit, bint sloped
+) noexcept nogil:
+    cdef LineState s = (<LineState*>state)[0]
+    cdef Py_ssize_t i
+    cdef double end, slope
+    for i in range(count):
+        end = slope = NAN
+        if usable(x[0][i]):
+            line_step(&s, x[0][i], &end, &slope, commit)
+        y[0][i] = slope if sloped else end
+    if commit:
+        (<LineState*>state)[0] = s
+
+
+cdef void linreg_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    line_run(state, x, y, count, commit, False)
+
+
+cdef void slope_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    line_run(state, x, y, count, commit, True)
+
+
 KERNELS = {
+    "kama": make_kernel("kama", sizeof(KamaState), kama_make, kama_run),
+    "linreg": make_kernel("linreg", sizeof(LineState), line_make, linreg_run),
+    "linreg_slope": make_kernel("linreg_slope", sizeof(LineState), line_make, slope_run),
     "sma": make_kernel("sma", sizeof(SumState), sma_make, sma_run),
     "ema": make_kernel("ema", sizeof(EmaState), ema_make, ema_run),
     "rma": make_kernel("rma", sizeof(EmaState), rma_make, ema_run),

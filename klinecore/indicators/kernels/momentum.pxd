@@ -5,8 +5,8 @@ from libc.math cimport NAN, fabs
 from klinecore.indicators.kernel cimport Room, room_take
 from klinecore.indicators.kernels.averages cimport EmaState, ema_alpha, ema_init, ema_step
 from klinecore.indicators.kernels.windows cimport (
-    LagState, SumState, TopState, bottom_step, lag_step, larger, mean_step, sum_init, top_init,
-    top_step,
+    LagState, SumState, TopState, bottom_step, lag_step, larger, mean_step, sum_init, sum_step,
+    top_init, top_step,
 )
 
 cdef struct RsiState:
@@ -35,6 +35,14 @@ cdef struct CciState:
 
 cdef struct WillrState:
     TopState top, bottom
+
+cdef struct PpoState:
+    EmaState fast, slow
+
+cdef struct UltoscState:
+    SumState[3] pressure, range     # of the short, the middle and the long window
+    double previous                 # close of the row before
+    bint started
 
 cdef struct AoState:
     SumState fast, slow
@@ -222,3 +230,53 @@ cdef inline double ao_step(AoState* s, double high, double low, bint commit) noe
     cdef double median = (high + low) / 2.0
     cdef double fast = mean_step(&s.fast, median, commit)
     return fast - mean_step(&s.slow, median, commit)
+
+
+cdef inline void ppo_init(PpoState* s, Py_ssize_t fast, Py_ssize_t slow) noexcept nogil:
+    if fast > slow:
+        fast, slow = slow, fast
+    ema_init(&s.fast, ema_alpha(fast), fast)
+    ema_init(&s.slow, ema_alpha(slow), slow)
+
+
+cdef inline double ppo_step(PpoState* s, double value) noexcept nogil:
+    cdef double fast = ema_step(&s.fast, value), slow = ema_step(&s.slow, value)
+    return 100.0 * ((fast - slow) / slow) if slow != 0 else 0.0
+
+
+cdef inline void ultosc_init(
+    UltoscState* s, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Room* room
+) noexcept nogil:
+    cdef int i
+    # The shortest window weighs most, in whatever order they are given.
+    if a > b:
+        a, b = b, a
+    if b > c:
+        b, c = c, b
+    if a > b:
+        a, b = b, a
+    for i in range(3):
+        sum_init(&s.pressure[i], a if i == 0 else b if i == 1 else c, room)
+        sum_init(&s.range[i], a if i == 0 else b if i == 1 else c, room)
+
+
+cdef inline double ultosc_step(
+    UltoscState* s, double high, double low, double close, bint commit
+) noexcept nogil:
+    cdef double previous = s.previous, total = 0.0, pressure, size
+    cdef int i
+    s.previous = close
+    if not s.started:
+        s.started = True
+        return NAN
+    for i in range(3):
+        pressure = sum_step(&s.pressure[i], close + larger(-low, -previous), commit)
+        size = sum_step(
+            &s.range[i], larger(high - low, larger(fabs(previous - high), fabs(previous - low))),
+            commit,
+        )
+        if size != size:
+            total = NAN
+        elif size > 0:
+            total += (4 >> i) * (pressure / size)
+    return 100.0 * (total / 7.0)

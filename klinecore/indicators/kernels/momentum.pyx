@@ -217,7 +217,50 @@ cdef void ao_run(
         (<AoState*>state)[0] = s
 
 
+cdef void ppo_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    ppo_init(<PpoState*>state, <Py_ssize_t>parameters[0], <Py_ssize_t>parameters[1])
+
+
+cdef void ppo_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef PpoState s = (<PpoState*>state)[0]
+    cdef const double* value = x[0]
+    cdef double* out = y[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        out[i] = ppo_step(&s, value[i]) if usable(value[i]) else NAN
+    if commit:
+        (<PpoState*>state)[0] = s
+
+
+cdef void ultosc_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    ultosc_init(
+        <UltoscState*>state,
+        <Py_ssize_t>parameters[0],
+        <Py_ssize_t>parameters[1],
+        <Py_ssize_t>parameters[2],
+        room,
+    )
+
+
+cdef void ultosc_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef UltoscState s = (<UltoscState*>state)[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        if usable(x[0][i]) and usable(x[1][i]) and usable(x[2][i]):
+            y[0][i] = ultosc_step(&s, x[0][i], x[1][i], x[2][i], commit)
+        else:
+            y[0][i] = NAN
+    if commit:
+        (<UltoscState*>state)[0] = s
+
+
 KERNELS = {
+    "ppo": make_kernel("ppo", sizeof(PpoState), ppo_make, ppo_run),
+    "ultosc": make_kernel("ultosc", sizeof(UltoscState), ultosc_make, ultosc_run),
     "rsi": make_kernel("rsi", sizeof(RsiState), rsi_make, rsi_run),
     "macd": make_kernel("macd", sizeof(MacdState), macd_make, macd_run),
     "stoch": make_kernel("stoch", sizeof(StochState), stoch_make, stoch_run),

@@ -2,9 +2,10 @@
 
 from libc.math cimport NAN, fabs
 
+from klinecore.indicators.kernel cimport Room, room_take
 from klinecore.indicators.kernels.averages cimport EmaState, ema_init, ema_step
 from klinecore.indicators.kernels.volatility cimport AtrState, atr_init, atr_step, true_range
-from klinecore.indicators.kernels.windows cimport larger
+from klinecore.indicators.kernels.windows cimport TopState, bottom_step, larger, top_init, top_step
 
 cdef struct DirectionState:
     double high, low, close     # of the row before
@@ -30,6 +31,18 @@ cdef struct SarState:
     double high, low            # of the row before
     int count                   # rows taken, up to 2
     bint rising
+
+cdef struct AgeState:
+    double* ring
+    Py_ssize_t period, slot, count  # the window is one row longer than the period
+    double best                     # largest of the window
+    Py_ssize_t age                  # rows since it
+
+cdef struct AroonState:
+    AgeState top, bottom
+
+cdef struct IchimokuState:
+    TopState[3] top, bottom         # of the conversion, the base and the second span
 
 cdef struct AshiState:
     double open, close
@@ -190,3 +203,70 @@ cdef inline void ashi_step(
     s.started = True
     s.open = open[0]
     s.close = close[0]
+
+
+cdef inline void age_init(AgeState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.period = period
+    s.ring = room_take(room, period + 1)
+
+
+cdef inline void age_step(AgeState* s, double value, bint commit) noexcept nogil:
+    """Move the newest of the largest values on; ``count`` says how many rows there are."""
+    cdef double gone = s.ring[s.slot]
+    cdef Py_ssize_t slot, i
+    s.ring[s.slot] = value
+    s.age += 1
+    if s.count == 0 or value >= s.best:
+        s.best = value
+        s.age = 0
+    elif s.age > s.period:
+        s.best = value
+        slot = s.slot
+        for i in range(s.period + 1):
+            if s.ring[slot] > s.best or i == 0:
+                s.best = s.ring[slot]
+                s.age = i
+            slot = slot - 1 if slot > 0 else s.period
+    if s.count <= s.period:
+        s.count += 1
+    if not commit:
+        s.ring[s.slot] = gone
+    s.slot = s.slot + 1 if s.slot < s.period else 0
+
+
+cdef inline void aroon_step(
+    AroonState* s, double high, double low, double* up, double* down, double* oscillator,
+    bint commit,
+) noexcept nogil:
+    cdef Py_ssize_t period = s.top.period
+    age_step(&s.top, high, commit)
+    age_step(&s.bottom, -low, commit)
+    if s.top.count <= period:
+        return
+    up[0] = 100.0 * (period - s.top.age) / period
+    down[0] = 100.0 * (period - s.bottom.age) / period
+    oscillator[0] = up[0] - down[0]
+
+
+cdef inline void ichimoku_init(
+    IchimokuState* s, const double* periods, Room* room
+) noexcept nogil:
+    cdef int i
+    for i in range(3):
+        top_init(&s.top[i], <Py_ssize_t>periods[i], room)
+        top_init(&s.bottom[i], <Py_ssize_t>periods[i], room)
+
+
+cdef inline void ichimoku_step(
+    IchimokuState* s, double high, double low,
+    double* conversion, double* base, double* span_a, double* span_b, bint commit,
+) noexcept nogil:
+    cdef double[3] middle
+    cdef int i
+    for i in range(3):
+        middle[i] = top_step(&s.top[i], high, commit) + bottom_step(&s.bottom[i], low, commit)
+        middle[i] /= 2.0
+    conversion[0] = middle[0]
+    base[0] = middle[1]
+    span_a[0] = (middle[0] + middle[1]) / 2.0
+    span_b[0] = middle[2]

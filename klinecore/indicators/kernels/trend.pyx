@@ -140,7 +140,55 @@ cdef void heikin_ashi_run(
         (<AshiState*>state)[0] = s
 
 
+cdef void aroon_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    age_init(&(<AroonState*>state).top, <Py_ssize_t>parameters[0], room)
+    age_init(&(<AroonState*>state).bottom, <Py_ssize_t>parameters[0], room)
+
+
+cdef void aroon_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef AroonState s = (<AroonState*>state)[0]
+    cdef Py_ssize_t i
+    cdef double up, down, oscillator
+    for i in range(count):
+        up = down = oscillator = NAN
+        if usable(x[0][i]) and usable(x[1][i]):
+            aroon_step(&s, x[0][i], x[1][i], &up, &down, &oscillator, commit)
+        y[0][i] = up
+        y[1][i] = down
+        y[2][i] = oscillator
+    if commit:
+        (<AroonState*>state)[0] = s
+
+
+cdef void ichimoku_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    ichimoku_init(<IchimokuState*>state, parameters, room)
+
+
+cdef void ichimoku_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef IchimokuState s = (<IchimokuState*>state)[0]
+    cdef Py_ssize_t i
+    cdef double conversion, base, span_a, span_b
+    for i in range(count):
+        conversion = base = span_a = span_b = NAN
+        if usable(x[0][i]) and usable(x[1][i]):
+            ichimoku_step(
+                &s, x[0][i], x[1][i], &conversion, &base, &span_a, &span_b, commit
+            )
+        y[0][i] = conversion
+        y[1][i] = base
+        y[2][i] = span_a
+        y[3][i] = span_b
+    if commit:
+        (<IchimokuState*>state)[0] = s
+
+
 KERNELS = {
+    "aroon": make_kernel("aroon", sizeof(AroonState), aroon_make, aroon_run),
+    "ichimoku": make_kernel("ichimoku", sizeof(IchimokuState), ichimoku_make, ichimoku_run),
     "adx": make_kernel("adx", sizeof(AdxState), adx_make, adx_run),
     "plus_di": make_kernel("plus_di", sizeof(DirectionState), direction_make, plus_di_run),
     "minus_di": make_kernel("minus_di", sizeof(DirectionState), direction_make, minus_di_run),

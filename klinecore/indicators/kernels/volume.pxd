@@ -10,6 +10,9 @@ cdef struct MfiState:
     double previous         # typical price of the row before
     bint started
 
+cdef struct CmfState:
+    SumState flow, volume
+
 cdef struct ObvState:
     double previous         # close of the row before
     double total
@@ -51,6 +54,15 @@ cdef inline double mfi_step(
     if outflow < 0:
         outflow = 0.0
     return 100.0 * (inflow / (inflow + outflow)) if inflow + outflow != 0 else 0.0
+
+
+cdef inline double cmf_step(
+    CmfState* s, double high, double low, double close, double volume, bint commit
+) noexcept nogil:
+    cdef double share = ((close - low) - (high - close)) / (high - low) if high > low else 0.0
+    cdef double flow = sum_step(&s.flow, share * volume, commit)
+    volume = sum_step(&s.volume, volume, commit)
+    return flow / volume if volume != 0 else 0.0
 
 
 cdef inline double obv_step(ObvState* s, double close, double volume) noexcept nogil:

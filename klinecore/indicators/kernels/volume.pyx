@@ -102,7 +102,27 @@ cdef void pvi_run(
         (<PviState*>state)[0] = s
 
 
+cdef void cmf_make(void* state, const double* parameters, Room* room) noexcept nogil:
+    sum_init(&(<CmfState*>state).flow, <Py_ssize_t>parameters[0], room)
+    sum_init(&(<CmfState*>state).volume, <Py_ssize_t>parameters[0], room)
+
+
+cdef void cmf_run(
+    void* state, const double** x, double** y, Py_ssize_t count, bint commit
+) noexcept nogil:
+    cdef CmfState s = (<CmfState*>state)[0]
+    cdef Py_ssize_t i
+    for i in range(count):
+        if usable(x[0][i]) and usable(x[1][i]) and usable(x[2][i]) and usable(x[3][i]):
+            y[0][i] = cmf_step(&s, x[0][i], x[1][i], x[2][i], x[3][i], commit)
+        else:
+            y[0][i] = NAN
+    if commit:
+        (<CmfState*>state)[0] = s
+
+
 KERNELS = {
+    "cmf": make_kernel("cmf", sizeof(CmfState), cmf_make, cmf_run),
     "mfi": make_kernel("mfi", sizeof(MfiState), mfi_make, mfi_run),
     "obv": make_kernel("obv", sizeof(ObvState), obv_make, obv_run),
     "vwap": make_kernel("vwap", sizeof(VwapState), vwap_make, vwap_run),

@@ -28,7 +28,8 @@ TIER_3 = {"pvi", "engulfing", "divergence", "volume_nodes"}
 BESIDES = {
     "change", "pivot_high", "pivot_low", "doji", "hammer", "inverted_hammer", "shooting_star",
     "hanging_man", "harami", "morning_star", "evening_star", "piercing", "dark_cloud_cover",
-    "three_white_soldiers", "three_black_crows", "inside_bar",
+    "three_white_soldiers", "three_black_crows", "inside_bar", "kama", "linreg", "linreg_slope",
+    "ppo", "ultosc", "aroon", "ichimoku", "cmf",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ HOSTILE = hostile() | {"coarse": coarse(36, 4_000)}
 FIXED: dict[str, dict[str, object]] = {"stochrsi": {"smooth": 1}}
 # After a spike of a million TA-Lib's own running sums have lost digits: ours are held to the
 # definition below. Its RSI is nearly constant then, and stochrsi a quotient of what it varies by.
-LOST = {"hma": 1e-8, "stochrsi": 1e-7}
+LOST = {"hma": 1e-8, "stochrsi": 1e-7, "kama": 1e-6, "ultosc": 1e-7}
 
 
 def variants(entry: Indicator) -> list[tuple[object, ...]]:

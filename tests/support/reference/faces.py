@@ -13,9 +13,10 @@ from klinecore.indicators.kernel import Stream
 BOUNDED = {
     "rsi": 100.0, "stoch": 100.0, "stochf": 100.0, "stochrsi": 100.0, "cci": 100.0,
     "roc": 100.0, "willr": 100.0, "mfi": 100.0, "adx": 100.0, "plus_di": 100.0,
-    "minus_di": 100.0, "chop": 100.0, "correl": 1.0, "bb.width": 1.0,
+    "minus_di": 100.0, "ppo": 100.0, "ultosc": 100.0, "aroon": 100.0, "cmf": 1.0,
+    "chop": 100.0, "correl": 1.0, "bb.width": 1.0,
 }  # fmt: skip
-OF_PRICES = {"macd", "ao", "mom"}
+OF_PRICES = {"macd", "ao", "mom", "linreg", "linreg_slope"}
 
 
 def batch(entry: Indicator, klines: Klines, parameters: tuple[object, ...]) -> tuple[Values, ...]:

@@ -153,6 +153,56 @@ def inside_bar(k: Klines) -> Values:
     return np.concatenate([[nan], inside.astype(float)])
 
 
+def line(window: Values) -> tuple[float, float]:
+    """End and slope of the line of least squares."""
+    rows = np.arange(len(window)) - (len(window) - 1) / 2
+    slope = fsum(rows * (window - window[-1])) / fsum(rows**2)
+    return window[-1] + fsum(window - window[-1]) / len(window) + slope * rows[-1], slope
+
+
+def kama(values: Values, period: int) -> Values:
+    result, average = np.full(len(values), nan), values[period - 1]
+    for row in range(period, len(values)):
+        change = values[row] - values[row - period]
+        way = fsum(np.abs(np.diff(values[row - period : row + 1])))
+        share = abs(change) / way if way else 1.0
+        average += (values[row] - average) * (share * (2 / 3 - 2 / 31) + 2 / 31) ** 2
+        result[row] = average
+    return result
+
+
+def aroon(k: Klines, period: int) -> Outputs:
+    up, down = (
+        over(values, period + 1, lambda w: 100 * int(period - np.argmax(w[::-1])) / period)
+        for values in (k.high, -k.low)
+    )
+    return up, down, up - down
+
+
+def ichimoku(k: Klines, fast: int, slow: int, span: int) -> Outputs:
+    a, b, c = ((highest(k.high, n) + lowest(k.low, n)) / 2 for n in (fast, slow, span))
+    return a, b, (a + b) / 2, c
+
+
+def cmf(k: Klines, period: int) -> Values:
+    reach = k.high - k.low
+    share = ((k.close - k.low) - (k.high - k.close)) / np.where(reach > 0, reach, 1)
+    flow = over(np.where(reach > 0, share, 0) * k.volume, period, fsum)
+    volume = over(k.volume, period, fsum)
+    return np.asarray(np.where(volume == 0, 0, flow) / np.where(volume == 0, 1, volume))
+
+
+def ultosc(k: Klines, *periods: int) -> Values:
+    before = np.concatenate([[nan], k.close[:-1]])
+    pressure, reach = k.close - np.minimum(k.low, before), true_range(k)
+    total = np.zeros(len(before))
+    for weight, period in zip((4, 2, 1), sorted(periods), strict=True):
+        moved = over(reach, period, fsum)
+        ratio = over(pressure, period, fsum) / np.where(moved == 0, 1, moved)
+        total += weight * np.where(moved == 0, 0, ratio)
+    return 100 * total / 7
+
+
 def vwap(k: Klines, anchor: str, deviations: float) -> Outputs:
     typical = (k.high + k.low + k.close) / 3
     # Days since the epoch, a Thursday: weeks start four days later.
@@ -192,6 +242,13 @@ ORACLES: dict[str, Callable[[Klines, tuple], Outputs]] = {
     "crosses_above": lambda k, p: _one(crosses_above(k.close, k.low)),
     "crosses_below": lambda k, p: _one(crosses_below(k.close, k.low)),
     "vwap": lambda k, p: vwap(k, *p),
+    "kama": lambda k, p: _one(kama(k.close, *p)),
+    "ichimoku": lambda k, p: ichimoku(k, *p),
+    "aroon": lambda k, p: aroon(k, *p),
+    "cmf": lambda k, p: _one(cmf(k, *p)),
+    "ultosc": lambda k, p: _one(ultosc(k, *p)),
+    "linreg": lambda k, p: _one(over(k.close, p[0], lambda w: line(w)[0])),
+    "linreg_slope": lambda k, p: _one(over(k.close, p[0], lambda w: line(w)[1])),
     "change": lambda k, p: _one(change(k.close, *p)),
     "inside_bar": lambda k, p: _one(inside_bar(k)),
 }

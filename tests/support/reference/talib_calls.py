@@ -32,6 +32,11 @@ def _bb(k: Klines, p: tuple[object, ...]) -> Outputs:
     return upper, middle, lower, (upper - lower) / middle
 
 
+def _aroon(k: Klines, p: tuple[object, ...]) -> Outputs:
+    down, up = _several(talib.AROON(k.high, k.low, *p))
+    return up, down, up - down
+
+
 def _pattern(
     function: Callable[..., object],
 ) -> Callable[[Klines, tuple[object, ...]], Outputs]:
@@ -100,4 +105,11 @@ CALLS: dict[str, Callable[[Klines, tuple], Outputs]] = {
     "morning_star": _pattern(talib.CDLMORNINGSTAR),
     "evening_star": _pattern(talib.CDLEVENINGSTAR),
     "dark_cloud_cover": _pattern(talib.CDLDARKCLOUDCOVER),
+    "kama": _single(talib.KAMA),
+    "linreg": _single(talib.LINEARREG),
+    "linreg_slope": _single(talib.LINEARREG_SLOPE),
+    "ppo": _single(talib.PPO),
+    "ultosc": lambda k, p: _several(talib.ULTOSC(k.high, k.low, k.close, *p)),
+    "aroon": _aroon,
+    "cmf": lambda k, p: _several(talib.CMF(k.high, k.low, k.close, k.volume, *p)),
 }
