@@ -98,7 +98,7 @@ class Arguments:
                 hint = nearest(name, list(known)) or f"write {self._example()}"
                 self.refuse(keyword, f"{self.name} has no argument {name[:40]}", hint)
             if name in found:
-                self.refuse(keyword, f"{name} is given twice")
+                self.refuse(keyword, f"{name} is given twice", "give it once")
             found[name] = keyword.value
         return found
 
@@ -143,7 +143,7 @@ class Arguments:
                 self.refuse(part, f"unexpected argument: {what}", f"write {self._example()}")
             name = free.pop(0)
             if name in by_name:
-                self.refuse(part, f"{name} is given twice")
+                self.refuse(part, f"{name} is given twice", "give it once")
             by_name[name] = part
 
     def _read(self, part: ast.expr, parameter: Declared) -> Parameter:
@@ -161,7 +161,8 @@ class Arguments:
             self.refuse(part, message, f"such as {parameter.default}")
         if not parameter.low <= value <= parameter.high:
             bounds = f"{parameter.low:g} to {parameter.high:g}"
-            self.refuse(part, f"{parameter.name} of {self.name} must be {bounds}")
+            message = f"{parameter.name} of {self.name} must be {bounds}"
+            self.refuse(part, message, f"such as {parameter.default}")
         return float(value) + 0.0
 
     def _whole(self, part: ast.expr, name: str, low: int, high: int) -> int:
@@ -170,7 +171,11 @@ class Arguments:
             message = f"{name} of {self.name} must be a whole number that is written out"
             self.refuse(part, message, f"write {self._example()}")
         if not low <= value <= high:
-            hint = "limit: window" if value > high == self.checker.limits.window else ""
+            hint = (
+                "limit: window"
+                if value > high == self.checker.limits.window
+                else f"write {self._example()}"
+            )
             self.refuse(part, f"{name} of {self.name} must be {low:,} to {high:,}", hint)
         return value
 

@@ -41,6 +41,8 @@ class Builder:
         # Without the interval, as it stands inside a part on the same interval.
         self.spelt: dict[int, tuple[str, int]] = {}
         self.indicators = 0
+        # Operations in operations, by a node's identity.
+        self.height: dict[int, int] = {}
         # Klines before the newest one of its interval that a node needs, by its identity.
         self.back: dict[int, int] = {}
         self.windows = 0
@@ -63,8 +65,16 @@ class Builder:
             self.nodes[key] = node
             self.spelt[id(node)] = spelling
             self._count(op)
+            self._stack(node)
             self._look_back(node)
         return node
+
+    def _stack(self, node: Node) -> None:
+        height = 1 + max((self.height[id(arg)] for arg in node.args), default=0)
+        self.height[id(node)] = height
+        if height > self.limits.depth:
+            message = f"nested deeper than {self.limits.depth}"
+            raise FilterError(message, self.text, self.at, "limit: depth")
 
     def _look_back(self, node: Node) -> None:
         own = looks_back(node)

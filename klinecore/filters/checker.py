@@ -36,6 +36,7 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "eq",
     ast.NotEq: "ne",
 }
+_OTHER = "write values with + - * /, compare them, join conditions with and, or, not"
 _NAMES = [*FIELDS, *CALLS, *CATALOG, "ticker"]
 _OTHERWISE = {
     "price": "write close",
@@ -104,7 +105,7 @@ class Checker:
         """A part's node, also one that stands for several outputs."""
         read = self._of.get(type(part))
         if read is None:
-            self.refuse(part, "this is no part of the language")
+            self.refuse(part, "this is no part of the language", _OTHER)
         self.depth += 1
         if self.depth > self.limits.depth:
             self.refuse(part, f"nested deeper than {self.limits.depth}", "limit: depth")
@@ -150,14 +151,19 @@ class Checker:
             # is one value and stays whole.
             flat = node.op == op and node.interval == self.interval
             args.extend(node.args if flat else (node,))
-        return self.make(part, op, args)
+        return self.joined(part, op, args)
+
+    def joined(self, part: ast.expr, op: str, args: Sequence[Node]) -> Node:
+        """All of some conditions, or one of them; what is said twice counts once."""
+        distinct = list({id(arg): arg for arg in args}.values())
+        return self.make(part, op, distinct) if len(distinct) > 1 else distinct[0]
 
     def _binary(self, part: ast.BinOp) -> Node:
         if isinstance(part.op, ast.MatMult):
             return self._as_of(part)
         op = _BINARY.get(type(part.op))
         if op is None:
-            self.refuse(part, "this sign is no part of the language")
+            self.refuse(part, "this sign is no part of the language", _OTHER)
         sign = {"add": "+", "sub": "-", "mul": "*", "div": "/"}[op]
         left = self.of_kind(part.left, "number", sign)
         right = self.of_kind(part.right, "number", sign)
@@ -205,9 +211,9 @@ class Checker:
         for sign, left, right in zip(part.ops, values, values[1:], strict=False):
             op = _COMPARE.get(type(sign))
             if op is None:
-                self.refuse(part, "this comparison is no part of the language")
+                self.refuse(part, "this comparison is no part of the language", _OTHER)
             made.append(self.make(part, op, (left, right)))
-        return made[0] if len(made) == 1 else self.make(part, "and", made)
+        return self.joined(part, "and", made)
 
     def _subscript(self, part: ast.Subscript) -> Node:
         node = self.one(part.value)
@@ -221,7 +227,7 @@ class Checker:
             message = f"[n] looks back at most {self.limits.window:,} klines"
             self.refuse(index, message, "limit: window")
         if node.op == "const":
-            self.refuse(part, "a number has no earlier value")
+            self.refuse(part, "a number has no earlier value", "leave the [n] out")
         self.remembered(part, node, "[n]")
         return self.make(part, "lag", (node,), (count,)) if count else node
 
@@ -232,7 +238,7 @@ class Checker:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(part, "a text is no value", "texts name intervals and choices only")
         if value > NUMBER_MAX:
-            self.refuse(part, f"this number is larger than {NUMBER_MAX:g}")
+            self.refuse(part, f"this number is larger than {NUMBER_MAX:g}", "write a smaller one")
         return self.make(part, "const", (), (float(value),))
 
     def _name(self, part: ast.Name) -> Node:
@@ -315,6 +321,9 @@ class Checker:
                 node = self.of_kind(inputs[name], "number", entry.name)
                 args.append(self.remembered(inputs[name], node, entry.name))
             else:
+                if name == "source" and self.depth >= self.limits.depth:
+                    # The normal form says close, one level below.
+                    self.refuse(part, f"nested deeper than {self.limits.depth}", "limit: depth")
                 column = name if name in FIELDS or name == TIME else "close"
                 args.append(self.make(part, "field", (), (column,)))
         return self.make(part, "indicator", args, (entry.name, *params))

@@ -72,6 +72,7 @@ def compile(text: str, *, limits: Limits = LIMITS) -> Filter:
     Raises
     ------
     FilterError: it cannot be read, is no condition, or is larger than ``limits`` allow.
+    TypeError: it is no text.
     """
     made = parse_expression(text, limits=limits)
     if made.root.kind != "condition":
@@ -87,13 +88,15 @@ def parse_expression(text: str, *, limits: Limits = LIMITS) -> Filter:
     ------
     FilterError: it cannot be read, or is larger than ``limits`` allow.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a filter is a str, not {type(text).__name__}")
     scan(text, limits)
     try:
         # In brackets, blanks at the start are no indentation.
         body = ast.parse(f"({text})", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         offset = max(min(getattr(error, "offset", 0) or 0, len(text) + 1) - 2, 0)
-        raise FilterError("this cannot be read", text, offset) from None
+        raise FilterError("this cannot be read", text, offset, "write it more simply") from None
     checker = Checker(text, 1, limits)
     root = checker.one(body)
     return _made(text, root, limits)
@@ -104,8 +107,8 @@ def _made(text: str, root: Node, limits: Limits) -> Filter:
         message = f"a filter has at most {limits.text:,} characters"
         message += f", the normal form of this has {len(root.text):,}"
         raise FilterError(message, text, 0, "limit: text")
-    # Its own text must be one that is read again.
-    scan(root.text, limits)
+    if len(root.text) > limits.tokens:
+        scan(root.text, limits)  # it must be one that is read again
     need = needs(root)
     intervals = tuple(name for name in INTERVALS if name in need)
     return Filter(text, root.text, root, intervals, any(map(looks_across, root.walk())), need)

@@ -51,6 +51,10 @@ _INSTEAD = {
     "False": "write a comparison",
 }
 _PLAIN = "only letters, digits, spaces and the signs of the language may be used"
+_VALUE = "such as close, 14 or rsi(14)"
+_SIGN = "signs are + - * / < <= > >= == != @ [n] ( ) and the words and, or, not"
+_NAME = "names are columns, indicators and operations: close, rsi(14), count(x > y, n)"
+_ODD = re.compile(r"[^\t -~]|[\\#]")
 
 
 @dataclass(slots=True)
@@ -99,13 +103,11 @@ def scan(text: str, limits: Limits) -> list[Token]:
 
 def _characters(text: str) -> None:
     """Refuse what is no printable ASCII, and what may hide something."""
-    for offset, character in enumerate(text):
-        if character not in "\t" and not " " <= character <= "~":
-            shown = f"U+{ord(character):04X}"
-            hint = "write it in one line" if character in "\r\n" else _PLAIN
-            raise FilterError(f"the character {shown} is not allowed", text, offset, hint)
-        if character in "\\#":
-            raise FilterError(f"the character {character} is not allowed", text, offset, _PLAIN)
+    if odd := _ODD.search(text):
+        character = odd[0]
+        shown = character if character in "\\#" else f"U+{ord(character):04X}"
+        hint = "write it in one line" if character in "\r\n" else _PLAIN
+        raise FilterError(f"the character {shown} is not allowed", text, odd.start(), hint)
 
 
 def _tokens(text: str, limits: Limits) -> list[Token]:
@@ -117,7 +119,7 @@ def _tokens(text: str, limits: Limits) -> list[Token]:
             offset = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
             quote = text[offset] in "\"'"
             message = "this quote is not closed" if quote else "this cannot be read"
-            raise FilterError(message, text, offset, "" if quote else _PLAIN)
+            raise FilterError(message, text, offset, 'such as "1h"' if quote else _PLAIN)
         kind = str(found.lastgroup)
         token = Token(kind, found[kind], found.start(kind))
         position = found.end()
@@ -151,7 +153,7 @@ class _Order:
     def check(self) -> None:
         for token in self.tokens:
             if token.text in _RESERVED or token.text.startswith("__"):
-                self.refuse(token, f"{token.text[:40]} is no word of the language")
+                self.refuse(token, f"{token.text[:40]} is no word of the language", _NAME)
             if self.open and self.last.text in ("(", ","):
                 self.open[-1].argument = token
             if self.value:
@@ -167,10 +169,10 @@ class _Order:
             self.refuse(opening, f"this {opening.text} is not closed", f"expected {closing}")
         if self.value:
             end = Token("", "", len(self.text.rstrip(" \t")))
-            self.refuse(end, "the filter ends where a value was expected")
+            self.refuse(end, "the filter ends where a value was expected", _VALUE)
 
     def refuse(self, token: Token, message: str, hint: str = "") -> NoReturn:
-        hint = hint or _INSTEAD.get(token.text, "")
+        hint = _INSTEAD.get(token.text) or hint
         raise FilterError(message, self.text, token.offset, hint)
 
     def value_at(self, token: Token) -> None:
@@ -189,7 +191,7 @@ class _Order:
         elif token.text == ")" and self.last.text == "(" and self.open[-1].call:
             self.close(token)
         elif token.kind == "sign" or token.text in _WORDS:
-            self.refuse(token, f"expected a value, not {token.text}")
+            self.refuse(token, f"expected a value, not {token.text}", _VALUE)
         else:
             self.read()
 
@@ -225,7 +227,7 @@ class _Order:
     def close(self, token: Token) -> None:
         if not self.open or _CLOSES[self.open[-1].opening.text] != token.text:
             opened = self.open[-1].opening.text if self.open else ""
-            hint = f"expected {_CLOSES[opened]} to close {opened}" if opened else ""
+            hint = f"expected {_CLOSES[opened]} to close {opened}" if opened else "leave it out"
             self.refuse(token, f"this {token.text} closes nothing", hint)
         self.argument_ends()
         self.open.pop()
@@ -244,9 +246,13 @@ class _Order:
         elif token.text == "=":
             self.refuse(token, "= compares nothing", "write ==")
         elif token.text == ",":
-            self.refuse(token, "a comma stands only between the arguments of a call")
+            self.refuse(
+                token,
+                "a comma stands only between the arguments of a call",
+                "such as max(open, close)",
+            )
         else:
-            self.refuse(token, f"{token.text} is no sign of the language")
+            self.refuse(token, f"{token.text} is no sign of the language", _SIGN)
 
     def argument_ends(self) -> None:
         """An argument is whole: one without a name does not follow one with a name."""

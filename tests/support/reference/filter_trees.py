@@ -130,7 +130,9 @@ class Grower:
             for arg in args:
                 same = arg.op == op and arg.interval == self.interval
                 flat.extend(arg.args if same else (arg,))
-            args = flat
+            args = list({id(arg): arg for arg in flat}.values())
+            if len(args) == 1:
+                return args[0]
         if op == "neg" and args[0].op == "const":
             return self.make("const", params=(0.0 - float(args[0].params[0]),))
         if op == "lag" and args[0].op == "const":
