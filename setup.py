@@ -12,7 +12,13 @@ DEBUG = os.environ.get("KLINECORE_DEBUG") == "1"
 # One copy of Cython's memoryview runtime for all modules: smaller binaries and a faster build.
 SHARED = "klinecore._cyutility"
 # gcc would fuse a*b+c on some CPUs and not on others; results must be bit-identical everywhere.
-FLAGS = ["-ffp-contract=off", *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"])]
+# Roots and divisions set no errno and raise no traps here: else loops with them stay scalar.
+FLAGS = [
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]),
+]
 LINK = [] if DEBUG or sys.platform != "linux" else ["-s"]
 DIRECTIVES = {
     "language_level": "3",
@@ -28,7 +34,14 @@ Options.warning_errors = True
 
 def extension(path: Path) -> Extension:
     name = ".".join(path.with_suffix("").parts)
-    return Extension(name, [str(path)], extra_compile_args=FLAGS, extra_link_args=LINK)
+    return Extension(
+        name,
+        [str(path)],
+        include_dirs=[str(path.parent)],
+        depends=sorted(map(str, path.parent.glob("*.h"))),
+        extra_compile_args=FLAGS,
+        extra_link_args=LINK,
+    )
 
 
 sources = sorted(p for package in ("klinecore", "server") for p in Path(package).rglob("*.pyx"))

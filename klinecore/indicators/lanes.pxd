@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t
 
+from klinecore.indicators.blocks cimport Shape, Sweep
 from klinecore.indicators.kernel cimport INPUTS_MAX, OUTPUTS_MAX, Kernel, RunFunction
 
 cdef enum:
@@ -23,23 +24,44 @@ cdef class Lanes:
     cdef double* closed[OUTPUTS_MAX]        # by lane; NaN where the newest closed row had none
     cdef double* live[OUTPUTS_MAX]
     cdef int inputs, outputs
+    cdef size_t kernel_size                 # bytes of a state without its rings
     cdef RunFunction run
-    cdef char* states                       # a block per lane: a state, and its rings behind it
-    cdef char* fresh                        # such a block of a lane that was never fed
-    cdef Py_ssize_t block
+    cdef char* fresh                        # a state of a lane that was never fed, and its rings
+    cdef Py_ssize_t state_bytes             # of both
     cdef Py_ssize_t* pointers               # where in a state pointers stand, and
     cdef Py_ssize_t* targets                # how far into the block each points
     cdef Py_ssize_t pointer_count
+    # Lanes one after the other, each as in ``fresh``; or side by side, if there is a loop for it.
+    cdef char* states
+    cdef const Shape* shape                 # NULL: one after the other
+    cdef Sweep sweep
+    cdef void* blocks                       # as allocated: the sweep's are aligned
+    cdef double* column                     # of a lane that was never fed
+    cdef Py_ssize_t rows                    # of a column
     cdef int64_t tag                        # of indicator, parameters and layout
     cdef tuple closed_views, live_views
     cdef int32_t* chosen                    # room for a list of lanes
 
-    cdef int make_states(self, const double* numbers) except -1
+    cdef int make_fresh(self, const double* numbers) except -1
+    cdef int make_states(self) except -1
+    cdef int make_blocks(self) except -1
     cdef int make_outputs(self) except -1
     cdef object shown(self, tuple views)
     cdef object feed(self, tuple columns, object where, bint commit)
     cdef Py_ssize_t choose(self, object where) except -2
     cdef void point(self, char* block) noexcept nogil
+    cdef double* column_of(self, Py_ssize_t lane) noexcept nogil
+    cdef void mark(self, Py_ssize_t lane) noexcept nogil
+    cdef void step_one(
+        self, const double** inputs, Py_ssize_t lane, bint commit
+    ) noexcept nogil
+    cdef void step_run(
+        self, const double** inputs, Py_ssize_t block, unsigned want, bint commit
+    ) noexcept nogil
+    cdef void step_all(self, const double** inputs, bint commit) noexcept nogil
+    cdef void step_left(
+        self, const double** inputs, Py_ssize_t first, Py_ssize_t last, bint commit
+    ) noexcept nogil
     cdef void clear_outputs(self, Py_ssize_t lane) noexcept nogil
 
     cdef void step(

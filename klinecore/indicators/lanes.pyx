@@ -4,9 +4,9 @@ cimport cython
 from cpython.buffer cimport PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport NAN
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import hashlib
 from importlib import import_module
@@ -15,6 +15,9 @@ import numpy as np
 
 from klinecore.indicators.catalog import CATALOG
 
+from klinecore.indicators.blocks cimport (
+    ALL, BLOCK, loop_of, shape_describe, shape_gather, shape_of, shape_rows, shape_scatter,
+)
 from klinecore.indicators.kernel cimport (
     INPUTS_MAX, OUTPUTS_MAX, PARAMETERS_MAX, TIME, Kernel, Room, address_of, borrow,
 )
@@ -23,6 +26,10 @@ __all__ = ["Lanes"]
 
 # Part of every image's tag; to be raised when a state of the same size comes to mean another thing.
 LAYOUT = 1
+
+cdef enum:
+    STATE_MAX = 512         # bytes of a state that is laid out side by side with others
+    RUN_MIN = 3             # lanes of a block from which on its loop is faster than one by one
 
 
 cdef Kernel kernel_of(str name):
@@ -62,18 +69,27 @@ cdef class Lanes:
         self.inputs = kernel.inputs
         self.outputs = kernel.outputs
         self.run = kernel.run
+        self.kernel_size = kernel.state_size
+        self.shape = shape_of(name)
         self.lanes = lanes
         self.lookback = kernel.entry.lookback(*self.parameters)
-        self.make_states(numbers)
+        self.make_fresh(numbers)
+        if self.shape == NULL:
+            self.make_states()
+        else:
+            self.make_blocks()
         self.make_outputs()
         digest = hashlib.blake2b(
-            f"{LAYOUT} {name} {self.block}".encode() + (<char*>numbers)[:8 * len(order)],
+            f"{LAYOUT} {name} {self.lane_size()}".encode() + (<char*>numbers)[:8 * len(order)],
             digest_size=8,
         ).digest()
         memcpy(&self.tag, PyBytes_AS_STRING(digest), 8)
 
     def __dealloc__(self):
         free(self.states)
+        free(self.blocks)
+        free(self.column)
+        free(self.sweep.warm)
         free(self.fresh)
         free(self.pointers)
         free(self.chosen)
@@ -85,8 +101,8 @@ cdef class Lanes:
     def __len__(self):
         return self.lanes
 
-    cdef int make_states(self, const double* numbers) except -1:
-        """Allocate the blocks, and find out which words of a state are pointers to its rings."""
+    cdef int make_fresh(self, const double* numbers) except -1:
+        """Make the first state, and find out which of its words are pointers to its rings."""
         cdef Kernel kernel = self.kernel
         cdef Py_ssize_t words = kernel.state_size // sizeof(double), i
         cdef Room room
@@ -99,44 +115,83 @@ cdef class Lanes:
             raise MemoryError
         kernel.init(first, numbers, &room)
         free(first)
-        self.block = kernel.state_size + ((room.used + 1) & ~<Py_ssize_t>1) * sizeof(double)
-        self.states = <char*>calloc(self.lanes, self.block)
-        self.fresh = first = <char*>calloc(1, self.block)
+        self.state_bytes = kernel.state_size + (room.used + 1) // 2 * 2 * sizeof(double)
+        self.fresh = first = <char*>calloc(1, self.state_bytes)
         self.pointers = <Py_ssize_t*>calloc(2 * words, sizeof(Py_ssize_t))
         self.chosen = <int32_t*>malloc(self.lanes * sizeof(int32_t))
-        second = <char*>calloc(1, self.block)
-        if not (self.states and first and second and self.pointers and self.chosen):
+        second = <char*>calloc(1, self.state_bytes)
+        if not (first and second and self.pointers and self.chosen):
             free(second)
             raise MemoryError
         # The same state made at two places differs in its pointers, by the places' distance.
-        for block in range(2):
-            room.data = <double*>((second if block else first) + kernel.state_size)
+        for place in range(2):
+            room.data = <double*>((second if place else first) + kernel.state_size)
             room.used = 0
-            kernel.init(second if block else first, numbers, &room)
+            kernel.init(second if place else first, numbers, &room)
         self.targets = self.pointers + words
         for i in range(words):
             if (<int64_t*>first)[i] != (<int64_t*>second)[i]:
                 self.pointers[self.pointer_count] = i
                 self.targets[self.pointer_count] = (<char**>first)[i] - first
                 self.pointer_count += 1
-                (<int64_t*>first)[i] = 0
         free(second)
-        self.nbytes += (self.lanes + 1) * self.block + self.lanes * sizeof(int32_t)
+        self.nbytes += self.state_bytes + self.lanes * sizeof(int32_t)
+        return 0
+
+    cdef int make_states(self) except -1:
+        cdef Py_ssize_t i
+        self.states = <char*>calloc(self.lanes, self.state_bytes)
+        if self.states == NULL:
+            raise MemoryError
         for i in range(self.lanes):
-            memcpy(self.states + i * self.block, first, self.block)
-            self.point(self.states + i * self.block)
+            memcpy(self.states + i * self.state_bytes, self.fresh, self.state_bytes)
+            self.point(self.states + i * self.state_bytes)
+        self.nbytes += self.lanes * self.state_bytes
+        return 0
+
+    cdef int make_blocks(self) except -1:
+        cdef Sweep* sweep = &self.sweep
+        cdef Py_ssize_t i, j, size
+        if self.kernel.state_size > STATE_MAX:
+            raise SystemError(f"a state of {self.kernel.name} has outgrown its room")
+        shape_describe(self.shape, self.fresh, sweep)
+        self.rows = shape_rows(self.shape, self.fresh)
+        sweep.size = self.rows * BLOCK
+        sweep.count = (self.lanes + BLOCK - 1) // BLOCK
+        sweep.tail = ALL >> (sweep.count * BLOCK - self.lanes)
+        size = sweep.count * sweep.size * sizeof(double)
+        self.blocks = calloc(1, size + 64)
+        self.column = <double*>calloc(self.rows * BLOCK, sizeof(double))
+        sweep.warm = <uint8_t*>calloc(sweep.count, 2)
+        if not (self.blocks and self.column and sweep.warm):
+            raise MemoryError
+        sweep.left = sweep.warm + sweep.count
+        sweep.blocks = <double*>((<uintptr_t>self.blocks + 63) & ~<uintptr_t>63)
+        # What the ring holds at first stands behind the state.
+        shape_scatter(self.shape, self.fresh, self.column)
+        for i in range(self.shape.fields, self.rows):
+            self.column[i * BLOCK] = (
+                <double*>(self.fresh + self.kernel.state_size)
+            )[i - self.shape.fields]
+        for i in range(sweep.count * BLOCK):
+            for j in range(self.rows):
+                self.column_of(i)[j * BLOCK] = self.column[j * BLOCK]
+            self.mark(i)
+        self.nbytes += size + sweep.size * sizeof(double) + 2 * sweep.count
         return 0
 
     cdef int make_outputs(self) except -1:
-        cdef Py_ssize_t outputs = self.outputs, i
-        values = np.full((2 * outputs, self.lanes), NAN)
+        cdef Py_ssize_t outputs = self.outputs, room = (self.lanes + BLOCK - 1) // BLOCK * BLOCK, i
+        values = np.full((2 * outputs, room), NAN)
         for i in range(outputs):
-            self.closed[i] = address_of(values) + i * self.lanes
-            self.live[i] = address_of(values) + (outputs + i) * self.lanes
+            self.closed[i] = address_of(values) + i * room
+            self.live[i] = address_of(values) + (outputs + i) * room
+            self.sweep.closed[i] = self.closed[i]
+            self.sweep.live[i] = self.live[i]
         self.nbytes += values.nbytes
         values.flags.writeable = False
-        self.closed_views = tuple(values[:outputs])
-        self.live_views = tuple(values[outputs:])
+        self.closed_views = tuple(values[:outputs, :self.lanes])
+        self.live_views = tuple(values[outputs:, :self.lanes])
         return 0
 
     cdef void point(self, char* block) noexcept nogil:
@@ -153,22 +208,101 @@ cdef class Lanes:
         """Take a row of each of ``count`` lanes (each at most once), of all of them if ``lanes`` is
         NULL. Inputs are columns by lane. Commit writes ``closed`` and ``live``, else ``live`` only.
         """
+        cdef Py_ssize_t i = 0, first, block, k
+        cdef unsigned want
+        if lanes == NULL and self.shape != NULL:
+            self.step_all(inputs, commit)
+        elif lanes == NULL:
+            for i in range(self.lanes):
+                self.step_one(inputs, i, commit)
+        elif self.shape == NULL:
+            for i in range(count):
+                self.step_one(inputs, lanes[i], commit)
+        else:
+            while i < count:
+                first = i
+                block = lanes[i] // BLOCK
+                want = 0
+                while i < count and lanes[i] // BLOCK == block:
+                    want |= 1u << (lanes[i] % BLOCK)
+                    i += 1
+                if i - first >= RUN_MIN:
+                    self.step_run(inputs, block, want, commit)
+                else:
+                    for k in range(first, i):
+                        self.step_one(inputs, lanes[k], commit)
+
+    cdef void step_one(self, const double** inputs, Py_ssize_t lane, bint commit) noexcept nogil:
         cdef const double* row[INPUTS_MAX]
         cdef double* values[OUTPUTS_MAX]
-        cdef Py_ssize_t i, lane
+        cdef char[STATE_MAX] scratch
+        cdef char* state = scratch
         cdef int k
-        if lanes == NULL:
-            count = self.lanes
-        for i in range(count):
-            lane = lanes[i] if lanes != NULL else i
-            for k in range(self.inputs):
-                row[k] = inputs[k] + lane
-            for k in range(self.outputs):
-                values[k] = self.live[k] + lane
-            self.run(self.states + lane * self.block, row, values, 1, commit)
-            if commit:
-                for k in range(self.outputs):
-                    self.closed[k][lane] = self.live[k][lane]
+        for k in range(self.inputs):
+            row[k] = inputs[k] + lane
+        for k in range(self.outputs):
+            values[k] = self.live[k] + lane
+        if self.shape == NULL:
+            state = self.states + lane * self.state_bytes
+        else:
+            memcpy(state, self.fresh, self.kernel_size)
+            shape_gather(self.shape, self.column_of(lane), state)
+        self.run(state, row, values, 1, commit)
+        if not commit:
+            return
+        for k in range(self.outputs):
+            self.closed[k][lane] = self.live[k][lane]
+        if self.shape != NULL:
+            shape_scatter(self.shape, state, self.column_of(lane))
+            self.mark(lane)
+
+    cdef void step_all(self, const double** inputs, bint commit) noexcept nogil:
+        cdef Py_ssize_t whole = self.lanes // BLOCK
+        if whole and loop_of(self.shape, commit)(&self.sweep, inputs, 0, whole, ALL):
+            self.step_left(inputs, 0, whole, commit)
+        if whole < self.sweep.count:
+            self.step_run(inputs, whole, self.sweep.tail, commit)
+
+    cdef void step_run(
+        self, const double** inputs, Py_ssize_t block, unsigned want, bint commit
+    ) noexcept nogil:
+        """Step some lanes of one block."""
+        cdef double[INPUTS_MAX][8] padded
+        cdef const double* x[INPUTS_MAX]
+        cdef Py_ssize_t first = block * BLOCK, k, i
+        for k in range(self.inputs):
+            x[k] = inputs[k] + first
+            if first + BLOCK > self.lanes:      # the columns end within the block
+                for i in range(BLOCK):
+                    padded[k][i] = x[k][i] if first + i < self.lanes else NAN
+                x[k] = padded[k]
+        if loop_of(self.shape, commit)(&self.sweep, x, block, block + 1, want):
+            self.step_left(inputs, block, block + 1, commit)
+
+    cdef void step_left(
+        self, const double** inputs, Py_ssize_t first, Py_ssize_t last, bint commit
+    ) noexcept nogil:
+        """Step the lanes the loop has left alone."""
+        cdef Py_ssize_t block
+        cdef int i
+        for block in range(first, last):
+            if self.sweep.left[block]:
+                for i in range(BLOCK):
+                    if self.sweep.left[block] >> i & 1:
+                        self.step_one(inputs, block * BLOCK + i, commit)
+
+    cdef double* column_of(self, Py_ssize_t lane) noexcept nogil:
+        """Where a lane's rows begin; they are eight doubles apart."""
+        return self.sweep.blocks + lane // BLOCK * self.sweep.size + lane % BLOCK
+
+    cdef void mark(self, Py_ssize_t lane) noexcept nogil:
+        """Note whether the lane is warm, so that loops may step it."""
+        cdef unsigned bit = 1u << (lane % BLOCK)
+        cdef uint8_t* warm = self.sweep.warm + lane // BLOCK
+        if self.column_of(lane)[self.shape.counted * BLOCK] >= self.sweep.full:
+            warm[0] |= bit
+        else:
+            warm[0] &= ~bit
 
     cdef void clear_outputs(self, Py_ssize_t lane) noexcept nogil:
         cdef int k
@@ -177,34 +311,47 @@ cdef class Lanes:
 
     cdef void reset_lane(self, Py_ssize_t lane) noexcept nogil:
         """Let the lane be as if it was never fed."""
-        cdef char* block = self.states + lane * self.block
-        memcpy(block, self.fresh, self.block)
-        self.point(block)
+        cdef char* block
+        cdef Py_ssize_t i
+        if self.shape == NULL:
+            block = self.states + lane * self.state_bytes
+            memcpy(block, self.fresh, self.state_bytes)
+            self.point(block)
+        else:
+            for i in range(self.rows):
+                self.column_of(lane)[i * BLOCK] = self.column[i * BLOCK]
+            self.mark(lane)
         self.clear_outputs(lane)
 
     cdef Py_ssize_t lane_size(self) noexcept nogil:
         """Bytes of a lane's image."""
-        return sizeof(int64_t) + self.outputs * sizeof(double) + self.block
+        cdef Py_ssize_t inside = self.state_bytes
+        if self.shape != NULL:
+            inside = self.rows * sizeof(double)
+        return sizeof(int64_t) + self.outputs * sizeof(double) + inside
 
     cdef void save_lane(self, Py_ssize_t lane, char* to) noexcept nogil:
         """Write the lane's image: its state and its ``closed`` outputs, without an address."""
         cdef Py_ssize_t i
-        cdef int64_t nowhere = 0
         memcpy(to, &self.tag, sizeof(int64_t))
         to += sizeof(int64_t)
         for i in range(self.outputs):
             memcpy(to, self.closed[i] + lane, sizeof(double))
             to += sizeof(double)
-        memcpy(to, self.states + lane * self.block, self.block)
+        if self.shape != NULL:
+            for i in range(self.rows):
+                memcpy(to + i * sizeof(double), self.column_of(lane) + i * BLOCK, sizeof(double))
+            return
+        memcpy(to, self.states + lane * self.state_bytes, self.state_bytes)
         for i in range(self.pointer_count):
-            memcpy(to + self.pointers[i] * sizeof(double), &nowhere, sizeof(int64_t))
+            memset(to + self.pointers[i] * sizeof(double), 0, sizeof(double))
 
     cdef bint load_lane(self, Py_ssize_t lane, const char* image) noexcept nogil:
         """Go on from an image; False, and nothing is changed, if it is of other lanes than these:
         of another indicator, other parameters or another layout. ``live`` is ``closed`` then.
         """
         cdef Py_ssize_t i
-        cdef char* block = self.states + lane * self.block
+        cdef char* block
         cdef int64_t tag
         memcpy(&tag, image, sizeof(int64_t))
         if tag != self.tag:
@@ -214,7 +361,13 @@ cdef class Lanes:
             memcpy(self.closed[i] + lane, image, sizeof(double))
             self.live[i][lane] = self.closed[i][lane]
             image += sizeof(double)
-        memcpy(block, image, self.block)
+        if self.shape != NULL:
+            for i in range(self.rows):
+                memcpy(self.column_of(lane) + i * BLOCK, image + i * sizeof(double), sizeof(double))
+            self.mark(lane)
+            return True
+        block = self.states + lane * self.state_bytes
+        memcpy(block, image, self.state_bytes)
         self.point(block)
         return True
 

@@ -19,7 +19,7 @@ cdef struct ChainState:
 
 cdef struct WmaState:
     double* ring
-    Py_ssize_t period, slot, count
+    Py_ssize_t stride, period, slot, count
     double divisor          # 1 + 2 + ... + period
     double sum
     double weighted         # newest value times period, ..., oldest times 1
@@ -108,6 +108,7 @@ cdef inline double t3_step(ChainState* s, double value) noexcept nogil:
 
 
 cdef inline void wma_init(WmaState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.stride = 1
     s.period = period
     s.divisor = 0.5 * period * (period + 1)
     s.ring = room_take(room, period)
@@ -120,20 +121,20 @@ cdef inline void wma_exact(WmaState* s, double value) noexcept nogil:
     s.sum = s.weighted = 0.0
     for i in range(1, s.period + 1):
         slot = slot + 1 if slot + 1 < s.period else 0
-        one = value if slot == s.slot else s.ring[slot]
+        one = value if slot == s.slot else s.ring[slot * s.stride]
         s.sum += one
         s.weighted += one * i
 
 
 cdef inline double wma_step(WmaState* s, double value, bint commit) noexcept nogil:
     """Mean weighted 1 for the oldest to ``period`` for the newest; NaN until there are as many."""
-    cdef double gone = s.ring[s.slot]
+    cdef double gone = s.ring[s.slot * s.stride]
     s.weighted += value * s.period - s.sum
     s.sum += value - gone
     if s.slot + 1 == s.period or fabs(s.sum) * SUM_LOSS < fabs(gone):
         wma_exact(s, value)
     if commit:
-        s.ring[s.slot] = value
+        s.ring[s.slot * s.stride] = value
     s.slot = s.slot + 1 if s.slot + 1 < s.period else 0
     if s.count + 1 < s.period:
         s.count += 1

@@ -3,7 +3,8 @@
 Each keeps its rows in a ring. What is accumulated is computed anew from the ring once per turn of
 it, and at once where it has lost digits to a value that left; so no error outlives the window.
 ``commit`` says whether the ring may be written; a preview works on a copy of the struct and leaves
-the ring as it is.
+the ring as it is. A ring's rows are ``stride`` doubles apart: 1, or more where rings of several
+series lie side by side.
 """
 
 from libc.math cimport INFINITY, NAN, fabs
@@ -25,12 +26,12 @@ cdef enum:
 
 cdef struct SumState:
     double* ring
-    Py_ssize_t period, slot, count
+    Py_ssize_t stride, period, slot, count
     double sum
 
 cdef struct MomentState:
     double* ring
-    Py_ssize_t period, slot, count
+    Py_ssize_t stride, period, slot, count
     double share            # 1 / period: a division takes as long as all the rest
     double origin           # a price of the window: what follows is relative to it
     double mean
@@ -39,7 +40,7 @@ cdef struct MomentState:
 
 cdef struct TopState:
     double* ring
-    Py_ssize_t period, slot, count
+    Py_ssize_t stride, period, slot, count
     double prefix           # largest of the block's rows so far
 
 cdef struct LagState:
@@ -58,6 +59,7 @@ cdef struct PairState:
 
 
 cdef inline void sum_init(SumState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.stride = 1
     s.period = period
     s.ring = room_take(room, period)
 
@@ -67,18 +69,18 @@ cdef inline double sum_exact(const SumState* s, double value) noexcept nogil:
     cdef double total = 0.0
     cdef Py_ssize_t i
     for i in range(s.period):
-        total += value if i == s.slot else s.ring[i]
+        total += value if i == s.slot else s.ring[i * s.stride]
     return total
 
 
 cdef inline double sum_step(SumState* s, double value, bint commit) noexcept nogil:
     """Sum of the newest ``period`` values; NaN until there are as many."""
-    cdef double gone = s.ring[s.slot]       # zero until the ring is full
+    cdef double gone = s.ring[s.slot * s.stride]       # zero until the ring is full
     s.sum += value - gone
     if s.slot + 1 == s.period or fabs(s.sum) * SUM_LOSS < fabs(gone):
         s.sum = sum_exact(s, value)
     if commit:
-        s.ring[s.slot] = value
+        s.ring[s.slot * s.stride] = value
     s.slot = s.slot + 1 if s.slot + 1 < s.period else 0
     if s.count + 1 < s.period:
         s.count += 1
@@ -92,6 +94,7 @@ cdef inline double mean_step(SumState* s, double value, bint commit) noexcept no
 
 
 cdef inline void moment_init(MomentState* s, Py_ssize_t period, Room* room) noexcept nogil:
+    s.stride = 1
     s.period = period
     s.share = 1.0 / period
     s.ring = room_take(room, period)
@@ -105,10 +108,10 @@ cdef inline void moment_exact(MomentState* s, double value) noexcept nogil:
     s.origin = value
     for i in range(s.period):
         if i != s.slot:
-            total += s.ring[i] - value
+            total += s.ring[i * s.stride] - value
     s.mean = total / s.period
     for i in range(s.period):
-        off = (0.0 if i == s.slot else s.ring[i] - value) - s.mean
+        off = (0.0 if i == s.slot else s.ring[i * s.stride] - value) - s.mean
         rest += off
         squares += off * off
     squares -= rest * rest / s.period
@@ -140,19 +143,20 @@ cdef inline bint moment_step(MomentState* s, double value, bint commit) noexcept
     """Move mean and squares on; False until there are ``period`` values."""
     cdef bint full = s.count + 1 >= s.period
     if full:
-        moment_slide(s, value, s.ring[s.slot])
+        moment_slide(s, value, s.ring[s.slot * s.stride])
         if s.slot + 1 == s.period or moment_lost(s):
             moment_exact(s, value)
     else:
         s.count += 1
     if commit:
-        s.ring[s.slot] = value
+        s.ring[s.slot * s.stride] = value
     s.slot = s.slot + 1 if s.slot + 1 < s.period else 0
     return full
 
 
 cdef inline void top_init(TopState* s, Py_ssize_t period, Room* room) noexcept nogil:
     cdef Py_ssize_t i
+    s.stride = 1
     s.period = period
     s.prefix = -INFINITY
     s.ring = room_take(room, period + 1)        # the last one is no slot: nothing follows a block
@@ -170,17 +174,17 @@ cdef inline double top_step(TopState* s, double value, bint commit) noexcept nog
     cdef double best
     cdef Py_ssize_t i
     s.prefix = larger(s.prefix, value)
-    best = larger(s.prefix, s.ring[s.slot + 1])
+    best = larger(s.prefix, s.ring[(s.slot + 1) * s.stride])
     if commit:
-        s.ring[s.slot] = value
+        s.ring[s.slot * s.stride] = value
     s.slot += 1
     if s.slot == s.period:
         s.slot = 0
         s.prefix = -INFINITY
         if commit:
             for i in range(s.period - 2, -1, -1):
-                value = larger(value, s.ring[i])
-                s.ring[i] = value
+                value = larger(value, s.ring[i * s.stride])
+                s.ring[i * s.stride] = value
     if s.count + 1 < s.period:
         s.count += 1
         return NAN

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +16,7 @@ from reference.faces import stream
 from reference.prices import Values, hostile, seeded
 
 import klinecore as kc
-from klinecore.indicators import CATALOG
+from klinecore.indicators import CATALOG, blocks
 from klinecore.indicators.kernel import Stream
 
 ODD = (np.nan, np.inf, -np.inf, 1e200, -1e101)
@@ -83,6 +89,15 @@ def same(given: object, expected: Values) -> None:
     np.testing.assert_array_equal(np.array(as_tuple(given)), expected)
 
 
+@contextmanager
+def instructions(name: str) -> Iterator[None]:
+    blocks.use_instructions(name)
+    try:
+        yield
+    finally:
+        blocks.use_instructions(blocks.INSTRUCTIONS[-1])
+
+
 def played(
     name: str, parameters: tuple[object, ...], lanes: int, rows: int, seed: int, odd: float
 ) -> None:
@@ -124,11 +139,64 @@ def played(
     word=st.integers(0, 2),
     seed=st.integers(0, 2**32),
     odd=st.sampled_from([0.0, 0.02, 0.3]),
+    using=st.sampled_from(blocks.INSTRUCTIONS),
 )
 def test_each_lane_is_a_stream(
-    name: str, lanes: int, period: int, word: int, seed: int, odd: float
+    name: str, lanes: int, period: int, word: int, seed: int, odd: float, using: str
 ) -> None:
-    played(name, some_parameters(name, period, word), lanes, 40, seed, odd)
+    with instructions(using):
+        played(name, some_parameters(name, period, word), lanes, 40, seed, odd)
+
+
+@pytest.mark.parametrize("using", blocks.INSTRUCTIONS)
+@pytest.mark.parametrize("odd", [0.0, 0.01])
+@pytest.mark.parametrize("name", CATALOG)
+def test_each_lane_is_a_stream_for_long(name: str, odd: float, using: str) -> None:
+    """Most lanes are warm most of the time, in step where nothing is odd, else out of step."""
+    entry = CATALOG[name]
+    random = np.random.default_rng(7)
+    for period in (5, 21):
+        parameters = some_parameters(name, period, 0)
+        lanes, model = kc.Lanes(name, *parameters, lanes=21), Model(name, parameters, 21)
+        market = Market(name, 21, random, odd)
+        with instructions(using):
+            for number in range(150):
+                columns = market.rows()
+                for lane in range(21):
+                    row = tuple(column[lane] for column in columns)
+                    model.preview(lane, row)
+                same(lanes.preview(*columns), model.live)
+                for lane in range(21):
+                    model.update(lane, tuple(column[lane] for column in columns))
+                same(lanes.update(*columns), model.closed)
+                if odd and number % 40 == 39:
+                    lanes.reset(number % 21)
+                    model.reset(number % 21)
+    assert entry.name == lanes.kernel.name
+
+
+def test_other_instructions_are_refused() -> None:
+    with pytest.raises(ValueError, match="instructions must be one of"):
+        blocks.use_instructions("avx1024")
+
+
+def packed(listing: str, register: str) -> int:
+    """Multiplications, additions and divisions of whole vectors of doubles."""
+    pattern = rf"\bv?(?:mul|add|sub|div)pd\s[^\n]*{register}"
+    return len(re.findall(pattern, listing))
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is in binutils")
+def test_loops_are_made_of_vector_instructions() -> None:
+    if "avx2" not in blocks.INSTRUCTIONS:
+        pytest.skip("knows the instructions of x86 alone")
+    file = blocks.__file__
+    listing = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", file], capture_output=True, text=True, check=True
+    ).stdout
+    # Ten loops, each for updates and previews, have some two hundred of each.
+    assert packed(listing, "%ymm") > 150
+    assert packed(listing.replace("%ymm", ""), "%xmm") > 150
 
 
 @pytest.mark.parametrize("name", CATALOG)

@@ -1,0 +1,73 @@
+/* What the vector loops of blocks_loops.h share; that file is compiled once per width of vectors.
+
+A block is eight lanes: rows of eight doubles, first the fields of a state, then its ring. The loops
+step lanes that are warm; of others, and of those that need more than the common case, they only
+say so in `left`, and the scalar kernel steps them. Same arithmetic in the same order as there.
+KcSweep stands in blocks.pxd, which others take in without this file. */
+
+#ifndef KC_BLOCKS_H
+#define KC_BLOCKS_H
+
+#include <math.h>
+#include <stdint.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* Largest usable |x| by lane: 1e100 for the lanes of a set, -1 for others, so that one comparison
+   asks for both. */
+static double kc_limits[256][KC_BLOCK];
+
+static void kc_fill_limits(void) {
+    for (int set = 0; set < 256; set++)
+        for (int lane = 0; lane < KC_BLOCK; lane++)
+            kc_limits[set][lane] = set >> lane & 1 ? 1e100 : -1.0;
+}
+
+#define KC_INLINE static inline __attribute__((always_inline))
+
+#define KC_WIDTH 2
+#define KC(name) kc_##name##_baseline
+#define KC_TARGET
+#if defined(__x86_64__)
+#define KC_BITS(v) ((unsigned)_mm_movemask_pd((__m128d)(v)))
+#define KC_ROOT(v) ((KC(V))_mm_sqrt_pd((__m128d)(v)))
+/* Exactly a > b ? a : b, whatever they are. */
+#define KC_LARGER(a, b) ((KC(V))_mm_max_pd((__m128d)(a), (__m128d)(b)))
+#else
+KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
+#define KC_BITS(v) kc_bits((const int64_t *)&(v))
+#define KC_ROOT(v) ((KC(V)){sqrt((v)[0]), sqrt((v)[1])})
+#define KC_LARGER(a, b) KC(pick)((a) > (b), a, b)
+#endif
+#include "blocks_loops.h"
+#undef KC_WIDTH
+#undef KC
+#undef KC_TARGET
+#undef KC_BITS
+#undef KC_ROOT
+#undef KC_LARGER
+
+#if defined(__x86_64__)
+#define KC_WIDTH 4
+#define KC(name) kc_##name##_avx2
+#define KC_TARGET __attribute__((target("avx2")))
+#define KC_BITS(v) ((unsigned)_mm256_movemask_pd((__m256d)(v)))
+#define KC_ROOT(v) ((KC(V))_mm256_sqrt_pd((__m256d)(v)))
+#define KC_LARGER(a, b) ((KC(V))_mm256_max_pd((__m256d)(a), (__m256d)(b)))
+#include "blocks_loops.h"
+static int kc_has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
+
+static KcLoop kc_loop(int avx2, int loop, int commit) {
+    return (avx2 ? kc_table_avx2 : kc_table_baseline)[loop][commit];
+}
+#else
+static int kc_has_avx2(void) { return 0; }
+
+static KcLoop kc_loop(int avx2, int loop, int commit) {
+    (void)avx2;
+    return kc_table_baseline[loop][commit];
+}
+#endif
+
+#endif

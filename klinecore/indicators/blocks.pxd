@@ -1,0 +1,81 @@
+"""States of some indicators laid side by side, eight lanes to a block, and the loops over them."""
+
+from libc.stdint cimport uint8_t
+
+cdef extern from *:
+    """
+    #ifndef KC_SWEEP
+    #define KC_SWEEP
+    #include <stdint.h>
+    #define KC_BLOCK 8
+    #define KC_ALL 255u     /* a bit per lane of a block */
+
+    typedef struct {
+        double *blocks;
+        Py_ssize_t size;                    /* doubles of a block */
+        Py_ssize_t count;                   /* blocks */
+        unsigned tail;                      /* lanes there are in the last one */
+        uint8_t *warm, *left;               /* lanes, by block */
+        double *closed[4], *live[4];        /* outputs by lane, room for whole blocks */
+        Py_ssize_t period;
+        double full;                        /* what a warm lane has counted */
+        double a, b, c;                     /* constants of the formula */
+    } KcSweep;
+
+    /* Step the lanes `want` of blocks first to last - 1; x are columns that start at block `first`.
+       Returns all bits of `left`. */
+    typedef unsigned (*KcLoop)(
+        const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want);
+    #endif
+    """
+    enum:
+        BLOCK "KC_BLOCK"
+        ALL "KC_ALL"
+
+    ctypedef struct Sweep "KcSweep":
+        double* blocks
+        Py_ssize_t size, count
+        unsigned tail
+        uint8_t* warm
+        uint8_t* left
+        double** closed
+        double** live
+        Py_ssize_t period
+        double full, a, b, c
+
+    ctypedef unsigned (*Loop "KcLoop")(
+        const Sweep* sweep, const double** x, Py_ssize_t first, Py_ssize_t last, unsigned want
+    ) noexcept nogil
+
+cdef enum:
+    FIELDS_MAX = 12
+
+cdef enum FieldKind:
+    DOUBLE, SIZE, FLAG
+
+cdef struct Field:
+    Py_ssize_t offset       # in the scalar kernel's state
+    FieldKind kind
+
+cdef struct Shape:
+    int loop                # its place in the table of loops
+    int fields
+    Field[FIELDS_MAX] field
+    int counted             # the field that has stopped counting in a warm lane ...
+    Py_ssize_t full         # ... at the state's number here,
+    Py_ssize_t short        # less so many
+    Py_ssize_t period       # where the state says how long the ring is; -1: it has none
+    Py_ssize_t ring         # where it points to the ring,
+    Py_ssize_t stride       # where it says how far rows are apart
+    Py_ssize_t beyond       # rows behind the ring's end
+    Py_ssize_t[3] constant  # where a, b and c of the sweep stand
+
+
+cdef const Shape* shape_of(str name)
+cdef Loop loop_of(const Shape* shape, bint commit) noexcept nogil
+cdef Py_ssize_t shape_rows(const Shape* shape, const char* state) noexcept nogil
+cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) noexcept nogil
+cdef void shape_gather(
+    const Shape* shape, const double* column, char* state
+) noexcept nogil
+cdef void shape_scatter(const Shape* shape, const char* state, double* column) noexcept nogil

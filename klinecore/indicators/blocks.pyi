@@ -1,0 +1,5 @@
+__all__ = ["INSTRUCTIONS", "use_instructions"]
+
+INSTRUCTIONS: tuple[str, ...]
+
+def use_instructions(name: str) -> None: ...

@@ -1,0 +1,268 @@
+"""Which states can be laid side by side, field by field, and which loop steps them."""
+
+from libc.string cimport memset
+
+from klinecore.indicators.kernels.averages cimport EmaState, WmaState
+from klinecore.indicators.kernels.momentum cimport MacdState, RsiState
+from klinecore.indicators.kernels.trend cimport AdxState
+from klinecore.indicators.kernels.volatility cimport AtrState, BandState
+from klinecore.indicators.kernels.windows cimport SumState, TopState
+
+__all__ = ["INSTRUCTIONS", "use_instructions"]
+
+cdef extern from "blocks.h" nogil:
+    Loop find_loop "kc_loop"(bint avx2, int loop, bint commit)
+    void fill_limits "kc_fill_limits"()
+    bint has_avx2 "kc_has_avx2"()
+
+cdef enum:
+    SHAPES_MAX = 16
+
+cdef Shape[SHAPES_MAX] shapes
+cdef dict places = {}
+cdef bint avx2
+
+# Sets of instructions there are loops for on this machine, best last; all give the same bits.
+INSTRUCTIONS = ("baseline", "avx2") if has_avx2() else ("baseline",)
+
+
+def use_instructions(str name not None):
+    """Let all lanes be stepped by this set of instructions from now on, as comparisons want.
+
+    ValueError: this machine has no such set. The best one is in use from the start.
+    """
+    global avx2
+    if name not in INSTRUCTIONS:
+        raise ValueError(f"instructions must be one of {INSTRUCTIONS}, not {name!r}")
+    avx2 = name == "avx2"
+
+
+cdef const Shape* shape_of(str name):
+    """How states of this indicator are laid out; NULL if there is no loop for them."""
+    place = places.get(name)
+    return NULL if place is None else &shapes[<int>place]
+
+
+cdef Loop loop_of(const Shape* shape, bint commit) noexcept nogil:
+    return find_loop(avx2, shape.loop, commit)
+
+
+cdef inline Py_ssize_t read_size(const char* state, Py_ssize_t offset) noexcept nogil:
+    return (<const Py_ssize_t*>(state + offset))[0]
+
+
+cdef Py_ssize_t shape_rows(const Shape* shape, const char* state) noexcept nogil:
+    """Doubles of a lane: its fields and its ring."""
+    if shape.period < 0:
+        return shape.fields
+    return shape.fields + read_size(state, shape.period) + shape.beyond
+
+
+cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) noexcept nogil:
+    """What a loop has to know of the parameters, as a state that was made with them says it."""
+    cdef double* to = &sweep.a
+    cdef int i
+    if shape.period >= 0:
+        sweep.period = read_size(state, shape.period)
+    sweep.full = read_size(state, shape.full) - shape.short
+    for i in range(3):
+        if shape.constant[i] >= 0:
+            to[i] = (<const double*>(state + shape.constant[i]))[0]
+
+
+cdef void shape_gather(const Shape* shape, const double* column, char* state) noexcept nogil:
+    """Fill a state that was made with the same parameters from a lane's column."""
+    cdef int i
+    cdef double value
+    cdef char* to
+    for i in range(shape.fields):
+        value = column[i * BLOCK]
+        to = state + shape.field[i].offset
+        if shape.field[i].kind == DOUBLE:
+            (<double*>to)[0] = value
+        elif shape.field[i].kind == SIZE:
+            (<Py_ssize_t*>to)[0] = <Py_ssize_t>value
+        else:
+            (<int*>to)[0] = <int>value
+    if shape.period >= 0:
+        (<const double**>(state + shape.ring))[0] = column + shape.fields * BLOCK
+        (<Py_ssize_t*>(state + shape.stride))[0] = BLOCK
+
+
+cdef void shape_scatter(const Shape* shape, const char* state, double* column) noexcept nogil:
+    """The other way round; the ring was written by the state's own pointer."""
+    cdef int i
+    cdef const char* at
+    for i in range(shape.fields):
+        at = state + shape.field[i].offset
+        if shape.field[i].kind == DOUBLE:
+            column[i * BLOCK] = (<const double*>at)[0]
+        elif shape.field[i].kind == SIZE:
+            column[i * BLOCK] = (<const Py_ssize_t*>at)[0]
+        else:
+            column[i * BLOCK] = (<const int*>at)[0]
+
+
+# -- the shapes; fields in the order of the rows the loops read -----------------------------------
+
+cdef Shape* begin(str name, int loop):
+    cdef Shape* shape = &shapes[len(places)]
+    assert len(places) < SHAPES_MAX
+    places[name] = len(places)
+    memset(shape, 0, sizeof(Shape))
+    shape.loop = loop
+    shape.period = -1
+    shape.constant[:] = [-1, -1, -1]
+    return shape
+
+
+cdef void take(Shape* shape, const void* member, FieldKind kind) noexcept:
+    """The next row; members of a state at address NULL are their own offsets."""
+    shape.field[shape.fields].offset = <Py_ssize_t>member
+    shape.field[shape.fields].kind = kind
+    shape.fields += 1
+
+
+cdef void count_to(Shape* shape, const void* full, Py_ssize_t short) noexcept:
+    """The field taken last counts to this."""
+    shape.counted = shape.fields - 1
+    shape.full = <Py_ssize_t>full
+    shape.short = short
+
+
+cdef void ring_at(
+    Shape* shape, const void* period, const void* ring, const void* stride, Py_ssize_t beyond
+) noexcept:
+    shape.period = <Py_ssize_t>period
+    shape.ring = <Py_ssize_t>ring
+    shape.stride = <Py_ssize_t>stride
+    shape.beyond = beyond
+
+
+cdef void make_sma():
+    cdef SumState* s = NULL
+    cdef Shape* shape = begin("sma", 0)
+    take(shape, &s.sum, DOUBLE)
+    take(shape, &s.slot, SIZE)
+    take(shape, &s.count, SIZE)
+    count_to(shape, &s.period, 1)
+    ring_at(shape, &s.period, &s.ring, &s.stride, 0)
+
+
+cdef void make_ema(str name):
+    cdef EmaState* s = NULL
+    cdef Shape* shape = begin(name, 1)
+    take(shape, &s.value, DOUBLE)
+    take(shape, &s.count, SIZE)
+    count_to(shape, &s.seed, 0)
+    shape.constant[0] = <Py_ssize_t>&s.alpha
+
+
+cdef void make_wma():
+    cdef WmaState* s = NULL
+    cdef Shape* shape = begin("wma", 2)
+    take(shape, &s.sum, DOUBLE)
+    take(shape, &s.weighted, DOUBLE)
+    take(shape, &s.slot, SIZE)
+    take(shape, &s.count, SIZE)
+    count_to(shape, &s.period, 1)
+    ring_at(shape, &s.period, &s.ring, &s.stride, 0)
+    shape.constant[0] = <Py_ssize_t>&s.divisor
+
+
+cdef void make_rsi():
+    cdef RsiState* s = NULL
+    cdef Shape* shape = begin("rsi", 3)
+    take(shape, &s.gain.value, DOUBLE)
+    take(shape, &s.loss.value, DOUBLE)
+    take(shape, &s.previous, DOUBLE)
+    take(shape, &s.started, FLAG)
+    take(shape, &s.gain.count, SIZE)
+    take(shape, &s.loss.count, SIZE)
+    count_to(shape, &s.loss.seed, 0)
+    shape.constant[:] = [<Py_ssize_t>&s.gain.alpha, <Py_ssize_t>&s.flat, -1]
+
+
+cdef void make_macd():
+    cdef MacdState* s = NULL
+    cdef Shape* shape = begin("macd", 4)
+    take(shape, &s.fast.value, DOUBLE)
+    take(shape, &s.slow.value, DOUBLE)
+    take(shape, &s.signal.value, DOUBLE)
+    take(shape, &s.fast.count, SIZE)
+    take(shape, &s.slow.count, SIZE)
+    # The last to begin: it is fed with what the others give.
+    take(shape, &s.signal.count, SIZE)
+    count_to(shape, &s.signal.seed, 0)
+    shape.constant[:] = [
+        <Py_ssize_t>&s.fast.alpha, <Py_ssize_t>&s.slow.alpha, <Py_ssize_t>&s.signal.alpha
+    ]
+
+
+cdef void make_bb():
+    cdef BandState* s = NULL
+    cdef Shape* shape = begin("bb", 5)
+    take(shape, &s.moments.origin, DOUBLE)
+    take(shape, &s.moments.mean, DOUBLE)
+    take(shape, &s.moments.squares, DOUBLE)
+    take(shape, &s.moments.peak, DOUBLE)
+    take(shape, &s.moments.slot, SIZE)
+    take(shape, &s.moments.count, SIZE)
+    count_to(shape, &s.moments.period, 1)
+    ring_at(shape, &s.moments.period, &s.moments.ring, &s.moments.stride, 0)
+    shape.constant[:] = [<Py_ssize_t>&s.moments.share, <Py_ssize_t>&s.deviations, -1]
+
+
+cdef void make_atr():
+    cdef AtrState* s = NULL
+    cdef Shape* shape = begin("atr", 6)
+    take(shape, &s.average.value, DOUBLE)
+    take(shape, &s.range.previous, DOUBLE)
+    take(shape, &s.range.started, FLAG)
+    take(shape, &s.average.count, SIZE)
+    count_to(shape, &s.average.seed, 0)
+    shape.constant[0] = <Py_ssize_t>&s.average.alpha
+
+
+cdef void make_adx():
+    cdef AdxState* s = NULL
+    cdef Shape* shape = begin("adx", 7)
+    take(shape, &s.direction.high, DOUBLE)
+    take(shape, &s.direction.low, DOUBLE)
+    take(shape, &s.direction.close, DOUBLE)
+    take(shape, &s.direction.plus, DOUBLE)
+    take(shape, &s.direction.minus, DOUBLE)
+    take(shape, &s.direction.range, DOUBLE)
+    take(shape, &s.average.value, DOUBLE)
+    take(shape, &s.direction.plus_di, DOUBLE)
+    take(shape, &s.direction.minus_di, DOUBLE)
+    take(shape, &s.direction.count, SIZE)
+    # The last to begin: it is fed once the sums are there.
+    take(shape, &s.average.count, SIZE)
+    count_to(shape, &s.average.seed, 0)
+    shape.constant[0] = <Py_ssize_t>&s.direction.share
+
+
+cdef void make_top(str name, int loop):
+    cdef TopState* s = NULL
+    cdef Shape* shape = begin(name, loop)
+    take(shape, &s.prefix, DOUBLE)
+    take(shape, &s.slot, SIZE)
+    take(shape, &s.count, SIZE)
+    count_to(shape, &s.period, 1)
+    ring_at(shape, &s.period, &s.ring, &s.stride, 1)
+
+
+make_sma()
+make_ema("ema")
+make_ema("rma")
+make_wma()
+make_rsi()
+make_macd()
+make_bb()
+make_atr()
+make_adx()
+make_top("highest", 8)
+make_top("lowest", 9)
+fill_limits()
+use_instructions("avx2" if has_avx2() else "baseline")
