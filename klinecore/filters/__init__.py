@@ -10,6 +10,7 @@ from klinecore.filters.evaluation import (
     expression_series,
     replay,
 )
+from klinecore.filters.explanation import Explanation, Part, explain
 from klinecore.filters.language import Filter, compile, parse_expression
 from klinecore.filters.limits import LIMITS, Limits
 from klinecore.filters.reasons import Reason
@@ -21,6 +22,7 @@ __all__ = [
     "OPERATIONS",
     "TICKER_FIELDS",
     "Evaluation",
+    "Explanation",
     "Filter",
     "FilterError",
     "Kind",
@@ -32,6 +34,9 @@ __all__ = [
     "compile",
     "evaluate",
     "expression_series",
+    "Part",
+    "compile",
+    "explain",
     "parse_expression",
     "replay",
 ]

@@ -42,8 +42,9 @@ def needs(root: Node) -> dict[str, tuple[Need, ...]]:
     found: dict[str, set[Need]] = {"": {Need(1, 0)}}
     for node in reversed(order):
         far, away = rows[id(node)], own[id(node)]
-        found.setdefault(node.interval, set()).add(Need(far + 1, away if node.interval else 0))
         reach = far + looks_back(node)
+        # Its own rows too: arguments on another interval are read as of each of them.
+        found.setdefault(node.interval, set()).add(Need(reach + 1, away if node.interval else 0))
         for arg in node.args:
             if arg.interval == node.interval:
                 rows[id(arg)] = max(rows[id(arg)], reach)

@@ -28,7 +28,6 @@ PARSED_LENGTH_MAX = 256
 _Parsed: TypeAlias = tuple[Route, tuple[str, ...], Mapping[str, str] | ApiError]
 
 _METHODS = ("GET", "HEAD")
-_ALLOW = [(b"allow", b"GET, HEAD, OPTIONS")]
 _NO_ROUTE = "none"  # label of requests that reached no route
 _NO_BODY: Message = {"type": "http.response.body", "body": b""}
 
@@ -116,14 +115,18 @@ class Api:
         self._durations.observe(self._monotonic() - started, label)
 
     def _find(self, target: Target) -> tuple[Route, tuple[str, ...]]:
-        found = self._router.find(target[0].decode("latin-1"))
+        path = target[0].decode("latin-1")
+        found = self._router.find(path) or self._router.find(path, "POST")
         if found is None:
             raise ApiError(404, "unknown_path", "No such path; / names them all.")
         return found
 
     def _read(self, target: Target, route: Route, segments: tuple[str, ...]) -> Request:
         """What the target means; kept, since clients ask for the same few again and again."""
-        request = Request(route, segments, parse_query(target[1], route.names))
+        if route.body is not None:  # there is nothing to read with GET
+            raise _not_allowed("GET", self._methods(target, True))
+        query = parse_query(target[1], route.names, route.repeatable)
+        request = Request(route, segments, query)
         if len(target[0]) + len(target[1]) <= TARGET_LENGTH_MAX:
             if len(self._known) >= TARGETS_MAX:
                 self._known.clear()
@@ -144,15 +147,19 @@ class Api:
             answer = route.handler(request)
             return answer if isinstance(answer, Response) else await answer
         if method != "OPTIONS":
-            allowed = ["GET", "HEAD", "OPTIONS", *(["POST"] if posted else [])]
-            raise ApiError(
-                405,
-                "method_not_allowed",
-                f"{method[:20]} is not possible here.",
-                allowed=allowed,
-                headers=[(b"allow", ", ".join(allowed).encode())],
-            )
-        return Response.bare(204, [*_ALLOW, *self._door.preflight(headers)])
+            raise _not_allowed(method, self._methods(target, bool(posted)))
+        allow = ", ".join(self._methods(target, bool(posted))).encode()
+        readable = posted is not None and not posted[0].changes
+        return Response.bare(
+            204, [(b"allow", allow), *self._door.preflight(headers, posts=readable)]
+        )
+
+    def _methods(self, target: Target, posted: bool) -> list[str]:
+        """What a path can be asked with; of an unknown one, what most can."""
+        if not posted:
+            return ["GET", "HEAD", "OPTIONS"]
+        got = self._router.find(target[0].decode("latin-1"))
+        return [*(["GET", "HEAD"] if got else []), "OPTIONS", "POST"]
 
     def _failed(self, path: str) -> Response:
         """The one answer that is our fault: an id for the client, the traceback for the log."""
@@ -183,6 +190,16 @@ class Api:
             ("event_loop_lag_seconds", "Delay of the last beat.", self._state.loop_lag_s),
         ):
             gauge(name, text).set(value)
+
+
+def _not_allowed(method: str, allowed: list[str]) -> ApiError:
+    return ApiError(
+        405,
+        "method_not_allowed",
+        f"{method[:20]} is not possible here.",
+        allowed=allowed,
+        headers=[(b"allow", ", ".join(allowed).encode())],
+    )
 
 
 def _unless_known(response: Response, wanted: bytes) -> Response:

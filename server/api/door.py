@@ -26,6 +26,14 @@ _PREFLIGHT: Headers = [
     (b"access-control-allow-headers", b"x-api-key, authorization, x-mbx-apikey, if-none-match"),
     (b"access-control-max-age", b"600"),
 ]
+_PREFLIGHT_POST: Headers = [
+    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS, POST"),
+    (
+        b"access-control-allow-headers",
+        b"x-api-key, authorization, x-mbx-apikey, if-none-match, content-type",
+    ),
+    (b"access-control-max-age", b"600"),
+]
 _EXPOSED = (b"access-control-expose-headers", b"etag, retry-after, x-data-state, x-data-age-ms")
 _VARY = (b"vary", b"origin")
 
@@ -149,10 +157,12 @@ class Door:
             return [_VARY]
         return [(b"access-control-allow-origin", origin), _EXPOSED, _VARY]
 
-    def preflight(self, headers: Mapping[bytes, bytes]) -> Headers:
-        """What a page of another site may send; nothing if it may not."""
+    def preflight(self, headers: Mapping[bytes, bytes], *, posts: bool) -> Headers:
+        """What a page of another site may send, with or without POST; nothing if it may not."""
         origin = headers.get(b"origin")
-        return _PREFLIGHT if origin is not None and self._allows(origin) else []
+        if origin is None or not self._allows(origin):
+            return []
+        return _PREFLIGHT_POST if posts else _PREFLIGHT
 
     def _allows(self, origin: bytes) -> bool:
         return origin in self._origins or b"*" in self._origins

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from server.api.router import Access, Route
+from server.api.router import Access, Parameter, Route
 from server.api.types import Problem
 
 __all__ = ["describe"]
@@ -81,7 +81,7 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
             "name": parameter.name,
             "in": "query",
             "description": parameter.description,
-            "schema": dict(parameter.schema),
+            "schema": _schema(parameter),
         }
         for parameter in route.parameters
     ]
@@ -93,6 +93,11 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
         # An empty requirement beside the keys: a server without a key asks for none.
         "security": [] if route.access is Access.OPEN else [{}, *({name: []} for name in _KEYS)],
     }
+
+
+def _schema(parameter: Parameter) -> dict[str, Any]:
+    schema = dict(parameter.schema)
+    return {"type": "array", "items": schema, "minItems": 1} if parameter.several else schema
 
 
 def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:

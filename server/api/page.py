@@ -40,11 +40,9 @@ def front_page(table: Iterable[Route]) -> bytes:
     """The HTML, from the route table."""
     rows = []
     for route in table:
-        if route.method != "GET":
-            continue
         path = escape(route.path)
-        link = f"<code>{path}</code>"
-        if "{" not in path and path != "/ws":
+        link = f"<code>{'POST ' if route.method == 'POST' else ''}{path}</code>"
+        if "{" not in path and path != "/ws" and route.method == "GET":
             link = f'<a href="{path}">{link}</a>'
         mark = "" if route.access is Access.OPEN else " *"
         rows.append(f"<tr><td>{link}{mark}</td><td>{escape(route.summary)}</td></tr>")

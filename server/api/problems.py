@@ -7,9 +7,10 @@ from http import HTTPStatus
 
 import msgspec
 
+from klinecore.errors import FilterError
 from server.api.types import Headers, Problem, Response
 
-__all__ = ["ALLOWED_SHOWN_MAX", "ApiError", "problem_response"]
+__all__ = ["ALLOWED_SHOWN_MAX", "ApiError", "InvalidFilterError", "problem_response"]
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -47,9 +48,18 @@ class ApiError(Exception):
         self.headers = headers
 
 
+class InvalidFilterError(ApiError):
+    """A filter or expression that cannot be read; the problem says where and how to mend it."""
+
+    def __init__(self, error: FilterError) -> None:
+        super().__init__(400, "invalid_filter", f"{error.message}.")
+        self.error = error
+
+
 def problem_response(error: ApiError, path: str) -> Response:
     """The answer for ``error``; ``path`` is the request's, without its query string."""
     allowed = error.allowed
+    wrong = error.error if isinstance(error, InvalidFilterError) else None
     document = Problem(
         title=HTTPStatus(error.status).phrase,
         status=error.status,
@@ -59,6 +69,9 @@ def problem_response(error: ApiError, path: str) -> Response:
         allowed=None if allowed is None else list(allowed[:ALLOWED_SHOWN_MAX]),
         allowed_count=None if allowed is None else len(allowed),
         reasons=error.reasons,
+        line=wrong.line if wrong else None,
+        column=wrong.column if wrong else None,
+        hint=(wrong.hint or None) if wrong else None,
         id=error.failure_id,
     )
     return Response(

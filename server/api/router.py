@@ -10,12 +10,10 @@ from urllib.parse import unquote_to_bytes
 from server.api.problems import ApiError
 from server.api.types import Response
 
-__all__ = ["Access", "Handler", "Parameter", "Request", "Route", "Router", "parse_query"]
+__all__ = ["Access", "Handler", "Parameter", "Query", "Request", "Route", "Router", "parse_query"]
 
 #: Query parameters one request may carry.
 PARAMETERS_MAX = 16
-
-_NO_PARAMETERS: dict[str, str] = {}
 
 
 class Access(Enum):
@@ -31,6 +29,20 @@ class Parameter(NamedTuple):
     name: str
     description: str
     schema: Mapping[str, Any]
+    several: bool = False  # it may be given again and again
+
+
+class Query(dict[str, str]):
+    """Query parameters by name; of one given several times the first, and all in ``several``."""
+
+    __slots__ = ("several",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.several: dict[str, list[str]] = {}
+
+
+_NO_PARAMETERS = Query()
 
 
 class Request:
@@ -38,7 +50,7 @@ class Request:
 
     __slots__ = ("body", "plan", "query", "route", "segments")
 
-    def __init__(self, route: Route, segments: tuple[str, ...], query: Mapping[str, str]) -> None:
+    def __init__(self, route: Route, segments: tuple[str, ...], query: Query) -> None:
         self.route = route
         self.segments = segments  # values of the path's parameters, decoded
         self.query = query
@@ -62,6 +74,7 @@ class Route(NamedTuple):
     errors: tuple[int, ...] = ()  # statuses with a problem document, and 304
     answer_statuses: tuple[int, ...] = ()  # statuses beside 200 with the answer's own type
     body: Any = None  # the message type of a POST's body; None for what is read with GET
+    changes: bool = False  # a POST that changes something, which pages of other sites never may
 
     @property
     def method(self) -> str:
@@ -72,6 +85,11 @@ class Route(NamedTuple):
     def names(self) -> frozenset[str]:
         """Names of the query parameters."""
         return frozenset(parameter.name for parameter in self.parameters)
+
+    @property
+    def repeatable(self) -> frozenset[str]:
+        """Names of those that may be given several times."""
+        return frozenset(parameter.name for parameter in self.parameters if parameter.several)
 
 
 class _Entry(NamedTuple):
@@ -116,14 +134,17 @@ class Router:
         return None
 
 
-def parse_query(raw: bytes, names: frozenset[str]) -> Mapping[str, str]:
+def parse_query(
+    raw: bytes, names: frozenset[str], repeatable: frozenset[str] = frozenset()
+) -> Query:
     """Query parameters by name, decoded.
 
-    Raises ApiError: a name that is not in ``names``, given twice, or text that is not UTF-8.
+    Raises ApiError: a name that is not in ``names``, one given twice that is not ``repeatable``,
+    or text that is not UTF-8.
     """
     if not raw:
         return _NO_PARAMETERS
-    query: dict[str, str] = {}
+    query = Query()
     pairs = raw.decode("latin-1").split("&")
     if len(pairs) > PARAMETERS_MAX:
         raise ApiError(400, "too_many_parameters", f"At most {PARAMETERS_MAX} are read.")
@@ -139,9 +160,12 @@ def parse_query(raw: bytes, names: frozenset[str]) -> Mapping[str, str]:
                 f"Unknown query parameter {name[:40]!r}.",
                 allowed=sorted(names),
             )
-        if name in query:
+        text = _decode_query(value)
+        if name in repeatable:
+            query.several.setdefault(name, []).append(text)
+        elif name in query:
             raise ApiError(400, "duplicate_parameter", f"Parameter {name!r} is given twice.")
-        query[name] = _decode_query(value)
+        query.setdefault(name, text)
     return query
 
 

@@ -12,6 +12,7 @@ from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
 from klinecore.states import RowState
 from server.api.cache import BodyCache
+from server.api.filters import FilterRoutes
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
 from server.api.parameters import (
@@ -72,7 +73,7 @@ class Routes:
     def __init__(self, state: ServerState, cache: BodyCache) -> None:
         self._state = state
         self._cache = cache
-        self.table = self._make_table()
+        self.table = (*self._make_table(), *FilterRoutes(state).table)
         self._page = Response(
             front_page(self.table),
             content_type=b"text/html; charset=utf-8",
@@ -156,6 +157,7 @@ class Routes:
                 (MARKET,),
                 (400, 401, 409, 413, 415, 429, 503),
                 body=SymbolsChange,
+                changes=True,
             ),
             Route(
                 "/v1/status",

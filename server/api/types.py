@@ -264,4 +264,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     allowed: list[str] | None = None  # what would have been accepted, or a part of it
     allowed_count: int | None = None  # of how many, where ``allowed`` is a part
     reasons: list[str] | None = None
+    line: int | None = None  # where a filter is wrong, and the column; both from 1
+    column: int | None = None
+    hint: str | None = None  # how a filter may be mended
     id: str | None = None  # of this failure in the server's log

@@ -1,4 +1,4 @@
-"""The command line: ``klineserver serve | demo | replay | query | watch | symbols | doctor`` etc.
+"""The command line: ``klineserver serve | demo | replay | query | watch | trader | doctor`` etc.
 
 Commands import what they need when they run: asking a running server must not load one.
 """
@@ -15,6 +15,7 @@ from server.cli.processes import end_with_parent
 from server.cli.serve import openapi, serve
 from server.cli.simulate import demo, exchange, replay
 from server.cli.symbols import symbols
+from server.cli.trader import trader
 from server.errors import ServerError
 
 __all__ = ["main"]
@@ -47,5 +48,5 @@ def main() -> None:
     end_with_parent()
 
 
-for command in (serve, demo, replay, exchange, query, watch, symbols, doctor, openapi):
+for command in (serve, demo, replay, exchange, query, watch, symbols, trader, doctor, openapi):
     main.add_command(command)

@@ -1,0 +1,37 @@
+"""What is told of a filter before it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from klinecore.filters import compile, explain
+
+
+def test_a_filter_is_explained_by_its_parts_and_needs() -> None:
+    found = explain(compile('macd().hist > 0 and close @ "1h" > 1'))
+    assert [part.text for part in found.parts] == [
+        "close",
+        "macd(close, 12, 26, 9).hist",
+        "macd(close, 12, 26, 9).hist > 0",
+        'close @ "1h"',
+        'close @ "1h" > 1',
+        found.normal,
+    ]
+    assert [part.kind for part in found.parts][:3] == ["number", "number", "condition"]
+    assert found.nodes == len(found.parts) + 3  # 0, 1, and all outputs of macd at once
+    assert found.intervals == ("1h",)
+    assert found.bars == {"": 34, "1h": 1}
+    assert not found.cross_symbols
+    assert explain(compile("rank(close) < 3")).cross_symbols
+
+
+def test_what_is_needed_is_told_by_the_filters_own_interval() -> None:
+    filter = compile('(close @ "1m")[2] > 0')
+    assert explain(filter, "1h").bars == {"1h": 3, "1m": 121}
+    with pytest.raises(KeyError):
+        explain(filter, "1x")
+
+
+def test_a_filter_with_more_parts_costs_more() -> None:
+    one = explain(compile("rsi(14) > 50")).cost_ns
+    assert one < explain(compile("rsi(14) > 50 and sma(20) > 5")).cost_ns
