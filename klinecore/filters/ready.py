@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from klinecore.filters.evaluation import Mode
 
-__all__ = ["READY", "Category", "ReadyFilter"]
-
-Category: TypeAlias = Literal["momentum", "reversal", "trend", "volume", "volatility", "pattern"]
+__all__ = ["READY", "ReadyFilter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +20,7 @@ class ReadyFilter:
     name: str
     title: str
     description: str
-    category: Category
+    category: Literal["momentum", "reversal", "trend", "volume", "volatility", "pattern"]
     text: str
     interval: str
     mode: Mode = "edge"
