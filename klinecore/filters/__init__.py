@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from klinecore.errors import FilterError
+from klinecore.filters.copied import MarketCopy
 from klinecore.filters.evaluation import (
     Evaluation,
     Replay,
@@ -29,6 +30,7 @@ __all__ = [
     "FilterError",
     "Kind",
     "Limits",
+    "MarketCopy",
     "Node",
     "Operation",
     "Part",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from klinecore.filters.copied import MarketRows, fields_read
 from klinecore.filters.loops import logarithm
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import AsOf, Reasons, Table
@@ -18,7 +19,6 @@ from klinecore.indicators import CATALOG
 from klinecore.indicators.catalog import FAMILIES
 from klinecore.indicators.entry import Indicator, Values
 from klinecore.indicators.kernel import Kernel
-from klinecore.market import Market
 
 __all__ = ["Column", "Columns"]
 
@@ -70,7 +70,7 @@ class Columns:
     def __init__(
         self,
         roots: Iterable[Node],
-        market: Market,
+        market: MarketRows,
         interval: str,
         symbols: Iterable[str],
         *,
@@ -84,11 +84,8 @@ class Columns:
         self.interval = interval
         self.nodes = _distinct(roots)
         symbols = tuple(symbols)
-        wanted: dict[str, set[str]] = {interval: set(fields)}
-        for node in self.nodes:
-            names = wanted.setdefault(node.interval or interval, set())
-            if node.op == "field" and node.params[0] != TIME:
-                names.add(str(node.params[0]))
+        wanted = fields_read(self.nodes, interval)
+        wanted[interval].update(fields)
         self.tables = {name: Table(market, name, symbols, some) for name, some in wanted.items()}
         self.tickers: list[dict[str, str | int] | None] = []
         if any(node.op == "ticker" for node in self.nodes):

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.filters.columns import Column, Columns
+from klinecore.filters.copied import MarketRows
 from klinecore.filters.loops import spaced
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import Reasons, Table, Times
 from klinecore.filters.tree import Node, looks_across
 from klinecore.indicators.entry import Values
-from klinecore.market import Market
 
 __all__ = ["Evaluation", "Mode", "Replay", "Rooted", "evaluate", "expression_series", "replay"]
 
@@ -65,7 +65,7 @@ class Replay:
 
 
 def evaluate(
-    filter: Rooted, market: Market, interval: str, symbols: Iterable[str] | None = None
+    filter: Rooted, market: MarketRows, interval: str, symbols: Iterable[str] | None = None
 ) -> Evaluation:
     """What a filter and each of its parts are at the newest closed klines of ``interval``.
 
@@ -103,7 +103,7 @@ def evaluate(
 
 def replay(
     filter: Rooted,
-    market: Market,
+    market: MarketRows,
     interval: str,
     symbols: Iterable[str] | None = None,
     *,
@@ -149,7 +149,7 @@ def replay(
 
 
 def expression_series(
-    expression: Rooted, market: Market, symbol: str, interval: str
+    expression: Rooted, market: MarketRows, symbol: str, interval: str
 ) -> tuple[Times, Values]:
     """An expression at every closed kline in memory: open times and values, oldest first.
 
@@ -166,7 +166,7 @@ def expression_series(
 
 def _columns(
     filter: Rooted,
-    market: Market,
+    market: MarketRows,
     interval: str,
     symbols: Iterable[str] | None,
     *,
