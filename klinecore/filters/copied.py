@@ -1,4 +1,4 @@
-"""What filters read of a market, as a copy: made where the market changes, computed on elsewhere."""
+"""What filters read of a market, as a copy: made where it changes, computed on anywhere."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class SeriesRows(Protocol):
     def __len__(self) -> int: ...
     def columns(self) -> Any:
         """Columns by their place in ``klinecore.COLUMNS``."""
+
     def holes(self) -> list[tuple[int, int]]: ...
     def absences(self) -> list[tuple[int, int]]: ...
 

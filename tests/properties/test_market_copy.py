@@ -1,4 +1,4 @@
-"""A copy of what a filter reads is evaluated like the market it was made of, whatever came since."""
+"""A copy of what a filter reads says what the market it was made of said, whatever came since."""
 
 from __future__ import annotations
 
