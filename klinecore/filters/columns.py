@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import reduce
 from importlib import import_module
@@ -10,17 +11,17 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from klinecore.filters.copied import MarketRows, fields_read
-from klinecore.filters.loops import logarithm
+from klinecore.filters.loops import logarithm, places, silences
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import AsOf, Reasons, Table
-from klinecore.filters.tree import TIME, Node
+from klinecore.filters.tree import TIME, Node, looks_across
 from klinecore.indicators import CATALOG
 from klinecore.indicators.catalog import FAMILIES
 from klinecore.indicators.entry import Indicator, Values
 from klinecore.indicators.kernel import Kernel
+from klinecore.market import Market
 
-__all__ = ["Column", "Columns"]
+__all__ = ["Column", "Columns", "Order"]
 
 Truths: TypeAlias = NDArray[np.bool_]
 
@@ -58,6 +59,30 @@ class Column(NamedTuple):
         return np.where(self.reasons == Reason.KNOWN, made, np.nan)
 
 
+class Order:
+    """A tree's nodes in the order in which they are computed, and what is known before."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.nodes = list(root.walk())
+        self.uses = Counter(id(arg) for node in self.nodes for arg in node.args)
+        self.across = any(map(looks_across, self.nodes))
+        self.lookbacks = {
+            id(node): CATALOG[str(node.params[0])].lookback(*node.params[1:])
+            for node in self.nodes
+            if node.op == "indicator"
+        }
+
+    def fields(self, interval: str) -> dict[str, set[str]]:
+        """Columns of klines that are read, by interval; "" is ``interval``, whose close is too."""
+        wanted = {interval: {"close"}}
+        for node in self.nodes:
+            names = wanted.setdefault(node.interval or interval, set())
+            if node.op == "field":
+                names.add(str(node.params[0]))
+        return wanted
+
+
 class Columns:
     """The columns of a tree's nodes; a node's own interval "" is ``interval``.
 
@@ -69,26 +94,26 @@ class Columns:
 
     def __init__(
         self,
-        roots: Iterable[Node],
-        market: MarketRows,
+        order: Order,
+        market: Market,
         interval: str,
         symbols: Iterable[str],
         *,
-        fields: Iterable[str] = (),
         tickers: bool = True,
     ) -> None:
-        """Copy what the trees read, and ``fields`` of the own interval.
+        """Copy what the tree reads, and the closes of the own interval.
 
         Raises UnknownSeriesError: the market does not hold a symbol or an interval.
         """
         self.interval = interval
-        self.nodes = _distinct(roots)
+        self.order = order
         symbols = tuple(symbols)
-        wanted = fields_read(self.nodes, interval)
-        wanted[interval].update(fields)
-        self.tables = {name: Table(market, name, symbols, some) for name, some in wanted.items()}
+        self.tables = {
+            name: Table(market, name, symbols, fields)
+            for name, fields in order.fields(interval).items()
+        }
         self.tickers: list[dict[str, str | int] | None] = []
-        if any(node.op == "ticker" for node in self.nodes):
+        if any(node.op == "ticker" for node in order.nodes):
             self.tickers = [market.ticker(s) if tickers else None for s in symbols]
         self._as_of: dict[tuple[str, str], AsOf] = {}
         self._columns: dict[int, Column] = {}
@@ -104,12 +129,9 @@ class Columns:
 
         An indicator of several outputs is not shown; they are.
         """
-        uses: dict[int, int] = {}
-        for node in self.nodes:
-            for arg in node.args:
-                uses[id(arg)] = uses.get(id(arg), 0) + 1
+        uses = self.order.uses.copy()
         with np.errstate(all="ignore"):  # what is not finite becomes unknown
-            for node in self.nodes:
+            for node in self.order.nodes:
                 self._compute(node)
                 if (column := self._columns.get(id(node))) is not None:
                     seen(node, column)
@@ -118,7 +140,7 @@ class Columns:
                     if not uses[id(arg)]:
                         self._columns.pop(id(arg), None)
                         self._several.pop(id(arg), None)
-                if not uses.get(id(node)):
+                if not uses[id(node)]:
                     self._columns.pop(id(node), None)
 
     def at_own(self, node: Node, column: Column) -> Column:
@@ -158,7 +180,8 @@ class Columns:
         ]
         if node.op == "indicator":
             entry = CATALOG[str(node.params[0])]
-            outputs = _indicator(table, entry, node.params[1:], args)
+            lookback = self.order.lookbacks[id(node)]
+            outputs = _indicator(table, entry, node.params[1:], lookback, args)
             if len(outputs) == 1:
                 self._columns[id(node)] = _as_kind(outputs[0], node.kind)
             else:
@@ -178,14 +201,6 @@ class Columns:
             if row >= 0 and text not in (None, ""):
                 data[row] = float(text)
         return Column(data, np.where(np.isnan(data), Reason.NO_TICKER, 0).astype(np.uint8))
-
-
-def _distinct(roots: Iterable[Node]) -> list[Node]:
-    found: dict[int, Node] = {}
-    for root in roots:
-        for node in root.walk():
-            found.setdefault(id(node), node)
-    return list(found.values())
 
 
 def _spread(column: Column, rows: int) -> Column:
@@ -212,7 +227,11 @@ def _settled(data: Values, reasons: Reasons) -> Column:
 
 
 def _indicator(
-    table: Table, entry: Indicator, parameters: tuple[Any, ...], args: list[Column]
+    table: Table,
+    entry: Indicator,
+    parameters: tuple[Any, ...],
+    lookback: int,
+    args: list[Column],
 ) -> list[Column]:
     """Every output of an indicator, from a fresh state in each stretch."""
     args = [_spread(arg, len(table)) for arg in args]
@@ -221,34 +240,11 @@ def _indicator(
         inputs += (table.open_time_ms.astype(np.float64),)
     outputs = KERNELS[entry.name].stretches(inputs, table.starts, parameters)
     fed = _worst(args) if args else np.zeros(len(table), dtype=np.uint8)
-    made = []
-    cold = None
-    for data in outputs:
-        if entry.memory == "recursive" and table.broken.any():
-            data[table.cold == Reason.HOLE] = np.nan
-        odd = ~np.isfinite(data)
-        reasons = fed
-        if odd.any():
-            if cold is None:
-                cold = _not_warm(table, fed, entry.lookback(*parameters), entry.memory)
-            data[odd] = np.nan
-            reasons = np.where(odd, np.maximum(fed, cold), 0).astype(np.uint8)
-            reasons[odd & (reasons == 0)] = Reason.UNDEFINED
-        made.append(Column(data, reasons))
-    return made
-
-
-def _not_warm(table: Table, fed: Reasons, lookback: int, memory: str) -> Reasons:
-    """Why an indicator says nothing yet; 0 where it has been fed ``lookback`` rows and one more."""
-    rows = table.position
-    if fed.any():
-        counted = np.cumsum(fed == 0)
-        before = np.concatenate(([0], counted))[table.starts]
-        rows = counted - np.repeat(before, np.diff(table.starts, append=len(table))) - 1
-    cold = np.where(rows < lookback, table.cold, 0).astype(np.uint8)
-    if memory == "recursive":
-        cold[table.cold == Reason.HOLE] = Reason.HOLE
-    return cold
+    recursive = entry.memory == "recursive"
+    return [
+        Column(data, silences(data, fed, table.starts, table.cold, lookback, recursive))
+        for data in outputs
+    ]
 
 
 # Row by row: constants may be arguments.
@@ -399,34 +395,17 @@ def _bars_since(table: Table, x: Column) -> Column:
     return Column(np.where(reasons == 0, (rows - last).astype(np.float64), np.nan), reasons)
 
 
-def _places(table: Table, values: Values, reasons: Reasons) -> Values:
-    """Place of each value among all of its moment, 1 the largest; ties by symbol; NaN unknown."""
-    places = np.full(len(table), np.nan)
-    known = np.flatnonzero(reasons == 0)
-    moments = table.moments[known]
-    order = np.argsort(-values[known], kind="stable")
-    small = np.uint16 if len(known) and moments.max() < 1 << 16 else np.int64
-    order = order[np.argsort(moments[order].astype(small), kind="stable")]
-    sorted_moments = moments[order]
-    rows = np.arange(len(known))
-    first = np.ones(len(known), dtype=bool)
-    first[1:] = sorted_moments[1:] != sorted_moments[:-1]
-    begins = np.maximum.accumulate(np.where(first, rows, 0)) if len(rows) else rows
-    places[known[order]] = rows - begins + 1
-    return places
-
-
 def _rank(table: Table, x: Column) -> Column:
-    return Column(_places(table, x.data, x.reasons), x.reasons)
+    return Column(places(x.data, table.moments, x.reasons), x.reasons)
 
 
 def _top(table: Table, x: Column, n: int) -> Column:
-    return Column(_places(table, x.data, x.reasons) <= n, x.reasons)
+    return Column(places(x.data, table.moments, x.reasons) <= n, x.reasons)
 
 
 def _bottom(table: Table, x: Column, n: int) -> Column:
     """The top of -x: of equal values the earlier symbol's is taken first here too."""
-    return Column(_places(table, -x.data, x.reasons) <= n, x.reasons)
+    return Column(places(-x.data, table.moments, x.reasons) <= n, x.reasons)
 
 
 def _breadth(table: Table, x: Column) -> Column:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klinecore.filters.columns import Column, Columns
-from klinecore.filters.copied import MarketRows
+from klinecore.filters.columns import Column, Columns, Order
 from klinecore.filters.loops import spaced
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import Reasons, Table, Times
-from klinecore.filters.tree import Node, looks_across
+from klinecore.filters.tree import Node
 from klinecore.indicators.entry import Values
+from klinecore.market import Market
 
 __all__ = ["Evaluation", "Mode", "Replay", "Rooted", "evaluate", "expression_series", "replay"]
+
+#: Rows that are worked on at a time: columns of that many stay in the processor's cache.
+BLOCK_ROWS = 1 << 15
 
 Mode: TypeAlias = Literal["edge", "level"]
 
@@ -65,7 +68,7 @@ class Replay:
 
 
 def evaluate(
-    filter: Rooted, market: MarketRows, interval: str, symbols: Iterable[str] | None = None
+    filter: Rooted, market: Market, interval: str, symbols: Iterable[str] | None = None
 ) -> Evaluation:
     """What a filter and each of its parts are at the newest closed klines of ``interval``.
 
@@ -73,37 +76,19 @@ def evaluate(
     market's; functions across symbols look at all of them anyway. O(rows in memory) per node; new
     arrays. Raises UnknownSeriesError: the market does not hold a symbol or an interval.
     """
-    columns, chosen = _columns(filter, market, interval, symbols, tickers=True)
-    own = columns.own
-    newest = own.newest[chosen]
-    parts: dict[str, Values] = {}
-    last: list[Column] = []
-
-    def seen(node: Node, column: Column) -> None:
-        if node.op != "const" or node is filter.root:
-            at = _taken(columns.at_own(node, column), newest)
-            if node.op != "const":
-                parts[node.text] = at.numbers()
-            if node is filter.root:
-                last.append(at)
-
-    columns.run(seen)
-    (root,) = last
-    there = newest >= 0
-    return Evaluation(
-        interval=interval,
-        symbols=tuple(own.symbols[i] for i in chosen),
-        values=root.numbers(),
-        reasons=root.reasons,
-        parts=parts,
-        open_time_ms=_at(own.open_time_ms, newest, there, 0),
-        price=_at(own.fields["close"], newest, there, np.nan),
-    )
+    asked = _asked(market, interval, symbols)
+    made: dict[str, list[NDArray[Any]]] = {}
+    for columns, chosen in _blocks(filter.root, market, interval, asked, tickers=True):
+        for name, array in _newest(columns, filter.root, columns.own.newest[chosen]):
+            made.setdefault(name, []).append(array)
+    whole = {name: np.concatenate(arrays) for name, arrays in made.items()}
+    root, reasons, times, price = (whole.pop(name) for name in ("", " reasons", " times", " price"))
+    return Evaluation(interval, asked, root, reasons, whole, times, price)
 
 
 def replay(
     filter: Rooted,
-    market: MarketRows,
+    market: Market,
     interval: str,
     symbols: Iterable[str] | None = None,
     *,
@@ -126,30 +111,43 @@ def replay(
         raise ValueError(f"mode must be 'edge' or 'level', not {mode!r}")
     if cooldown < 0:
         raise ValueError(f"cooldown must be 0 or more klines, not {cooldown}")
-    columns, chosen = _columns(filter, market, interval, symbols, tickers=False)
-    own = columns.own
-    root = _root(columns, filter.root)
-    looked = np.isin(own.symbol_rows, chosen) if len(chosen) < len(own.symbols) else None
-    rows = _fired(own, root, looked, mode, cooldown)
-    reasons = root.reasons if looked is None else root.reasons[looked]
-    counts = np.bincount(reasons, minlength=len(Reason)).tolist()
-    place = np.zeros(len(own.symbols), dtype=np.int32)
-    place[chosen] = np.arange(len(chosen), dtype=np.int32)
-    rows = rows[np.lexsort((place[own.symbol_rows[rows]], own.open_time_ms[rows]))]
+    asked = _asked(market, interval, symbols)
+    counts = np.zeros(len(Reason), dtype=np.int64)
+    fired: list[tuple[NDArray[np.int32], Times, Values]] = []
+    anchors: dict[str, list[Times]] = {}
+    before = 0
+    for columns, chosen in _blocks(filter.root, market, interval, asked, tickers=False):
+        own = columns.own
+        place = np.full(len(own.symbols), -1, dtype=np.int32)
+        place[chosen] = np.arange(before, before + len(chosen), dtype=np.int32)
+        before += len(chosen)
+        root = _root(columns, filter.root)
+        looked = place[own.symbol_rows] >= 0 if len(chosen) < len(place) else slice(None)
+        counts += np.bincount(root.reasons[looked], minlength=len(Reason))
+        rows = np.flatnonzero((root.reasons == 0)[looked])
+        rows = rows if isinstance(looked, slice) else np.flatnonzero(looked)[rows]
+        rows = _fired(own, root, rows, mode, cooldown)
+        fired.append(
+            (place[own.symbol_rows[rows]], own.open_time_ms[rows], own.fields["close"][rows])
+        )
+        for name, table in columns.tables.items():
+            anchors.setdefault(name, []).append(_anchors(table)[chosen])
+    index, times, price = (np.concatenate(parts) for parts in zip(*fired, strict=True))
+    order = np.lexsort((index, times))
     return Replay(
         interval=interval,
-        symbols=tuple(own.symbols[i] for i in chosen),
-        symbol_index=place[own.symbol_rows[rows]],
-        open_time_ms=own.open_time_ms[rows],
-        price=own.fields["close"][rows],
-        rows=len(reasons),
-        unknown={reason: counts[reason] for reason in Reason if reason and counts[reason]},
-        anchors={name: _anchors(table)[chosen] for name, table in columns.tables.items()},
+        symbols=asked,
+        symbol_index=index[order],
+        open_time_ms=times[order],
+        price=price[order],
+        rows=int(counts.sum()),
+        unknown={reason: int(counts[reason]) for reason in Reason if reason and counts[reason]},
+        anchors={name: np.concatenate(parts) for name, parts in anchors.items()},
     )
 
 
 def expression_series(
-    expression: Rooted, market: MarketRows, symbol: str, interval: str
+    expression: Rooted, market: Market, symbol: str, interval: str
 ) -> tuple[Times, Values]:
     """An expression at every closed kline in memory: open times and values, oldest first.
 
@@ -157,32 +155,61 @@ def expression_series(
     1.0 and 0.0; NaN where it is unknown. Tickers are known at the newest kline only. Raises
     UnknownSeriesError.
     """
-    columns, (place,) = _columns(expression, market, interval, [symbol], tickers=True)
+    asked = _asked(market, interval, [symbol])
+    ((columns, (place,)),) = _blocks(expression.root, market, interval, asked, tickers=True)
     values = _root(columns, expression.root).numbers()
     own = columns.own
     rows = slice(own.offsets[place], own.offsets[place + 1])
     return own.open_time_ms[rows].copy(), values[rows].copy()
 
 
-def _columns(
-    filter: Rooted,
-    market: MarketRows,
-    interval: str,
-    symbols: Iterable[str] | None,
-    *,
-    tickers: bool,
-) -> tuple[Columns, list[int]]:
-    """The columns, and the places of the symbols that were asked for."""
-    held = market.symbols
-    asked = held if symbols is None else tuple(market[s, interval].symbol for s in symbols)
+def _asked(market: Market, interval: str, symbols: Iterable[str] | None) -> tuple[str, ...]:
+    """The symbols as the market spells them."""
+    if symbols is None:
+        return market.symbols
+    asked = tuple(market[symbol, interval].symbol for symbol in symbols)
     if len(set(asked)) != len(asked):
         raise ValueError("a symbol is asked for twice")
-    looked = held if any(map(looks_across, filter.root.walk())) else asked
-    made = Columns([filter.root], market, interval, looked, fields=["close"], tickers=tickers)
-    if looked is asked:
-        return made, list(range(len(asked)))
-    places = {symbol: i for i, symbol in enumerate(looked)}
-    return made, [places[symbol] for symbol in asked]
+    return asked
+
+
+def _blocks(
+    root: Node, market: Market, interval: str, asked: tuple[str, ...], *, tickers: bool
+) -> Iterator[tuple[Columns, list[int]]]:
+    """Columns of some symbols at a time, and which of them were asked for.
+
+    What looks across symbols needs all of them at once.
+    """
+    order = Order(root)
+    across = order.across
+    looked = market.symbols if across else asked
+    size = len(looked) if across else BLOCK_ROWS // market.capacity
+    for first in range(0, len(looked) or 1, size or 1):
+        block = looked[first : first + size] if size else looked[first : first + 1]
+        columns = Columns(order, market, interval, block, tickers=tickers)
+        places = {symbol: i for i, symbol in enumerate(block)}
+        yield columns, [places[symbol] for symbol in (asked if across else block)]
+
+
+def _newest(columns: Columns, root: Node, newest: Times) -> list[tuple[str, NDArray[Any]]]:
+    """Each part's values by its text, the root's by "", and what else is told of the rows."""
+    own, there = columns.own, newest >= 0
+    found: list[tuple[str, NDArray[Any]]] = [
+        (" times", _at(own.open_time_ms, newest, there, 0)),
+        (" price", _at(own.fields["close"], newest, there, np.nan)),
+    ]
+
+    def seen(node: Node, column: Column) -> None:
+        if node.op != "const" or node is root:
+            at = _taken(columns.at_own(node, column), newest)
+            if node.op != "const":
+                found.append((node.text, at.numbers()))
+            if node is root:
+                found.append(("", at.numbers()))
+                found.append((" reasons", at.reasons))
+
+    columns.run(seen)
+    return found
 
 
 def _root(columns: Columns, root: Node) -> Column:
@@ -191,13 +218,8 @@ def _root(columns: Columns, root: Node) -> Column:
     return columns.at_own(root, found[0])
 
 
-def _fired(
-    own: Table, root: Column, looked: NDArray[np.bool_] | None, mode: Mode, cooldown: int
-) -> Times:
-    known = root.reasons == 0
-    if looked is not None:
-        known &= looked
-    rows: Times = np.flatnonzero(known)
+def _fired(own: Table, root: Column, rows: Times, mode: Mode, cooldown: int) -> Times:
+    """Those of the rows where it is known at which it fires."""
     true = root.data[rows]
     if mode == "edge":
         symbols = own.symbol_rows[rows]

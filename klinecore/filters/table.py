@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from klinecore.filters.copied import MarketRows, SeriesRows
+from klinecore.filters.loops import latest
 from klinecore.filters.reasons import Reason
 from klinecore.indicators.entry import Values
 from klinecore.interval import INTERVAL_MS
 from klinecore.kline import COLUMNS
+from klinecore.market import Market
+from klinecore.series import Series
 
 __all__ = ["AsOf", "Reasons", "Table", "Times", "following"]
 
@@ -40,7 +42,7 @@ class Table:
     """
 
     def __init__(
-        self, market: MarketRows, interval: str, symbols: Iterable[str], fields: Iterable[str]
+        self, market: Market, interval: str, symbols: Iterable[str], fields: Container[str]
     ) -> None:
         """Copy the rows. Raises UnknownSeriesError: the market does not hold a series."""
         self.interval = interval
@@ -52,12 +54,13 @@ class Table:
         self.open_time_ms: Times = _joined(times, np.int64)
         views = [one.columns() for one in series]
         self.fields: dict[str, Values] = {
-            name: _joined([view[COLUMNS.index(name)] for view in views], np.float64)
-            for name in sorted(set(fields))
+            name: _joined([view[place] for view in views], np.float64)
+            for place, name in enumerate(COLUMNS)
+            if name in fields
         }
         self._find_stretches(series)
 
-    def _find_stretches(self, series: list[SeriesRows]) -> None:
+    def _find_stretches(self, series: list[Series]) -> None:
         starts = self.offsets[:-1][np.diff(self.offsets) > 0].tolist()
         behind: list[int] = []
         self.absent_after = np.zeros(len(self), dtype=bool)
@@ -143,18 +146,16 @@ class AsOf:
     """
 
     def __init__(self, own: Table, other: Table) -> None:
-        rows = np.full(len(own), -1, dtype=np.int64)
+        rows = latest(own.close_ms, own.offsets, other.close_ms, other.offsets)
         reasons = np.zeros(len(own), dtype=np.uint8)
-        bounds = zip(own.offsets, own.offsets[1:], other.offsets, other.offsets[1:], strict=False)
-        for first, end, low, high in bounds:
-            found = np.searchsorted(other.close_ms[low:high], own.close_ms[first:end], "right")
-            rows[first:end] = low + found - 1
-            reasons[first:end][found == 0] = Reason.NOT_WARM if high > low else Reason.NO_ROWS
-        there = np.flatnonzero(reasons == Reason.KNOWN)
-        due_ms = following(other.interval, other.close_ms)
-        at = rows[there]
-        late = (due_ms[at] <= own.close_ms[there]) & ~other.absent_after[at]
-        reasons[there[late]] = Reason.MISSING_CLOSE
+        before = rows < 0
+        if before.any():
+            empty = np.diff(other.offsets)[own.symbol_rows] == 0
+            reasons[before] = np.where(empty, Reason.NO_ROWS, Reason.NOT_WARM)[before]
+        if len(other):
+            # Where none has closed yet the last row of all is looked at, for nothing.
+            due = following(other.interval, other.close_ms)[rows] <= own.close_ms
+            reasons[due & ~other.absent_after[rows] & ~before] = Reason.MISSING_CLOSE
         rows[reasons != Reason.KNOWN] = -1
         #: Row of ``other``; -1 where it is unknown.
         self.rows = rows
