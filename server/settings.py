@@ -71,6 +71,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ws_messages_per_s": (0.1, 1000.0),
     "body_cache_bytes": (0, 1 << 32),
     "request_body_max": (0, 1 << 26),
+    "filter_jobs_max": (0, 10_000),
+    "filter_rows_max": (1, 1 << 30),
+    "filter_work_max": (1, 1 << 40),
 }
 
 
@@ -149,6 +152,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ws_messages_per_s: float = 5.0
     body_cache_bytes: int = 16 << 20
     request_body_max: int = 65_536
+    filter_jobs_max: int = 8  # evaluations and replays under way or waiting; beyond it 503
+    filter_rows_max: int = 2_000_000  # klines one of them may read
+    filter_work_max: int = 250_000_000  # parts of its filter times klines
 
     # logs
     log_level: str = "info"

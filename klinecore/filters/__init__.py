@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from klinecore.errors import FilterError
+from klinecore.filters.copied import MarketCopy
 from klinecore.filters.evaluation import (
     Evaluation,
     Replay,
@@ -13,6 +14,7 @@ from klinecore.filters.evaluation import (
 from klinecore.filters.explanation import Explanation, Part, explain
 from klinecore.filters.language import Filter, compile, parse_expression
 from klinecore.filters.limits import LIMITS, Limits
+from klinecore.filters.ready import READY, ReadyFilter
 from klinecore.filters.reasons import Reason
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, Kind, Node, Operation
 
@@ -20,6 +22,7 @@ __all__ = [
     "FIELDS",
     "LIMITS",
     "OPERATIONS",
+    "READY",
     "TICKER_FIELDS",
     "Evaluation",
     "Explanation",
@@ -27,16 +30,17 @@ __all__ = [
     "FilterError",
     "Kind",
     "Limits",
+    "MarketCopy",
     "Node",
     "Operation",
+    "Part",
+    "ReadyFilter",
     "Reason",
     "Replay",
     "compile",
     "evaluate",
-    "expression_series",
-    "Part",
-    "compile",
     "explain",
+    "expression_series",
     "parse_expression",
     "replay",
 ]

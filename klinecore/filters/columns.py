@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from klinecore.filters.copied import MarketRows, fields_read
 from klinecore.filters.loops import logarithm, places, silences
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import AsOf, Reasons, Table
@@ -19,7 +20,6 @@ from klinecore.indicators import CATALOG
 from klinecore.indicators.catalog import FAMILIES
 from klinecore.indicators.entry import Indicator, Values
 from klinecore.indicators.kernel import Kernel
-from klinecore.market import Market
 
 __all__ = ["Column", "Columns", "Order"]
 
@@ -73,15 +73,6 @@ class Order:
             if node.op == "indicator"
         }
 
-    def fields(self, interval: str) -> dict[str, set[str]]:
-        """Columns of klines that are read, by interval; "" is ``interval``, whose close is too."""
-        wanted = {interval: {"close"}}
-        for node in self.nodes:
-            names = wanted.setdefault(node.interval or interval, set())
-            if node.op == "field":
-                names.add(str(node.params[0]))
-        return wanted
-
 
 class Columns:
     """The columns of a tree's nodes; a node's own interval "" is ``interval``.
@@ -95,7 +86,7 @@ class Columns:
     def __init__(
         self,
         order: Order,
-        market: Market,
+        market: MarketRows,
         interval: str,
         symbols: Iterable[str],
         *,
@@ -108,10 +99,9 @@ class Columns:
         self.interval = interval
         self.order = order
         symbols = tuple(symbols)
-        self.tables = {
-            name: Table(market, name, symbols, fields)
-            for name, fields in order.fields(interval).items()
-        }
+        wanted = fields_read(order.nodes, interval)
+        wanted[interval].add("close")
+        self.tables = {name: Table(market, name, symbols, some) for name, some in wanted.items()}
         self.tickers: list[dict[str, str | int] | None] = []
         if any(node.op == "ticker" for node in order.nodes):
             self.tickers = [market.ticker(s) if tickers else None for s in symbols]

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from klinecore.filters.columns import Column, Columns, Order
+from klinecore.filters.copied import MarketRows
 from klinecore.filters.loops import spaced
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import Reasons, Table, Times
 from klinecore.filters.tree import Node
 from klinecore.indicators.entry import Values
-from klinecore.market import Market
 
 __all__ = ["Evaluation", "Mode", "Replay", "Rooted", "evaluate", "expression_series", "replay"]
 
@@ -68,7 +68,7 @@ class Replay:
 
 
 def evaluate(
-    filter: Rooted, market: Market, interval: str, symbols: Iterable[str] | None = None
+    filter: Rooted, market: MarketRows, interval: str, symbols: Iterable[str] | None = None
 ) -> Evaluation:
     """What a filter and each of its parts are at the newest closed klines of ``interval``.
 
@@ -88,7 +88,7 @@ def evaluate(
 
 def replay(
     filter: Rooted,
-    market: Market,
+    market: MarketRows,
     interval: str,
     symbols: Iterable[str] | None = None,
     *,
@@ -147,7 +147,7 @@ def replay(
 
 
 def expression_series(
-    expression: Rooted, market: Market, symbol: str, interval: str
+    expression: Rooted, market: MarketRows, symbol: str, interval: str
 ) -> tuple[Times, Values]:
     """An expression at every closed kline in memory: open times and values, oldest first.
 
@@ -163,7 +163,7 @@ def expression_series(
     return own.open_time_ms[rows].copy(), values[rows].copy()
 
 
-def _asked(market: Market, interval: str, symbols: Iterable[str] | None) -> tuple[str, ...]:
+def _asked(market: MarketRows, interval: str, symbols: Iterable[str] | None) -> tuple[str, ...]:
     """The symbols as the market spells them."""
     if symbols is None:
         return market.symbols
@@ -174,7 +174,7 @@ def _asked(market: Market, interval: str, symbols: Iterable[str] | None) -> tupl
 
 
 def _blocks(
-    root: Node, market: Market, interval: str, asked: tuple[str, ...], *, tickers: bool
+    root: Node, market: MarketRows, interval: str, asked: tuple[str, ...], *, tickers: bool
 ) -> Iterator[tuple[Columns, list[int]]]:
     """Columns of some symbols at a time, and which of them were asked for.
 

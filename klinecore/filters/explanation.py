@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from klinecore.filters.language import Filter
 from klinecore.filters.need import cost_ns
-from klinecore.filters.tree import Kind, Node
+from klinecore.filters.tree import OPERATIONS, Kind, Node
+from klinecore.indicators.catalog import CATALOG
 
 __all__ = ["Explanation", "Part", "explain"]
 
@@ -29,6 +30,8 @@ class Explanation:
     nodes: int  #: distinct parts, constants among them
     intervals: tuple[str, ...]  #: named by @
     cross_symbols: bool  #: whether it looks at other symbols too
+    #: Whether values depend on all klines since the first one, with weights that fade, as an EMA's.
+    depends_on_first: bool
     bars: dict[str, int]  #: klines needed for a value, by interval; "" is the filter's own
     cost_ns: int  #: about, per symbol and close, if it shares nothing with other filters
 
@@ -45,9 +48,16 @@ def explain(filter: Filter, interval: str | None = None) -> Explanation:
         nodes=sum(1 for _ in filter.root.walk()),
         intervals=filter.intervals,
         cross_symbols=filter.cross_symbols,
+        depends_on_first=any(map(_remembers, filter.root.walk())),
         bars=filter.bars if interval is None else filter.bars_on(interval),
         cost_ns=cost_ns(filter.root),
     )
+
+
+def _remembers(node: Node) -> bool:
+    if node.op == "indicator":
+        return CATALOG[str(node.params[0])].memory == "recursive"
+    return node.op in OPERATIONS and OPERATIONS[node.op].memory == "past"
 
 
 def _parts_of(root: Node) -> tuple[Part, ...]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from klinecore.filters.copied import MarketRows, SeriesRows
 from klinecore.filters.loops import latest
 from klinecore.filters.reasons import Reason
 from klinecore.indicators.entry import Values
 from klinecore.interval import INTERVAL_MS
 from klinecore.kline import COLUMNS
-from klinecore.market import Market
-from klinecore.series import Series
 
 __all__ = ["AsOf", "Reasons", "Table", "Times", "following"]
 
@@ -42,7 +41,7 @@ class Table:
     """
 
     def __init__(
-        self, market: Market, interval: str, symbols: Iterable[str], fields: Container[str]
+        self, market: MarketRows, interval: str, symbols: Iterable[str], fields: Container[str]
     ) -> None:
         """Copy the rows. Raises UnknownSeriesError: the market does not hold a series."""
         self.interval = interval
@@ -60,7 +59,7 @@ class Table:
         }
         self._find_stretches(series)
 
-    def _find_stretches(self, series: list[Series]) -> None:
+    def _find_stretches(self, series: list[SeriesRows]) -> None:
         starts = self.offsets[:-1][np.diff(self.offsets) > 0].tolist()
         behind: list[int] = []
         self.absent_after = np.zeros(len(self), dtype=bool)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from zlib import crc32
 
 import msgspec
 
-from klinecore.filters.explanation import Explanation, explain
+from klinecore.errors import UnknownSeriesError
+from klinecore.filters import Explanation, Filter, MarketCopy, explain
 from server.api.compiled import CompiledFilters
-from server.api.filter_types import CheckedFilter, FilterCheck, FilterPart, Vocabulary
-from server.api.parameters import read_interval
+from server.api.filter_types import (
+    CheckedFilter,
+    EvaluateFilter,
+    Expressions,
+    FilterCheck,
+    FilterEvaluation,
+    FilterPart,
+    FilterReplay,
+    ReplayFilter,
+    Vocabulary,
+)
+from server.api.parameters import (
+    LINES,
+    find_series,
+    read_expressions,
+    read_interval,
+    read_limit,
+    unknown_symbol,
+)
 from server.api.problems import ApiError
+from server.api.results import draw, run_now, run_over_past
 from server.api.router import Access, Request, Route
 from server.api.state import ServedMarket, ServerState
 from server.api.types import Headers, Response
 from server.api.vocabulary import vocabulary
+from server.api.worker import Worker
+from server.metrics import Registry
 
 __all__ = ["FilterRoutes"]
 
@@ -25,6 +48,12 @@ _NEVER = (b"cache-control", b"no-store")
 _FRESH = (b"cache-control", b"no-cache")
 _POSTED = (400, 401, 413, 415, 429, 503)
 
+#: Symbols that are copied before other requests get a turn.
+COPY_CHUNK = 32
+
+#: Parts times klines that are computed at once, without the thread: about a millisecond.
+AT_ONCE_MAX = 20_000
+
 
 class FilterRoutes:
     """Handlers over one ``ServerState``; ``table`` says which path leads to which."""
@@ -33,7 +62,12 @@ class FilterRoutes:
         self._state = state
         self._compiled = CompiledFilters()
         self._vocabulary: Response | None = None
-        metrics, compiled = state.metrics, self._compiled
+        self._worker = Worker(state.settings.filter_jobs_max)
+        self._make_metrics(state.metrics)
+        self.table = self._make_table()
+
+    def _make_metrics(self, metrics: Registry) -> None:
+        compiled, worker = self._compiled, self._worker
         metrics.counter("filters_compiled_total", "Filters and expressions read.").read(
             lambda: compiled.compiled
         )
@@ -44,12 +78,37 @@ class FilterRoutes:
             "filters_refused_total", "Texts that are no filter, by the limit passed.", ["limit"]
         )
         metrics.before_render(self._collect)
-        self.table = (
+        metrics.gauge("filters_jobs", "Computations under way or waiting.").read(
+            lambda: worker.jobs
+        )
+        metrics.counter("filters_busy_total", "Requests refused as too many waited.").read(
+            lambda: worker.refused
+        )
+        self._too_large = metrics.counter(
+            "filters_too_large_total", "Requests refused by what they would have read or computed."
+        )
+        self._rows = metrics.counter("filters_rows_total", "Klines read.", ["kind"])
+        self._seconds = metrics.histogram(
+            "filters_seconds", "Computing, without waiting and reading.", ["kind"]
+        )
+
+    def _make_table(self) -> tuple[Route, ...]:
+        read = Access.READ
+        return (
+            Route(
+                "/v1/indicators/{symbol}/{interval}",
+                self._lines,
+                "Expressions at the newest klines of a series, oldest first",
+                read,
+                Expressions,
+                LINES,
+                (400, 401, 404, 429, 503),
+            ),
             Route(
                 "/v1/filters/vocabulary",
                 self._words,
                 "Every name a filter may use",
-                Access.READ,
+                read,
                 Vocabulary,
                 (),
                 (304, 401, 429),
@@ -58,11 +117,31 @@ class FilterRoutes:
                 "/v1/filters/check",
                 self._check,
                 "Read a filter: its normal form, its parts, what it needs",
-                Access.READ,
+                read,
                 CheckedFilter,
                 (),
                 _POSTED,
                 body=FilterCheck,
+            ),
+            Route(
+                "/v1/filters/evaluate",
+                self._evaluate,
+                "Run a filter at the newest closed kline of each symbol",
+                read,
+                FilterEvaluation,
+                (),
+                _POSTED,
+                body=EvaluateFilter,
+            ),
+            Route(
+                "/v1/filters/replay",
+                self._replay,
+                "Run a filter over every closed kline in memory",
+                read,
+                FilterReplay,
+                (),
+                _POSTED,
+                body=ReplayFilter,
             ),
         )
 
@@ -88,11 +167,104 @@ class FilterRoutes:
                 nodes=found.nodes,
                 intervals=list(found.intervals),
                 cross_symbols=found.cross_symbols,
+                depends_on_first=found.depends_on_first,
                 bars=found.bars,
                 cost_ns=found.cost_ns,
                 warnings=_warnings(found, served),
             )
         )
+
+    async def _lines(self, request: Request) -> Response:
+        served = self._state.served(request.query.get("market"))
+        series = find_series(served, *request.segments)
+        texts, limit = read_expressions(request.query), read_limit(request.query, series.capacity)
+        filters = [self._compiled.expression(text) for text in texts]
+        return await self._run(
+            "line",
+            served,
+            filters,
+            series.interval,
+            [series.symbol],
+            lambda rows: draw(texts, filters, rows, series.interval, limit),
+        )
+
+    async def _evaluate(self, request: Request) -> Response:
+        asked = _read(request, EvaluateFilter)
+        served = self._state.served(asked.market)
+        filter = self._compiled.filter(asked.filter)
+        return await self._run(
+            "evaluate",
+            served,
+            [filter],
+            _held(served, asked.interval),
+            asked.symbols,
+            lambda rows: run_now(filter, asked, rows),
+        )
+
+    async def _replay(self, request: Request) -> Response:
+        asked = _read(request, ReplayFilter)
+        served = self._state.served(asked.market)
+        filter = self._compiled.filter(asked.filter)
+        return await self._run(
+            "replay",
+            served,
+            [filter],
+            _held(served, asked.interval),
+            asked.symbols,
+            lambda rows: run_over_past(filter, asked, rows),
+        )
+
+    async def _run(
+        self,
+        kind: str,
+        served: ServedMarket,
+        filters: Sequence[Filter],
+        interval: str,
+        symbols: Sequence[str] | None,
+        compute: Callable[[MarketCopy], msgspec.Struct],
+    ) -> Response:
+        """Copy what is read, compute, encode: at once if it is little, else in the thread."""
+        for filter in filters:
+            for name in filter.intervals:
+                _held(served, name)
+        rows = _copy_of(served, filters, interval, symbols)
+        nodes = sum(1 for filter in filters for _ in filter.root.walk())
+        self._check_size(rows.rows, nodes)
+        clock = self._state.clock
+
+        async def read() -> MarketCopy:
+            while not rows.copy(COPY_CHUNK):
+                await asyncio.sleep(0)
+            if symbols and not rows.asked:
+                raise ApiError(404, "unknown_symbol", "The symbol was removed just now.")
+            return rows
+
+        def encoded(rows: MarketCopy) -> tuple[bytes, float]:
+            started = clock.monotonic()
+            body = msgspec.json.encode(compute(rows))
+            return body, clock.monotonic() - started
+
+        self._rows.inc(kind, by=rows.rows)
+        if rows.rows * nodes <= AT_ONCE_MAX:
+            body, seconds = encoded(await read())
+        else:
+            body, seconds = await self._worker.run(read, encoded)
+        self._seconds.observe(seconds, kind)
+        return Response(body, headers=[_NEVER, *served.warnings])
+
+    def _check_size(self, rows: int, nodes: int) -> None:
+        settings = self._state.settings
+        for what, size, most in (
+            ("klines would be read", rows, settings.filter_rows_max),
+            ("values would be computed", rows * nodes, settings.filter_work_max),
+        ):
+            if size > most:
+                self._too_large.inc()
+                raise ApiError(
+                    400,
+                    "too_large",
+                    f"{size:,} {what}, at most {most:,} may be; name fewer symbols.",
+                )
 
     def _collect(self) -> None:
         """Show what others count; called before each scrape."""
@@ -114,6 +286,21 @@ def _warnings(found: Explanation, served: ServedMarket) -> list[str]:
         for name, count in found.bars.items()
         if count > capacity
     ]
+
+
+def _copy_of(
+    served: ServedMarket,
+    filters: Sequence[Filter],
+    interval: str,
+    symbols: Sequence[str] | None,
+) -> MarketCopy:
+    """What the filters read, not copied yet. Raises ApiError 400: a symbol that is not held."""
+    try:
+        return MarketCopy(served.market, [filter.root for filter in filters], interval, symbols)
+    except UnknownSeriesError as error:
+        raise unknown_symbol(error, 400) from None
+    except ValueError as error:
+        raise ApiError(400, "bad_body", f"The body is not what is expected: {error}.") from None
 
 
 def _read(request: Request, kind: type[Body]) -> Body:

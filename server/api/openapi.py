@@ -80,6 +80,7 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
         {
             "name": parameter.name,
             "in": "query",
+            "required": parameter.required,
             "description": parameter.description,
             "schema": _schema(parameter),
         }

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from klinecore.errors import UnknownSeriesError
 from klinecore.interval import INTERVALS
+from klinecore.series import Series
 from server.api.problems import ApiError
-from server.api.router import Parameter
+from server.api.router import Parameter, Query
+from server.api.state import ServedMarket
 
 __all__ = [
+    "EXPRESSIONS_MAX",
     "LIMIT_DEFAULT",
+    "LINES",
     "MARKET",
     "SERIES_FILTER",
     "WINDOW",
     "Window",
+    "find_series",
+    "read_expressions",
     "read_interval",
+    "read_limit",
     "read_window",
+    "unknown_symbol",
 ]
 
 LIMIT_DEFAULT: Final = 100
@@ -61,6 +70,23 @@ SERIES_FILTER = (
 )
 
 
+#: Expressions of one request.
+EXPRESSIONS_MAX: Final = 8
+
+LINES = (
+    Parameter(
+        "expr",
+        f"An expression such as rsi(14) or macd().hist; up to {EXPRESSIONS_MAX}, each as its own "
+        "`expr`. `+` is written %2B.",
+        {"type": "string"},
+        several=True,
+        required=True,
+    ),
+    WINDOW[0],
+    MARKET,
+)
+
+
 class Window(NamedTuple):
     """Which rows of a series are asked for."""
 
@@ -75,7 +101,7 @@ def read_window(query: Mapping[str, str], capacity: int) -> Window:
 
     Raises ApiError 400: a value outside what it allows; the message says what that is.
     """
-    limit = _read_integer(query, "limit", 1, capacity, "invalid_limit")
+    limit = read_limit(query, capacity)
     forming = query.get("forming", "false")
     if forming not in ("true", "false"):
         raise ApiError(
@@ -88,9 +114,42 @@ def read_window(query: Mapping[str, str], capacity: int) -> Window:
     end_ms = _read_integer(query, "endTime", 0, TIME_MS_MAX, "invalid_time")
     if start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise ApiError(400, "invalid_time", f"startTime {start_ms} is after endTime {end_ms}.")
-    if limit is None:
-        limit = min(LIMIT_DEFAULT, capacity)
     return Window(limit, forming == "true", start_ms, end_ms)
+
+
+def read_limit(query: Mapping[str, str], capacity: int) -> int:
+    """How many of the newest rows. Raises ApiError 400: not from 1 to ``capacity``."""
+    limit = _read_integer(query, "limit", 1, capacity, "invalid_limit")
+    return min(LIMIT_DEFAULT, capacity) if limit is None else limit
+
+
+def read_expressions(query: Query) -> list[str]:
+    """The expressions of a request. Raises ApiError 400: none, or too many."""
+    texts = query.several.get("expr", [])
+    if not texts:
+        raise ApiError(400, "missing_parameter", "expr must be given, such as expr=rsi(14).")
+    if len(texts) > EXPRESSIONS_MAX:
+        raise ApiError(400, "too_many_expressions", f"At most {EXPRESSIONS_MAX} are drawn at once.")
+    return texts
+
+
+def find_series(served: ServedMarket, symbol: str, interval: str) -> Series:
+    """A series by the names of a path. Raises ApiError: see ``read_interval``; 404, no symbol."""
+    try:
+        return served.market[symbol, interval]
+    except UnknownSeriesError as error:
+        read_interval(interval, served.market.intervals)
+        raise unknown_symbol(error) from None
+
+
+def unknown_symbol(error: UnknownSeriesError, status: int = 404) -> ApiError:
+    """The refusal of a symbol that is not held."""
+    return ApiError(
+        status,
+        "unknown_symbol",
+        f"Symbol {error.name[:40]!r} is not held by this server; /v1/symbols lists all.",
+        allowed=error.known,
+    )
 
 
 def read_interval(name: str, served: tuple[str, ...]) -> str:

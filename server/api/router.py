@@ -30,6 +30,7 @@ class Parameter(NamedTuple):
     description: str
     schema: Mapping[str, Any]
     several: bool = False  # it may be given again and again
+    required: bool = False
 
 
 class Query(dict[str, str]):

@@ -20,8 +20,10 @@ from server.api.parameters import (
     SERIES_FILTER,
     WINDOW,
     Window,
+    find_series,
     read_interval,
     read_window,
+    unknown_symbol,
 )
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
@@ -213,7 +215,7 @@ class Routes:
         """Everything of the answer that the target alone decides."""
         symbol, interval = request.segments
         served = self._state.served(request.query.get("market"))
-        series = _series(served, symbol, interval)
+        series = find_series(served, symbol, interval)
         window = read_window(request.query, served.market.capacity)
         key = (served.name, series.symbol, interval, window)
         plan = _KlinesPlan(served, served.market.symbols, series, window, key)
@@ -226,7 +228,7 @@ class Routes:
         try:
             body = served.market.ticker_json(symbol)
         except UnknownSeriesError as error:
-            raise _unknown_symbol(error) from None
+            raise unknown_symbol(error) from None
         if body is None:
             raise ApiError(
                 404,
@@ -331,23 +333,6 @@ def _klines_response(
     return Response(body, headers=[(b"etag", etag), _FRESH])
 
 
-def _series(served: ServedMarket, symbol: str, interval: str) -> Series:
-    try:
-        return served.market[symbol, interval]
-    except UnknownSeriesError as error:
-        read_interval(interval, served.market.intervals)
-        raise _unknown_symbol(error) from None
-
-
-def _unknown_symbol(error: UnknownSeriesError) -> ApiError:
-    return ApiError(
-        404,
-        "unknown_symbol",
-        f"Symbol {error.name[:40]!r} is not held by this server; /v1/symbols lists all.",
-        allowed=error.known,
-    )
-
-
 async def _describe_market(
     served: ServedMarket, symbol: str | None, interval: str | None
 ) -> MarketStatus:
@@ -355,7 +340,7 @@ async def _describe_market(
     intervals = market.intervals if interval is None else (interval,)
     symbols = market.symbols
     if symbol is not None:
-        symbols = (_series(served, symbol, market.intervals[0]).symbol,)
+        symbols = (find_series(served, symbol, market.intervals[0]).symbol,)
     described: list[SeriesStatus] = []
     for name in symbols:
         for served_interval in intervals:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from klinecore.filters.language import LANGUAGE
 from klinecore.filters.limits import LIMITS
+from klinecore.filters.ready import READY
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, TIME
 from klinecore.filters.vocabulary import CALLS, example
 from klinecore.indicators.catalog import CATALOG
 from klinecore.indicators.entry import Indicator, Parameter
 from klinecore.interval import INTERVALS
-from server.api.filter_types import Vocabulary, Word, WordParameter
+from server.api.filter_types import ReadyFilter, Vocabulary, Word, WordParameter
 
 __all__ = ["vocabulary"]
 
@@ -53,6 +54,19 @@ def vocabulary() -> Vocabulary:
         signs=SIGNS,
         intervals=list(INTERVALS),
         limits=dataclasses.asdict(LIMITS),
+        ready=[
+            ReadyFilter(
+                name=one.name,
+                title=one.title,
+                description=one.description,
+                category=one.category,
+                filter=one.text,
+                interval=one.interval,
+                mode=one.mode,
+                cooldown=one.cooldown,
+            )
+            for one in READY.values()
+        ],
     )
 
 

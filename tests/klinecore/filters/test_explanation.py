@@ -35,3 +35,16 @@ def test_what_is_needed_is_told_by_the_filters_own_interval() -> None:
 def test_a_filter_with_more_parts_costs_more() -> None:
     one = explain(compile("rsi(14) > 50")).cost_ns
     assert one < explain(compile("rsi(14) > 50 and sma(20) > 5")).cost_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "depends"),
+    [
+        ("close > sma(20)", False),
+        ("close > ema(20)", True),
+        ("bars_since(close > 1) > 3", True),
+        ("any_of(close > 1, 3)", False),
+    ],
+)
+def test_what_remembers_all_klines_says_so(text: str, depends: bool) -> None:
+    assert explain(compile(text)).depends_on_first is depends

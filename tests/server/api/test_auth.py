@@ -53,13 +53,18 @@ OPEN = {"/", "/health", "/ready", "/openapi.json"}
 CLOSED = {
     "/klines/{symbol}/{interval}", "/ticker/{symbol}", "/tickers", "/ws", "/v1/symbols",
     "/v1/status", "/metrics", "/v1/filters/vocabulary", "/v1/filters/check",
+    "/v1/filters/evaluate", "/v1/filters/replay", "/v1/indicators/{symbol}/{interval}",
 }  # fmt: skip
 #: Bodies of the paths that are only posted to.
-POSTED = {"/v1/filters/check": {"filter": "close > 1"}}
+POSTED = {
+    f"/v1/filters/{name}": {"filter": "close > 1", "interval": "1m"}
+    for name in ("check", "evaluate", "replay")
+}
 
 
 def target(path: str) -> str:
-    return path.replace("{symbol}", "BTCUSDT").replace("{interval}", "1m")
+    query = "?expr=close" if path.startswith("/v1/indicators") else ""
+    return path.replace("{symbol}", "BTCUSDT").replace("{interval}", "1m") + query
 
 
 def ask(server: Any, path: str, *headers: tuple[str, str | bytes], address: str = "::1") -> Any:

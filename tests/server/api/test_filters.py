@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from klinecore.filters import FIELDS, OPERATIONS, TICKER_FIELDS, compile
+from klinecore.filters import FIELDS, OPERATIONS, READY, TICKER_FIELDS, compile
 from klinecore.indicators import CATALOG
 from server.api.filter_types import CheckedFilter, Vocabulary
 from server.api.vocabulary import FIELD_MEANINGS, TICKER_MEANINGS
@@ -170,6 +170,13 @@ def test_every_signature_of_the_vocabulary_can_be_read_and_is_of_the_kind_it_say
         text = text if word.gives == "condition" else f"{text} > 0"
         answer = post(server, CHECK, {"filter": text})
         assert answer.status == 200, (word.name, text, answer.body)
+
+
+def test_the_ready_filters_can_be_checked_as_they_are_told(server: Any) -> None:
+    words = msgspec.json.decode(server.get("/v1/filters/vocabulary").body, type=Vocabulary)
+    assert [one.name for one in words.ready] == list(READY)
+    for one in words.ready:
+        assert post(server, CHECK, {"filter": one.filter}).status == 200
 
 
 WORDS = ["close", "rsi", "sma", "(", ")", "14", "<", "and", "not", "@", '"1h"', "[", "]", ",", "."]
