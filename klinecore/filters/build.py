@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import copysign
 
 from klinecore.errors import FilterError
 from klinecore.filters.limits import Limits
 from klinecore.filters.need import looks_back
-from klinecore.filters.tree import FIELDS, OPERATIONS, TIME, Kind, Node
+from klinecore.filters.tree import FIELDS, OPERATIONS, TIME, Kind, Node, looks_across
 from klinecore.filters.vocabulary import bare
 from klinecore.indicators.catalog import CATALOG
 
-__all__ = ["Builder", "number_text"]
+__all__ = ["Builder", "Part", "number_text"]
 
 Parameter = float | int | str
 
@@ -30,6 +31,18 @@ def number_text(value: float | int) -> str:
     return repr(float(value))
 
 
+@dataclass(slots=True)
+class Part:
+    """What the builder knows of a node, itself or through its arguments."""
+
+    text: str  # without the interval, as it stands inside a part on the same interval
+    tightness: int
+    height: int = 1  # operations in operations
+    back: int = 0  # klines before the newest one of its interval that are needed
+    ticks: bool = False  # whether it reads the ticker
+    across: bool = False  # whether it looks across symbols
+
+
 class Builder:
     """Nodes of one filter. ``at`` is where in the text the part stands that is being made."""
 
@@ -38,13 +51,8 @@ class Builder:
         self.limits = limits
         self.at = 0
         self.nodes: dict[tuple[object, ...], Node] = {}
-        # Without the interval, as it stands inside a part on the same interval.
-        self.spelt: dict[int, tuple[str, int]] = {}
+        self.parts: dict[int, Part] = {}  # by a node's identity
         self.indicators = 0
-        # Operations in operations, by a node's identity.
-        self.height: dict[int, int] = {}
-        # Klines before the newest one of its interval that a node needs, by its identity.
-        self.back: dict[int, int] = {}
         self.windows = 0
 
     def make(
@@ -58,41 +66,47 @@ class Builder:
         key = (op, tuple(map(id, args)), params, interval)
         node = self.nodes.get(key)
         if node is None:
-            spelling = self._spell(op, args, params, interval)
-            kind = self._kind(op, args, params)
-            text = self._placed(spelling, interval)[0] if interval else spelling[0]
-            node = Node(op, tuple(args), params, interval, kind, text)
+            text, tightness = self._spell(op, args, params, interval)
+            part = Part(text, tightness)
+            if interval:
+                text, _ = self._placed(part, interval)
+            node = Node(op, tuple(args), params, interval, self._kind(op, args, params), text)
             self.nodes[key] = node
-            self.spelt[id(node)] = spelling
-            self._count(op)
-            self._stack(node)
-            self._look_back(node)
+            self.parts[id(node)] = part
+            self._gather(node, part)
+            self._check(node, part)
         return node
 
-    def _stack(self, node: Node) -> None:
-        height = 1 + max((self.height[id(arg)] for arg in node.args), default=0)
-        self.height[id(node)] = height
-        if height > self.limits.depth:
-            message = f"nested deeper than {self.limits.depth}"
-            raise FilterError(message, self.text, self.at, "limit: depth")
-
-    def _look_back(self, node: Node) -> None:
+    def _gather(self, node: Node, part: Part) -> None:
+        """What a node has through its arguments, and of its own."""
+        for arg in node.args:
+            below = self.parts[id(arg)]
+            part.height = max(part.height, below.height + 1)
+            part.ticks |= below.ticks
+            part.across |= below.across
+            if arg.interval == node.interval:
+                part.back = max(part.back, below.back)
         own = looks_back(node)
-        below = (self.back[id(arg)] for arg in node.args if arg.interval == node.interval)
-        rows = self.back[id(node)] = own + max(below, default=0)
-        if rows >= self.limits.window:
-            message = f"this needs {rows + 1:,} klines, and a series keeps {self.limits.window:,}"
-            raise FilterError(message, self.text, self.at, "limit: window")
+        part.back += own
+        part.ticks |= node.op == "ticker"
+        part.across |= looks_across(node)
         self.windows += own
-        if self.windows > self.limits.windows:
-            raise self.over("windows", self.limits.windows, "klines remembered over all its parts")
+        self.indicators += node.op == "indicator"
 
-    def _count(self, op: str) -> None:
-        if len(self.nodes) > self.limits.nodes:
-            raise self.over("nodes", self.limits.nodes, "distinct parts")
-        self.indicators += op == "indicator"
-        if self.indicators > self.limits.indicators:
-            raise self.over("indicators", self.limits.indicators, "distinct indicators")
+    def _check(self, node: Node, part: Part) -> None:
+        limits = self.limits
+        if len(self.nodes) > limits.nodes:
+            raise self.over("nodes", limits.nodes, "distinct parts")
+        if self.indicators > limits.indicators:
+            raise self.over("indicators", limits.indicators, "distinct indicators")
+        if self.windows > limits.windows:
+            raise self.over("windows", limits.windows, "klines remembered over all its parts")
+        if part.height > limits.depth:
+            message = f"nested deeper than {limits.depth}"
+            raise FilterError(message, self.text, self.at, "limit: depth")
+        if part.back >= limits.window:
+            message = f"this needs {part.back + 1:,} klines, and a series keeps {limits.window:,}"
+            raise FilterError(message, self.text, self.at, "limit: window")
 
     def over(self, limit: str, most: int, what: str) -> FilterError:
         """The refusal at a limit."""
@@ -106,16 +120,17 @@ class Builder:
 
     # The normal form
 
-    def _placed(self, spelling: tuple[str, int], interval: str) -> tuple[str, int]:
-        """A text on another interval."""
-        text = spelling[0] if spelling[1] >= ATOM else f"({spelling[0]})"
+    def _placed(self, part: Part, interval: str) -> tuple[str, int]:
+        """A part's text on another interval."""
+        text = part.text if part.tightness >= ATOM else f"({part.text})"
         return f'{text} @ "{interval}"', PRODUCT
 
     def _arg(self, node: Node, interval: str, least: int) -> str:
         """An argument's text where it must hold together at least that tightly."""
-        text, tightness = self.spelt[id(node)]
+        part = self.parts[id(node)]
+        text, tightness = part.text, part.tightness
         if node.interval != interval:
-            text, tightness = self._placed((text, tightness), node.interval)
+            text, tightness = self._placed(part, node.interval)
         return text if tightness >= least else f"({text})"
 
     def _spell(
@@ -182,7 +197,7 @@ class Builder:
         first = args[0]
         if op in ("min", "max") and first.op == op and first.interval == interval:
             # min(x, y, z) is min(min(x, y), z), and written so.
-            given[0] = self.spelt[id(first)][0].removeprefix(f"{op}(").removesuffix(")")
+            given[0] = self.parts[id(first)].text.removeprefix(f"{op}(").removesuffix(")")
         return f"{op}({', '.join([*given, *map(str, params)])})"
 
     def _spell_indicator(

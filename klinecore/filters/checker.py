@@ -135,7 +135,7 @@ class Checker:
 
     def remembered(self, part: ast.expr, node: Node, what: str) -> Node:
         """A value of which earlier ones are needed: the ticker has none."""
-        if any(below.op == "ticker" for below in node.walk()):
+        if self.builder.parts[id(node)].ticks:
             hint = "compare the ticker outside of it"
             self.refuse(part, f"{what} reads earlier values, and the ticker has none", hint)
         return node
@@ -186,12 +186,12 @@ class Checker:
         self.placed, self.interval = True, name
         node = self.one(part.left)
         self.placed, self.interval = False, ""
-        for below in node.walk():
-            if below.op == "ticker":
-                self.refuse(part, "the ticker has no interval", "compare it outside of the @")
-            if looks_across(below):
-                hint = f'put the @ inside: {below.op}(x @ "{name}", ...)'
-                self.refuse(part, f"{below.op} looks across symbols at the filter's closes", hint)
+        if self.builder.parts[id(node)].ticks:
+            self.refuse(part, "the ticker has no interval", "compare it outside of the @")
+        if self.builder.parts[id(node)].across:
+            op = next(below.op for below in node.walk() if looks_across(below))
+            hint = f'put the @ inside: {op}(x @ "{name}", ...)'
+            self.refuse(part, f"{op} looks across symbols at the filter's closes", hint)
         return node
 
     def _unary(self, part: ast.UnaryOp) -> Node:

@@ -12,7 +12,7 @@ class Limits:
     """Largest sizes of one filter; what is larger is refused, and the refusal names the limit."""
 
     text: int = 4_096  # characters, also of its normal form
-    tokens: int = 1_024  # names, numbers and signs
+    tokens: int = 768  # names, numbers and signs
     depth: int = 32  # brackets in brackets, operations in operations
     nodes: int = 256  # distinct operations, numbers and columns
     indicators: int = 64  # distinct ones

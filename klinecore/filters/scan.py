@@ -113,16 +113,12 @@ def _characters(text: str) -> None:
 def _tokens(text: str, limits: Limits) -> list[Token]:
     tokens: list[Token] = []
     position, end = 0, len(text.rstrip(" \t"))
-    while position < end:
-        found = _TOKEN.match(text, position)
-        if found is None:
-            offset = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
-            quote = text[offset] in "\"'"
-            message = "this quote is not closed" if quote else "this cannot be read"
-            raise FilterError(message, text, offset, 'such as "1h"' if quote else _PLAIN)
-        kind = str(found.lastgroup)
-        token = Token(kind, found[kind], found.start(kind))
+    for found in _TOKEN.finditer(text, 0, end):
+        if found.start() != position:
+            break
         position = found.end()
+        kind = found.lastgroup or ""
+        token = Token(kind, found[kind], found.start(kind))
         if kind == "number" and text[position : position + 1].isalnum():
             raise FilterError("this is no number", text, token.offset, "such as 14, 0.5 or 1e6")
         tokens.append(token)
@@ -131,6 +127,11 @@ def _tokens(text: str, limits: Limits) -> list[Token]:
                 f"a filter has at most {limits.tokens:,} names, numbers and signs",
                 text, token.offset, "limit: tokens",
             )  # fmt: skip
+    if position < end:
+        offset = position + len(text[position:]) - len(text[position:].lstrip(" \t"))
+        quote = text[offset] in "\"'"
+        message = "this quote is not closed" if quote else "this cannot be read"
+        raise FilterError(message, text, offset, 'such as "1h"' if quote else _PLAIN)
     return tokens
 
 

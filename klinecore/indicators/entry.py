@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
+from types import CodeType
 from typing import Literal
 
 import numpy as np
@@ -88,6 +89,17 @@ DEMANDED = period(None)
 BOUNDS = (-1000.0, 1000.0)
 
 
+#: Code of the catalog's expressions: made once, as filters ask for lookbacks one by one.
+_CODE: dict[str, CodeType] = {}
+
+
+def _compiled(expression: str) -> CodeType:
+    code = _CODE.get(expression)
+    if code is None:
+        code = _CODE[expression] = compile(expression, "<rows_before>", "eval")
+    return code
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Indicator:
     """One indicator: what it reads, what it gives, from which row on, and who says so.
@@ -125,7 +137,7 @@ class Indicator:
     def lookback(self, *parameters: object) -> int:
         """Rows before the first one with all outputs, for these parameters in their order."""
         names = {p.name: value for p, value in zip(self.parameters, parameters, strict=True)}
-        return int(eval(self.rows_before, {"max": max, "isqrt": isqrt}, names))
+        return int(eval(_compiled(self.rows_before), {"max": max, "isqrt": isqrt}, names))
 
     def defaults(self, **given: object) -> tuple[object, ...]:
         """All parameters in their order, those not given at their defaults."""

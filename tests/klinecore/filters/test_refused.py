@@ -17,16 +17,15 @@ SUPPORT = Path(__file__).parents[2] / "support"
 # Events of Python's audit hooks while each text is compiled, by kind; what the catalog evaluates
 # of its own, the rows before the first value, is known beforehand.
 WATCHED = """
-import __future__, builtins, json, sys
+import json, sys
 sys.path.insert(0, sys.argv[1])
 from reference.hostile_filters import HOSTILE
 from klinecore.filters import FilterError, compile as read
 from klinecore.indicators import CATALOG
+from klinecore.indicators.entry import _compiled
 
 texts = [*HOSTILE, "rsi(14) < 30 and macd(12, 26, 9).hist @ '1h' > 0"]
-flags = __future__.annotations.compiler_flag  # as the catalog's own module has it
-rows = {entry.rows_before for entry in CATALOG.values()}
-own = {builtins.compile(row, "<string>", "eval", flags) for row in rows}
+own = {_compiled(entry.rows_before) for entry in CATALOG.values()}
 counts, seen = {}, []
 
 def hook(event, args):
