@@ -12,9 +12,6 @@ cpdef enum EventKind:
     BARRIER = 6
     BARRIER_REVISED = 7
 
-cdef enum:
-    FORGOTTEN = 255             # the record of a symbol that was removed
-
 cdef struct EventRecord:
     int64_t open_time_ms
     uint32_t index              # of the series; TICKER: of the symbol; BARRIER: of the interval

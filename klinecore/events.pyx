@@ -82,13 +82,17 @@ cdef class EventQueue:
         self.count = 0
 
     cdef void forget(self, uint32_t symbol, uint32_t interval_count) noexcept:
-        """Forget the events of a symbol and of its series; the others stay in order."""
+        """Forget the events of a symbol and of its series; the others move up, in order."""
         cdef EventRecord* record
-        cdef uint32_t i
+        cdef uint32_t i, kept = 0
         for i in range(self.count):
             record = &self.records[i]
-            if record.kind in (BARRIER, BARRIER_REVISED, FORGOTTEN):
-                continue
-            if record.index // (1 if record.kind == TICKER else interval_count) == symbol:
+            if (
+                record.kind != BARRIER and record.kind != BARRIER_REVISED
+                and record.index // (1 if record.kind == TICKER else interval_count) == symbol
+            ):
                 self._settle(record)
-                record.kind = FORGOTTEN
+                continue
+            self.records[kept] = record[0]
+            kept += 1
+        self.count = kept

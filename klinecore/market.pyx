@@ -10,7 +10,7 @@ from klinecore.barrier cimport new_barriers
 from klinecore.encode cimport (
     Scratch, encode_kline_tuples, encode_klines, encode_ticker, encode_tickers,
 )
-from klinecore.events cimport FORGOTTEN, EventKind, EventQueue, EventRecord
+from klinecore.events cimport EventKind, EventQueue, EventRecord
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow
 from klinecore.names cimport SymbolTable
 from klinecore.number cimport NUMBER_OK, NUMBER_UNREPRESENTABLE, Number, number_read
@@ -526,8 +526,6 @@ cdef class Market:
             record = &self._events.records[i]
             if record.kind == EventKind.TICKER:
                 events.append(Event(EVENT_KIND[0], self._names[record.index], "", 0))
-                continue
-            if record.kind == FORGOTTEN:
                 continue
             if record.kind >= EventKind.BARRIER:
                 events.append(Event(

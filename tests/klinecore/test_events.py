@@ -207,3 +207,17 @@ def test_a_burst_of_all_closes_of_an_hour_fits() -> None:
                 market.push(symbol, interval, row)
     assert len(market.drain()) == 4000
     assert market.counters()["events_lost"] == 0
+
+
+def test_what_is_told_of_a_removed_symbol_takes_no_room_until_the_next_look() -> None:
+    """Symbols may come and go for long before somebody looks."""
+    market = kc.Market(["BTCUSDT"], ["1m"], 10, room=1)
+    for _ in range(9_000):  # more than a queue of one series and room for another holds
+        market.add_symbol("ETHUSDT")
+        market.push("ETHUSDT", "1m", row_at(0))
+        market.push("ETHUSDT", "1m", row_at(1, closed=False))
+        market.remove_symbol("ETHUSDT")
+    market.push("BTCUSDT", "1m", row_at(0))
+    market.push("BTCUSDT", "1m", row_at(1, closed=False))
+    assert market.counters()["events_lost"] == 0
+    assert market.drain() == [event(EventKind.CLOSED, 0), event(EventKind.FORMING, 1)]
