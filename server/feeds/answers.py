@@ -13,11 +13,10 @@ after the close, correct what is stored.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
-
-import msgspec
 
 from klinecore.interval import INTERVAL_MS, close_time_ms
 from klinecore.market import Market, RowCounts
@@ -162,8 +161,9 @@ class Answers:
             self.shown_ms = max(self.shown_ms, counts.last_open_ms)
         if counts.refused:
             log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
-        for open_ms in disputed:
-            self._dispute(key, open_ms, answer)
+        if disputed:
+            for open_ms, row in _rows_at(answer.body, disputed).items():
+                self._dispute(key, open_ms, _Read(row, answer.asked_ms))
         if market.pending:
             self._on_change()
         return counts
@@ -198,15 +198,14 @@ class Answers:
         due_ms = self.api.time.now_ms() + unproven.wait_ms
         self._unproven[key, open_ms] = _Unproven(due_ms, 2 * unproven.wait_ms)
 
-    def _dispute(self, key: Key, open_ms: int, answer: Answer) -> None:
-        """Note that the answer's closed row is not the stored one, or correct that one."""
-        row = _row_at(answer.body, open_ms)
+    def _dispute(self, key: Key, open_ms: int, read: _Read) -> None:
+        """Note that a closed row of an answer is not the stored one, or correct that one."""
         close_ms = close_time_ms(key[1], open_ms)
         dispute = self._disputes.get((key, open_ms))
-        if dispute is not None and dispute.read.row == row:
-            if answer.asked_ms >= dispute.due_ms:
+        if dispute is not None and dispute.read.row == read.row:
+            if read.asked_ms >= dispute.due_ms:
                 del self._disputes[key, open_ms]
-                self._correct(key, open_ms, row)
+                self._correct(key, open_ms, read.row)
             return  # else the same once more, only too early: the first read still counts
         reads = 1
         if dispute is not None:
@@ -224,8 +223,8 @@ class Answers:
         if len(self._disputes) >= DISPUTES_MAX:
             self.disputes_dropped += 1
             self._disputes.pop(next(iter(self._disputes)))
-        due_ms = max(answer.asked_ms + REREAD_MS, close_ms + REREAD_AFTER_CLOSE_MS)
-        self._disputes[key, open_ms] = _Dispute(_Read(row, answer.asked_ms), due_ms, reads)
+        due_ms = max(read.asked_ms + REREAD_MS, close_ms + REREAD_AFTER_CLOSE_MS)
+        self._disputes[key, open_ms] = _Dispute(read, due_ms, reads)
 
     def _correct(self, key: Key, open_ms: int, row: bytes) -> None:
         """Two reads agree: put the row in the place of the stored one, whatever its rank."""
@@ -259,8 +258,9 @@ class Answers:
         dispute = self._disputes.get(place)
         # One row more: what stands behind it proves that it is closed.
         counts = await self.fetch(key, 2, start_ms=open_ms, repair=True)
-        if dispute is not None and self._disputes.get(place) is dispute:
-            del self._disputes[place]  # the exchange has come round
+        came_round = open_ms not in counts.disputed
+        if came_round and dispute is not None and self._disputes.get(place) is dispute:
+            del self._disputes[place]
         unproven = self._unproven.pop(place, None)
         if unproven is None or counts.last_open_ms > open_ms:
             return
@@ -286,7 +286,8 @@ def _open_ms(row: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 19 else 0
 
 
-def _row_at(body: bytes, open_ms: int) -> bytes:
-    """The tuple that opens then, as text without spaces."""
-    rows = msgspec.json.decode(body)
-    return next(msgspec.json.encode(row) for row in rows if row[0] == open_ms)
+def _rows_at(body: bytes, opens_ms: Collection[int]) -> dict[int, bytes]:
+    """The tuples that open then, as text without spaces."""
+    # The standard library reads all the market does, half a surrogate in an unused field included.
+    rows = [row for row in json.loads(body) if row[0] in opens_ms]
+    return {row[0]: json.dumps(row, separators=(",", ":")).encode() for row in rows}

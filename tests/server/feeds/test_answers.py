@@ -296,6 +296,46 @@ def test_a_reread_that_fails_is_tried_again() -> None:
     run(scenario())
 
 
+def test_a_dispute_outlasts_a_reread_that_came_before_it_could_prove_anything() -> None:
+    """The row is to be read again for two reasons, for one of them earlier."""
+
+    async def scenario() -> None:
+        bench = Bench(at(4.5), symbols=TWO)
+        bench.shelf.halted_ms["AUSDT"] = at(5)
+        await read(bench, 5.1)
+        await read(bench, 5.2)  # two reads close minute 4, nothing proves it: again at 5.7
+        bench.shelf.halted_ms.clear()
+        bench.shelf.trades[bench.key, at(4)] = 4
+        await read(bench, 5.65)  # another row, of lower rank: to be read again at 5.82
+        for second in range(41, 59, 2):
+            await bench.sweep(5 + second / 60)
+        assert trades(bench) == 4
+
+    run(scenario())
+
+
+def test_a_disputed_row_is_found_in_whatever_answer_the_market_could_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exchange's last field, which nobody uses, holds half a surrogate."""
+
+    async def scenario() -> None:
+        bench = Bench(at(4.5))
+        await read(bench, 4.5)
+        bench.market.apply(frame(bench.key, at(4), at(5), closed=True, trades=7))
+        told = bench.shelf.body
+        monkeypatch.setattr(
+            bench.shelf,
+            "body",
+            lambda query, now_ms: told(query, now_ms).replace(b'"0"]', b'"\\ud800"]'),
+        )
+        await read(bench, 7.1)
+        await read(bench, 7.1 + (REREAD_MS + 100) / MINUTE_MS)
+        assert trades(bench) == 5
+
+    run(scenario())
+
+
 def test_disputes_are_bounded_and_those_given_up_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr(answers, "DISPUTES_MAX", 3)
