@@ -155,7 +155,9 @@ class Backfill:
         log.info("backfill of %d windows is complete", self.total)
 
     async def fill_symbol(self, symbol: str) -> None:
-        """Fill the windows of a symbol that was added to the market; returns when they are."""
+        """Fill the windows of a symbol that was added to the market, if that still holds it."""
+        if symbol not in self._market.symbols:
+            return
         self._added_ms[symbol] = self.now_ms()
         self._waiting.extend(self._add_keys([symbol]))
         await self._work()
@@ -205,7 +207,8 @@ class Backfill:
         except RestError as error:
             if error.status == 400:
                 log.error("%s %s cannot be backfilled: %s", *key, error)
-                self.refused[key] = str(error)
+                if key in self._keys:  # else its symbol was removed meanwhile
+                    self.refused[key] = str(error)
                 return True
             log.warning("%s %s: %s", *key, error)
         except ParseError as error:
@@ -371,7 +374,8 @@ class Backfill:
             old = []  # the windows of the start come first
         await self._mend_all(deque((key, hole) for _, key, hole in fresh + old[:OLD_HOLES_MAX]))
         for key, open_ms in self._answers.due_rereads():
-            await self._reread(key, open_ms)
+            if key[0] not in self.gone:
+                await self._reread(key, open_ms)
 
     def _suspects(self) -> list[Series]:
         """Filled series that may have got, or lost, a hole since the last look.

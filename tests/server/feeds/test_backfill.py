@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from shelf import MINUTE_MS, START_MS, Bench, at
+from shelf import MINUTE_MS, START_MS, Bench, at, frame
 from simulation.loop import run
 
 from server.errors import RestError
@@ -366,5 +366,55 @@ def test_a_symbol_that_is_removed_while_it_is_fetched_is_no_failure() -> None:
         await filling
         assert bench.backfill.filled == {("AUSDT", "1m")}
         assert bench.backfill.total == 1
+
+    run(scenario())
+
+
+def test_a_symbol_that_is_removed_before_its_turn_leaves_nothing_to_fill() -> None:
+    """Else old holes would wait for its windows for ever."""
+
+    async def scenario() -> None:
+        bench = Bench(at(11.9))
+        await bench.backfill.fill_all()
+        await bench.backfill.fill_symbol("NEWUSDT")
+        assert (bench.backfill.done, bench.backfill.total) == (1, 1)
+
+    run(scenario())
+
+
+def test_a_refusal_that_comes_after_its_symbol_was_removed_is_nobodys() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(11.9), symbols=("AUSDT", "BUSDT"))
+        bench.shelf.latency_s = 1.0
+        filling = asyncio.ensure_future(bench.backfill.fill_all())
+        await asyncio.sleep(1.5)
+        bench.shelf.failures = [RestResponse(400, {}, b"{}")]
+        bench.market.remove_symbol("BUSDT")
+        bench.backfill.forget_symbol("BUSDT")
+        await filling
+        assert bench.backfill.refused == {}
+        assert (bench.backfill.done, bench.backfill.total) == (1, 1)
+
+    run(scenario())
+
+
+def test_rows_of_a_symbol_that_is_gone_are_not_read_again() -> None:
+    """Each question would be refused, and be asked again at the next look."""
+
+    async def scenario() -> None:
+        bench = Bench(at(4.5), symbols=("AUSDT", "BUSDT"))
+        await bench.backfill.fill_all()
+        bench.market.apply(frame(bench.key, at(4), at(5), closed=True, trades=7))
+        await bench.until(5.1)
+        await bench.answers.fetch(bench.key, 6)
+        assert bench.answers.mismatches == 1
+        bench.shelf.asked.clear()
+        bench.backfill.gone = frozenset({"AUSDT"})
+        for second in range(10, 59, 5):
+            await bench.sweep(5 + second / 60)
+        assert bench.shelf.asked == []
+        bench.backfill.gone = frozenset()
+        await bench.sweep()
+        assert len(bench.shelf.asked) == 1
 
     run(scenario())
