@@ -306,7 +306,7 @@ def _copy_of(
 def _read(request: Request, kind: type[Body]) -> Body:
     try:
         return msgspec.json.decode(request.body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None
 
 

@@ -258,7 +258,7 @@ class Routes:
         served = self._state.served(request.query.get("market"))
         try:
             change = msgspec.json.decode(request.body, type=SymbolsChange)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None
         try:
             await served.feed.change_symbols(change.add, change.remove)

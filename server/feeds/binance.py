@@ -266,7 +266,7 @@ class Api:
 def _decode(body: bytes, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RestError(f"{what}: the answer is not what was expected: {error}") from None
 
 

@@ -98,6 +98,7 @@ def test_a_refusal_says_how_to_mend_it(server: Any) -> None:
         ({"filter": 7}, 400, "bad_body"),
         ({}, 400, "bad_body"),
         (b"", 400, "bad_body"),
+        (b'{"filter":"\xff"}', 400, "bad_body"),
         (b"\xff", 400, "bad_body"),
         (b'{"filter":"\\ud800"}', 400, "bad_body"),
     ],

@@ -57,7 +57,7 @@ def test_what_cannot_be_done_says_why(
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b'{"add":"BTCUSDT"}', b'{"add":[""]}', b'{"add":[7]}', b'{"addd":[]}',
-     b'{"add":["%s"]}' % (b"X" * 65), b"\xff"],
+     b'{"add":["%s"]}' % (b"X" * 65), b"\xff", b'{"add":["\xff"]}'],
 )  # fmt: skip
 def test_a_body_of_another_shape_is_refused(server: Any, body: bytes) -> None:
     answer = post(server, body)

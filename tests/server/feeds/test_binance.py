@@ -173,7 +173,17 @@ def test_weight_limit_is_the_one_the_exchange_states() -> None:
     assert api.budget.limit == 1200
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"symbols":[{"status":1}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"symbols":[{"status":1}]}',
+        b'{"symbols":[{"symbol":"\xff"}]}',  # no UTF-8
+        b'{"symbols":[],"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+)
 def test_answer_of_another_shape_is_an_error_not_a_crash(body: bytes) -> None:
     api = make_api(Answers(exchangeInfo=body))
     with pytest.raises(RestError, match="exchangeInfo: the answer is not what was expected"):
