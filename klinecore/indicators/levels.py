@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from klinecore.indicators.catalog import CATALOG
 from klinecore.indicators.entry import Values
@@ -129,7 +129,14 @@ class PivotLow(Stream1[float]):
         super().__init__(_PIVOT_LOW, (left, right))
 
 
-def divergence(first: Values, second: Values, period: int = 30, distance: int = 5) -> Values:
+def divergence(
+    first: Values,
+    second: Values,
+    period: int = 30,
+    distance: int = 5,
+    *,
+    kind: Literal["regular", "hidden"] = "regular",
+) -> Values:
     """Divergence: 1 bullish, -1 bearish, 0 none.
 
     Parameters
@@ -140,6 +147,8 @@ def divergence(first: Values, second: Values, period: int = 30, distance: int = 
         Klines in which both extremes lie.
     distance : int, 1 to 1,000
         Klines that they are apart, at least.
+    kind : "regular" or "hidden"
+        Against the way prices went, or hidden: with it.
 
     Returns
     -------
@@ -153,14 +162,14 @@ def divergence(first: Values, second: Values, period: int = 30, distance: int = 
     Notes
     -----
     Formula: bullish: a low of first below an earlier one, with second above what it was then;
-    bearish: a high above an earlier one, with second below.
+    bearish: a high above an earlier one, with second below; hidden: first and second swapped.
     Start and edges: An extreme is strictly beyond both rows beside it; each is held against the
     newest one that is far enough before it. Bullish is looked for first.
     TradingView: Its script takes the newest two pivots of the second series.
     Source: the practice of charting.
     O(n); bit-identical to ``n`` calls of ``Divergence.update``.
     """
-    result: Values = _DIVERGENCE.batch((first, second), (period, distance))
+    result: Values = _DIVERGENCE.batch((first, second), (period, distance, kind))
     return result
 
 
@@ -171,8 +180,10 @@ class Divergence(Stream2[float]):
 
     __slots__ = ()
 
-    def __init__(self, period: int = 30, distance: int = 5) -> None:
-        super().__init__(_DIVERGENCE, (period, distance))
+    def __init__(
+        self, period: int = 30, distance: int = 5, *, kind: Literal["regular", "hidden"] = "regular"
+    ) -> None:
+        super().__init__(_DIVERGENCE, (period, distance, kind))
 
 
 def volume_nodes(

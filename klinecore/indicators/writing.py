@@ -256,6 +256,7 @@ def _section(entry: Indicator) -> str:
         f"- formula: {entry.formula}",
     ]
     lines += ["- in a filter: a condition"] if entry.condition else []
+    lines += ["- a row may have no value: then there is none to tell"] if entry.sparse else []
     lines += [f"- start and edges: {entry.seeding}"] if entry.seeding else []
     same = f"`{entry.talib}`, within {entry.exact:g}" if entry.talib else "has none"
     lines += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from klinecore.indicators.entry import HLCV, VALUE, Indicator, number, period
+from klinecore.indicators.entry import HLCV, VALUE, Indicator, choice, number, period
 
 __all__ = ["ENTRIES"]
 
@@ -43,10 +43,11 @@ ENTRIES = [
         parameters=(
             period(30, "Klines in which both extremes lie.", low=3, high=LOOKED_OVER),
             period(5, "Klines that they are apart, at least.", name="distance", high=LOOKED_OVER),
+            choice("kind", "Against the way prices went, or hidden: with it.", "regular", "hidden"),
         ),
         rows_before="period - 1",
         formula="bullish: a low of first below an earlier one, with second above what it was then; "
-        "bearish: a high above an earlier one, with second below",
+        "bearish: a high above an earlier one, with second below; hidden: first and second swapped",
         source="the practice of charting",
         seeding="An extreme is strictly beyond both rows beside it; each is held against the "
         "newest one that is far enough before it. Bullish is looked for first.",

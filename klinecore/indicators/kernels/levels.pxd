@@ -20,6 +20,7 @@ cdef struct DivergenceState:
     double* first
     double* second
     Py_ssize_t period, distance, slot, count
+    bint hidden             # the second series goes on where the first one does not
 
 cdef struct ProfileState:
     double* high
@@ -80,10 +81,11 @@ cdef inline double pivot_step(PivotState* s, double value, bint commit) noexcept
 
 
 cdef inline void divergence_init(
-    DivergenceState* s, Py_ssize_t period, Py_ssize_t distance, Room* room
+    DivergenceState* s, Py_ssize_t period, Py_ssize_t distance, bint hidden, Room* room
 ) noexcept nogil:
     s.period = period
     s.distance = distance
+    s.hidden = hidden
     s.first = room_take(room, period)
     s.second = room_take(room, period)
 
@@ -109,13 +111,15 @@ cdef inline Py_ssize_t turn_before(
 cdef inline bint diverges(const DivergenceState* s, double side) noexcept nogil:
     """True if of two extremes the newer one is further out in one series and not in the other."""
     cdef Py_ssize_t newer = turn_before(s, s.period - 2, side), older, a, b
+    cdef const double* further = s.second if s.hidden else s.first
+    cdef const double* nearer = s.first if s.hidden else s.second
     while newer > s.distance:
         older = turn_before(s, newer - s.distance, side)
         if older <= 0:
             return False
         a = (s.slot + 1 + older) % s.period
         b = (s.slot + 1 + newer) % s.period
-        if side * s.first[b] > side * s.first[a] and side * s.second[b] < side * s.second[a]:
+        if side * further[b] > side * further[a] and side * nearer[b] < side * nearer[a]:
             return True
         newer = turn_before(s, newer - 1, side)
     return False

@@ -34,7 +34,11 @@ cdef void pivot_run(
 
 cdef void divergence_make(void* state, const double* parameters, Room* room) noexcept nogil:
     divergence_init(
-        <DivergenceState*>state, <Py_ssize_t>parameters[0], <Py_ssize_t>parameters[1], room
+        <DivergenceState*>state,
+        <Py_ssize_t>parameters[0],
+        <Py_ssize_t>parameters[1],
+        parameters[2] != 0,
+        room,
     )
 
 

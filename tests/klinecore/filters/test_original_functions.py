@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from reference.prices import Klines
+from reference.prices import Klines, walk
 from reference.scenes import START_MS, klines, market_of
 
 from klinecore.filters import expression_series, parse_expression
@@ -128,6 +128,10 @@ CASES = [
         "detectGenericDivergence", "divergence(close, volume, 5, 3)",
         closes(5, 3, 4, 2, 3, volumes=(1, 1, 1, 2, 1)), {4: 0},
     ),
+    Case(  # a higher low, and lower in the other series
+        "detectGenericDivergence", 'divergence(close, volume, 5, 2, "hidden")',
+        closes(5, 2, 4, 3, 4, volumes=(1, 2, 1, 1, 1)), {4: 1},
+    ),
     Case("detectRSIDivergence", "divergence(close, rsi(2), 5, 2)", LOWS, {6: 0, 7: 1}),
     # The original looked one row too far back, for a row that was not there: a row late.
     Case("detectEngulfingPattern", "engulfing", ENGULFED, {1: 100, 2: 0}, wrong={1: 0, 2: 100}),
@@ -141,6 +145,28 @@ CASES = [
     # Nothing is kept between rows but the window: rows 1 to 4 alone give the same.
     Case("clearHVNCache", f"{NODES}.closest", PROFILE.part(slice(1, 5)), {3: 22}),
 ]  # fmt: skip
+
+
+#: What its users asked for and never got.
+WANTED = {
+    "ATR": "atr(14)", "true ADX": "adx(14)", "DI": "plus_di(14) - minus_di(14)", "OBV": "obv()",
+    "MFI": "mfi(14)", "CCI": "cci(20)", "Williams %R": "willr(14)", "ROC": "roc(10)",
+    "Keltner": "keltner().upper", "Donchian": "donchian(20).lower", "Aroon": "aroon().oscillator",
+    "SuperTrend": "supertrend().trend", "PSAR": "sar()", "WMA": "wma(20)",
+    "hidden divergence": 'divergence(close, rsi(14), kind="hidden")', "hammer": "hammer",
+    "doji": "doji", "inside bar": "inside_bar",
+    "average volume delta": "sma(2 * taker_buy_base - volume, 20)",
+    "taker-buy %": "100 * taker_buy_base / volume", "BB width": "bb().width",
+    "crosses": "crosses_above(ema(12), ema(26))",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+def test_what_was_wanted_is_there(wanted: str) -> None:
+    market = market_of({"AUSDT": walk(51, 400)}, "1m")
+    _, values = expression_series(parse_expression(WANTED[wanted]), market, "AUSDT", "1m")
+    assert np.isfinite(values[-300:]).all()
+    assert len(set(values[-300:])) > 1
 
 
 def test_there_is_something_for_every_function() -> None:

@@ -116,7 +116,7 @@ def pivots(values: Values, left: int, right: int, side: float) -> Values:
     return found
 
 
-def divergence(first: Values, second: Values, period: int, distance: int) -> Values:
+def divergence(first: Values, second: Values, period: int, distance: int, kind: str) -> Values:
     found = np.full(len(first), nan)
     for row in range(period - 1, len(first)):
         a, b = first[row + 1 - period : row + 1], second[row + 1 - period : row + 1]
@@ -128,11 +128,12 @@ def divergence(first: Values, second: Values, period: int, distance: int) -> Val
             ]  # fmt: skip
             for newer in turns:
                 earlier = [i for i in turns if i <= newer - distance]
-                if (
-                    earlier
-                    and sign * a[newer] > sign * a[earlier[-1]]
-                    and (sign * b[newer] < sign * b[earlier[-1]])
-                ):
+                if not earlier:
+                    continue
+                further = [sign * (c[newer] - c[earlier[-1]]) for c in (a, b)]
+                if kind == "hidden":
+                    further.reverse()
+                if further[0] > 0 > further[1]:
                     found[row] = meaning
     return found
 
