@@ -73,7 +73,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "request_body_max": (0, 1 << 26),
     "filter_jobs_max": (0, 10_000),
     "filter_rows_max": (1, 1 << 30),
-    "filter_work_max": (1, 1 << 40),
+    "filter_seconds_max": (0.0, 3600.0),
 }
 
 
@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_body_max: int = 65_536
     filter_jobs_max: int = 8  # evaluations and replays under way or waiting; beyond it 503
     filter_rows_max: int = 2_000_000  # klines one of them may read
-    filter_work_max: int = 250_000_000  # parts of its filter times klines
+    filter_seconds_max: float = 2.0  # one of them may compute, by an estimate made before
 
     # logs
     log_level: str = "info"

@@ -83,13 +83,27 @@ def _shortest_ms(interval: str) -> int:
     return INTERVAL_MS[interval] or 28 * _DAY_MS
 
 
+#: Indicators that go over their whole window at each kline: ns for each kline in it.
+_OVER_WINDOW_NS = {"aroon": 0.4, "cci": 1.2, "correl": 1.0, "linreg": 1.2, "linreg_slope": 1.2}
+
+
+def _over_window_ns(node: Node) -> int:
+    name, *parameters = node.params
+    if name == "volume_nodes":  # it goes over its bins
+        period, bins = map(int, parameters[:2])
+        return bins * (35 + period // 10)
+    return int(_OVER_WINDOW_NS.get(str(name), 0) * looks_back(node))
+
+
 def cost_ns(root: Node) -> int:
     """About how many nanoseconds a filter takes per symbol and close if it shares nothing."""
-    per_op = {"const": 0, "field": 0, "ticker": 1, "output": 0, "indicator": 20}
+    per_op = {"const": 0, "field": 0, "ticker": 1, "output": 0}
     per_memory = {"": 1, "window": 4, "lag": 4, "past": 4, "symbols": 60}
     total = 0
     for node in root.walk():
-        if node.op in per_op:
+        if node.op == "indicator":
+            total += 20 + _over_window_ns(node)
+        elif node.op in per_op:
             total += per_op[node.op]
         else:
             total += per_memory[OPERATIONS[node.op].memory]

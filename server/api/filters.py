@@ -11,6 +11,7 @@ import msgspec
 
 from klinecore.errors import UnknownSeriesError
 from klinecore.filters import Explanation, Filter, MarketCopy, explain
+from klinecore.filters.need import cost_ns
 from server.api.compiled import CompiledFilters
 from server.api.filter_types import (
     CheckedFilter,
@@ -51,8 +52,10 @@ _POSTED = (400, 401, 413, 415, 429, 503)
 #: Symbols that are copied before other requests get a turn.
 COPY_CHUNK = 32
 
-#: Parts times klines that are computed at once, without the thread: about a millisecond.
-AT_ONCE_MAX = 20_000
+#: What is estimated to take less is computed at once, without the thread.
+AT_ONCE_S_MAX = 0.001
+#: Estimates beside a filter's own cost: ns for each part at each kline.
+PART_NS = 5
 
 
 class FilterRoutes:
@@ -228,8 +231,8 @@ class FilterRoutes:
             for name in filter.intervals:
                 _held(served, name)
         rows = _copy_of(served, filters, interval, symbols)
-        nodes = sum(1 for filter in filters for _ in filter.root.walk())
-        self._check_size(rows.rows, nodes)
+        seconds = rows.rows * sum(map(_row_ns, filters)) / 1e9
+        self._check_size(rows.rows, seconds)
         clock = self._state.clock
 
         async def read() -> MarketCopy:
@@ -245,26 +248,23 @@ class FilterRoutes:
             return body, clock.monotonic() - started
 
         self._rows.inc(kind, by=rows.rows)
-        if rows.rows * nodes <= AT_ONCE_MAX:
-            body, seconds = encoded(await read())
+        if seconds <= AT_ONCE_S_MAX:
+            body, took = encoded(await read())
         else:
-            body, seconds = await self._worker.run(read, encoded)
-        self._seconds.observe(seconds, kind)
+            body, took = await self._worker.run(read, encoded)
+        self._seconds.observe(took, kind)
         return Response(body, headers=[_NEVER, *served.warnings])
 
-    def _check_size(self, rows: int, nodes: int) -> None:
+    def _check_size(self, rows: int, seconds: float) -> None:
         settings = self._state.settings
-        for what, size, most in (
-            ("klines would be read", rows, settings.filter_rows_max),
-            ("values would be computed", rows * nodes, settings.filter_work_max),
-        ):
-            if size > most:
-                self._too_large.inc()
-                raise ApiError(
-                    400,
-                    "too_large",
-                    f"{size:,} {what}, at most {most:,} may be; name fewer symbols.",
-                )
+        size = ""
+        if rows > settings.filter_rows_max:
+            size = f"It would read {rows:,} klines, at most {settings.filter_rows_max:,} may be."
+        elif seconds > settings.filter_seconds_max:
+            size = f"It would compute for {seconds:.3g} s, at most {settings.filter_seconds_max:g}."
+        if size:
+            self._too_large.inc()
+            raise ApiError(400, "too_large", f"{size} Name fewer symbols, or make it simpler.")
 
     def _collect(self) -> None:
         """Show what others count; called before each scrape."""
@@ -286,6 +286,11 @@ def _warnings(found: Explanation, served: ServedMarket) -> list[str]:
         for name, count in found.bars.items()
         if count > capacity
     ]
+
+
+def _row_ns(filter: Filter) -> int:
+    """About how long a filter takes at each kline."""
+    return cost_ns(filter.root) + PART_NS * sum(1 for _ in filter.root.walk())
 
 
 def _copy_of(

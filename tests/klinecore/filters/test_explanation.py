@@ -37,6 +37,15 @@ def test_a_filter_with_more_parts_costs_more() -> None:
     assert one < explain(compile("rsi(14) > 50 and sma(20) > 5")).cost_ns
 
 
+def test_what_goes_over_its_window_costs_as_much_as_it_is_long() -> None:
+    def cost(text: str) -> int:
+        return explain(compile(text)).cost_ns
+
+    assert cost("sma(400) > 1") == cost("sma(4) > 1")
+    assert cost("linreg(400) > 1") > 10 * cost("linreg(4) > 1")
+    assert cost("volume_nodes(400, 200).above > 1") > 100 * cost("sma(400) > 1")
+
+
 @pytest.mark.parametrize(
     ("text", "depends"),
     [

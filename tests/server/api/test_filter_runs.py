@@ -190,10 +190,13 @@ def test_a_replay_of_another_kind_is_refused(server: Any, fields: dict[str, Any]
 
 @pytest.mark.parametrize(
     ("setting", "most", "part"),
-    [("filter_rows_max", 19, "20 klines"), ("filter_work_max", 59, "60 values")],
+    [
+        ("filter_rows_max", 19, "20 klines, at most 19"),
+        ("filter_seconds_max", 1e-7, "at most 1e-07"),
+    ],
 )
 def test_too_much_is_refused_with_the_number(
-    make_server: Make, setting: str, most: int, part: str
+    make_server: Make, setting: str, most: float, part: str
 ) -> None:
     server = make_server(capacity=20, **{setting: most}).serve().fill(20)
     answer = post(server, REPLAY, "close > 1")
