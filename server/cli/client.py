@@ -112,6 +112,10 @@ def _explain(error: urllib.error.HTTPError) -> str:
         for name in ("allowed", "reasons"):
             if problem.get(name):
                 text += f" [{', '.join(problem[name][:10])}]"
+        if "column" in problem:
+            text += f" (column {problem['column']})"
+        if problem.get("hint"):
+            text += f"; {problem['hint']}"
     except (ValueError, KeyError, TypeError):
         if error.code == 503:
             return "503: not ready"

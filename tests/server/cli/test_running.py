@@ -79,6 +79,72 @@ def test_query_says_what_the_server_said(
     assert part in result.output
 
 
+def test_query_adds_a_column_for_each_expression(run: Callable[..., Any], demo: Demo) -> None:
+    # Whole hours last: at this speed a minute may end between two requests of this test.
+    columns = ("--expr", "sma(2)", "--expr", "close > open")
+    parsed = json.loads(
+        ask(run, demo, "query", "BTCUSDT", "1h", "--format", "json", "--forming", *columns).output
+    )
+    mean, up = parsed["expressions"]
+    rows = parsed["klines"]
+    assert (mean["text"], up["kind"], len(mean["values"])) == ("sma(2)", "condition", len(rows))
+    assert mean["values"][1] == (float(rows[0]["c"]) + float(rows[1]["c"])) / 2
+    assert up["values"][1] is (float(rows[1]["c"]) > float(rows[1]["o"]))
+    assert (rows[-1]["x"], mean["values"][-1], up["values"][-1]) == (False, None, None)
+    text = ask(run, demo, "query", "BTCUSDT", "1h", "--format", "csv", *columns).output
+    row = list(csv.DictReader(io.StringIO(text)))[1]
+    if row["open_time"] == str(rows[1]["t"]):
+        assert float(row["sma(2)"]) == mean["values"][1]
+        assert row["close > open"] == str(up["values"][1]).lower()
+    table = ask(run, demo, "query", "BTCUSDT", "1h", "--limit", "3", *columns).output.splitlines()
+    assert table[1].split()[-4:] == ["sma(2)", "close", ">", "open"]
+    assert table[2].split()[-1] in ("true", "false")
+
+
+def test_query_marks_the_place_where_an_expression_is_wrong(
+    run: Callable[..., Any], demo: Demo
+) -> None:
+    result = ask(run, demo, "query", "BTCUSDT", "1h", "--expr", "sma(2) +")
+    assert result.exit_code == 2
+    assert "^" in result.output
+
+
+def test_trader_test_shows_where_a_filter_would_have_fired(
+    run: Callable[..., Any], demo: Demo
+) -> None:
+    result = ask(
+        run, demo, "trader", "test", "close > close[1]", "--interval", "1h", "--mode", "level",
+        "--symbols", "ethusdt", "--limit", "4",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["open_time", "symbol", "close"]
+    assert all("ETHUSDT" in line and ":00:00" in line for line in lines[1:5])
+    assert lines[5].startswith("fired at ")
+    assert lines[5].endswith("of 50 closes of 1 symbols, UTC; the newest 4 are shown")
+    assert lines[6] == "unknown at 1 closes: 1 with too few klines before"
+    assert lines[7].startswith("klines of 1h since ")
+
+
+def test_trader_test_says_why_nothing_fired_or_what_the_server_said(
+    run: Callable[..., Any], demo: Demo
+) -> None:
+    result = ask(run, demo, "trader", "test", "ticker.last > 1", "--interval", "1h")
+    assert result.output.splitlines()[0].startswith("fired at 0 of 100 closes")
+    assert "as tickers have no past" in result.output
+    recursive = ask(run, demo, "trader", "test", "ema(3) < 0", "--interval", "1h")
+    assert "differs by a trace" in recursive.output
+    for arguments, part in (
+        (["close >"], "^"),
+        (['close @ "4h" > 1'], "400 interval_not_served"),
+        (["close > 1", "--symbols", "NOPEUSDT"], "400 unknown_symbol"),
+        (["close > 1", "--cooldown", "-1"], "--cooldown"),
+    ):
+        refused = ask(run, demo, "trader", "test", *arguments, "--interval", "1h")
+        assert refused.exit_code == 2
+        assert part in refused.output
+
+
 def test_query_without_the_key_says_so(run: Callable[..., Any], demo: Demo) -> None:
     result = run("query", "BTCUSDT", "1h", "--url", demo.url)
     assert result.exit_code == 2
