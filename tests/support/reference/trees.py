@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hypothesis import reject
 from hypothesis import strategies as st
 from reference.messages import dump
 from reference.samples import MINI_TICKER, TICKER
 from reference.strategies import opens
 
 import klinecore as kc
-from klinecore.filters import FIELDS, LIMITS, TICKER_FIELDS, Kind, Node
+from klinecore.filters import FIELDS, LIMITS, TICKER_FIELDS, FilterError, Kind, Node
 from klinecore.filters.build import Builder
 from klinecore.filters.tree import TIME
 from klinecore.indicators import CATALOG
@@ -64,6 +65,17 @@ class Grower:
         self.conditions = [name for name in indicators if CATALOG[name].condition]
 
     def make(self, op: str, *args: Node, params: Sequence[float | int | str] = ()) -> Node:
+        """A node as the compiler makes it."""
+        if op == "neg" and args[0].op == "const":
+            return self.make("const", params=(0.0 - float(args[0].params[0]),))
+        if op == "lag" and args[0].op == "const":
+            return args[0]
+        if op in ("and", "or"):
+            flat: list[Node] = []
+            for arg in args:
+                same = arg.op == op and arg.interval == self.interval
+                flat.extend(arg.args if same else (arg,))
+            args = tuple(flat)
         return self.builder.make(op, args, tuple(params), self.interval)
 
     def pick(self, *choices: object) -> str:
@@ -174,7 +186,10 @@ def trees(
         others=others,
         size=draw(st.integers(1, size)),
     )
-    return Expression(grower.condition() if kind == "condition" else grower.number())
+    try:
+        return Expression(grower.condition() if kind == "condition" else grower.number())
+    except FilterError:
+        reject()
 
 
 def random_kline(rng: random.Random, interval: str, open_ms: int, price: int) -> kc.Kline:
