@@ -72,6 +72,8 @@ def silences(
     cdef Py_ssize_t stretch, i, count, end
     cdef uint8_t reason
     cdef bint blind
+    if fed.shape[0] != rows or cold.shape[0] != rows or np.any(np.greater_equal(starts, rows)):
+        raise ValueError("values, fed and cold must be equally long, and starts within them")
     with nogil:
         for stretch in range(starts.shape[0]):
             end = starts[stretch + 1] if stretch + 1 < starts.shape[0] else rows
@@ -157,8 +159,12 @@ def places(
     cdef int64_t moment, first
     cdef int64_t* begins
     cdef int64_t* rows
+    if moments.shape[0] != count or unknown.shape[0] != count:
+        raise ValueError("values, moments and unknown must be equally long")
     if not count:
         return made
+    if np.min(moments) < 0:
+        raise ValueError("moments must count from 0")
     begins = <int64_t*>calloc(most + 1, sizeof(int64_t))
     rows = <int64_t*>malloc(2 * count * sizeof(int64_t))
     if begins == NULL or rows == NULL:

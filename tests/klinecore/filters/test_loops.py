@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from klinecore.filters.loops import latest, logarithm, places, spaced
+from klinecore.filters.loops import latest, logarithm, places, silences, spaced
 
 ascending = st.lists(st.integers(0, 50), max_size=12).map(sorted)
 
@@ -75,6 +75,26 @@ def test_taken_rows_of_a_symbol_are_far_enough_apart(
             last[symbol] = row
 
 
-def test_each_row_has_a_symbol() -> None:
+def test_an_indicator_is_silent_until_it_is_warm_and_where_its_result_is_not_finite() -> None:
+    values = np.array([np.nan, 1, np.inf, np.nan, np.nan, 2, 3, np.nan])
+    fed = np.array([0, 0, 0, 5, 0, 0, 0, 0], dtype=np.uint8)
+    cold = np.array([1, 1, 1, 1, 4, 4, 4, 4], dtype=np.uint8)
+    starts = np.array([0, 4])
+    reasons = silences(values, fed, starts, cold, 1, False)
+    assert reasons.tolist() == [1, 0, 2, 5, 4, 0, 0, 2]
+    assert np.array_equal(values, [np.nan, 1, *[np.nan] * 3, 2, 3, np.nan], equal_nan=True)
+    assert silences(values, fed, starts, cold, 1, True).tolist() == [1, 0, 2, 5, 4, 4, 4, 4]
+    assert np.isnan(values[4:]).all()
+
+
+def test_columns_that_do_not_belong_together_are_refused() -> None:
+    two, row, byte = np.arange(2), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.uint8)
     with pytest.raises(ValueError, match="equally long"):
-        spaced(np.arange(2), np.zeros(1, dtype=np.int32), 1)
+        spaced(two, np.zeros(1, dtype=np.int32), 1)
+    with pytest.raises(ValueError, match="equally long"):
+        places(np.zeros(2), row, byte)
+    with pytest.raises(ValueError, match="count from 0"):
+        places(np.zeros(1), row - 1, byte)
+    for values, starts in ((np.zeros(2), row), (np.zeros(1), row + 1)):
+        with pytest.raises(ValueError, match="starts within them"):
+            silences(values, byte, starts, byte, 1, False)
