@@ -5,6 +5,7 @@
     Exception
     ├── KlineCoreError
     │   ├── ArenaError          the file is no arena this library reads: other path or version
+    │   ├── FiltersFullError    the memory for filters is used up: remove some, or allow more
     │   ├── FilterError         (also ValueError) show it to whoever wrote the filter
     │   ├── ParseError          the bytes are not what the exchange speaks: drop and count
     │   ├── SnapshotError       the snapshot is not whole or not ours: take another, or none
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 __all__ = [
     "ArenaError",
     "FilterError",
+    "FiltersFullError",
     "KlineCoreError",
     "ParseError",
     "SnapshotError",
@@ -71,6 +73,19 @@ class FilterError(KlineCoreError, ValueError):
             "    " + " " * (offset - start) + "^",
         ]
         return [*lines, f"hint: {self.hint}"] if self.hint else lines
+
+
+class FiltersFullError(KlineCoreError):
+    """No room for one more filter. Remove some, or allow more.
+
+    ``limit`` is the limit's name, ``allowed`` its value, ``needed`` what it would have to be.
+    """
+
+    def __init__(self, limit: str, allowed: int, needed: int) -> None:
+        super().__init__(f"no room for one more filter: {limit} is {allowed:,}, needed {needed:,}")
+        self.limit = limit
+        self.allowed = allowed
+        self.needed = needed
 
 
 class SnapshotError(KlineCoreError):

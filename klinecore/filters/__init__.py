@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from klinecore.errors import FilterError
 from klinecore.filters.copied import MarketCopy
+from klinecore.filters.engine import Engine, Firing
 from klinecore.filters.evaluation import (
     Evaluation,
     Replay,
@@ -24,10 +25,12 @@ __all__ = [
     "OPERATIONS",
     "READY",
     "TICKER_FIELDS",
+    "Engine",
     "Evaluation",
     "Explanation",
     "Filter",
     "FilterError",
+    "Firing",
     "Kind",
     "Limits",
     "MarketCopy",

@@ -1,0 +1,23 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+__all__ = ["Cell"]
+
+@disjoint_base
+class Cell:
+    """One step's values on every lane; made by an engine."""
+
+    def __new__(cls, step: Any, places: int, *args: Any) -> Cell: ...
+    args: list[Cell]
+    @property
+    def key(self) -> tuple[Any, ...]: ...
+    @property
+    def condition(self) -> bool: ...
+    @property
+    def places(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def endless(self) -> bool: ...
+    def at(self, lane: int) -> float | bool | None: ...

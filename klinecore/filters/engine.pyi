@@ -1,0 +1,103 @@
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, final
+
+from klinecore.filters.evaluation import Rooted
+from klinecore.filters.reasons import Reason
+from klinecore.filters.tree import Node
+from klinecore.market import Event, Market
+
+__all__ = ["Engine", "Firing"]
+
+class Firing(NamedTuple):
+    """A filter fired for a symbol at a close, or one that was told did not after all."""
+
+    filter_id: int
+    symbol: str
+    interval: str
+    open_time_ms: int  # of the kline whose close fired
+    price: float  # its close
+    revision: bool  # rows that came late, or were corrected, changed what had been evaluated
+    complete: bool  # False: a row that it reads, or a symbol it compares, was not there
+    retracted: bool = False  # it was told before, and is no more
+
+@final
+class Engine:
+    """Filters over one market, evaluated close by close."""
+
+    def __new__(cls, market: Market, *, state_bytes_max: int = 1 << 30) -> Engine:
+        """Take memory for ``market``'s symbols and its room for more.
+
+        ``state_bytes_max`` bounds what all filters may take together. Raises ValueError: below 1.
+        """
+    @property
+    def market(self) -> Market: ...
+    @property
+    def state_bytes_max(self) -> int: ...
+    def __len__(self) -> int:
+        """Filters held."""
+    def add(
+        self,
+        filter: Rooted | Node,
+        interval: str,
+        *,
+        mode: Literal["edge", "level"] = "edge",
+        cooldown: int = 0,
+    ) -> int:
+        """Evaluate a filter at every close of ``interval`` from the next one on; its number.
+
+        ``mode`` "edge" fires where it is true and was false when it was last known, "level"
+        wherever it is true. Behind a firing the ``cooldown`` next klines of the symbol do not fire.
+        What it needs is computed from the rows in memory at once, so it is as warm as those allow;
+        those rows' firings are not told. O(rows in memory) per step.
+
+        Raises ValueError: the root is no condition, a mode there is not, a cooldown outside
+        0..100,000; UnknownSeriesError: an interval the market does not hold; FiltersFullError:
+        10,000 filters are held, or ``state_bytes_max`` would be exceeded.
+        """
+    def remove(self, filter_id: int) -> None:
+        """Evaluate a filter no longer, and free what only it needed. ValueError: no such filter."""
+    def pump(self, events: Iterable[Event]) -> list[Firing]:
+        """Evaluate what ``market.drain()`` told of; what is to be told, corrections first.
+
+        Every filter is evaluated at every closed row once, when what it reads is there: rows of
+        other intervals that close with it, and for comparisons of symbols the barrier. A row that
+        changes behind that, or comes late, is evaluated anew with all that follow, and firings
+        that differ are told as revisions. What the last 64 firings of a filter and symbol do not
+        reach is not corrected. A symbol's rows from before its first event here are history:
+        computed, not told.
+        """
+    def deadline(self, interval: str, open_time_ms: int) -> list[Firing]:
+        """Wait no longer for what rows of ``interval`` that opened up to then are read with.
+
+        Call it after ``pump``. What is missing is unknown; firings are told with ``complete``
+        False. Raises UnknownSeriesError.
+        """
+    def value(self, filter_id: int, symbol: str) -> bool | None:
+        """Whether a filter is true at a symbol's newest evaluated close; None while unknown.
+
+        Raises ValueError: no such filter; UnknownSeriesError.
+        """
+    def anchor(self, filter_id: int, symbol: str) -> int | None:
+        """Open time of the first row a filter was fed for a symbol; None before the first.
+
+        Steps it shares with older filters may have been fed earlier ones. Raises ValueError: no
+        such filter; UnknownSeriesError.
+        """
+    def history(self, filter_id: int, symbol: str) -> int | None:
+        """Open time of the newest row whose firings are not told, for it was there before; None
+        if there was none. Raises ValueError: no such filter; UnknownSeriesError."""
+    def unknown(self, filter_id: int | None = None) -> dict[Reason, int]:
+        """Evaluations that were neither true nor false, by reason: of one filter, or of all held.
+
+        Raises ValueError: no such filter.
+        """
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that all filters take together."""
+    @property
+    def step_count(self) -> int:
+        """Steps computed, each for all filters that need it."""
+    def counters(self) -> dict[str, int]:
+        """``fired``, ``revised`` (of those), ``retracted``, ``incomplete`` firings; ``forgotten``:
+        too old to be corrected; ``refused`` filters; ``started_anew``: a symbol's filters computed
+        again from the oldest row in memory."""

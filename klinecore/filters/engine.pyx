@@ -1,0 +1,482 @@
+"""Runs filters live: tells at which closes of which symbols each fires."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from klinecore.events cimport EventKind
+from klinecore.filters.cells cimport Cell
+from klinecore.filters.runner cimport Runner
+from klinecore.filters.stages cimport NEVER, Root, Stage
+from klinecore.market cimport Market
+from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time
+
+from typing import NamedTuple
+
+from klinecore.errors import FiltersFullError
+from klinecore.filters.plan import resolve
+from klinecore.filters.reasons import Reason
+
+__all__ = ["Engine", "Firing"]
+
+cdef enum:
+    TOLD_MAX = 64               # firings remembered per filter and symbol, to revise them
+    FILTERS_MAX = 10000
+    COOLDOWN_MAX = 100000       # klines
+
+cdef struct Known:
+    uint64_t revision           # of a series when it was last looked at
+    uint64_t closed_count
+    uint64_t inserted
+    uint64_t changed            # rows corrected or inserted
+
+
+class Firing(NamedTuple):
+    """A filter fired for a symbol at a close, or one that was told did not after all."""
+
+    filter_id: int
+    symbol: str
+    interval: str
+    open_time_ms: int
+    price: float
+    revision: bool
+    complete: bool
+    retracted: bool = False
+
+
+@cython.final
+cdef class Engine:
+    """Filters over one market, evaluated close by close."""
+    cdef readonly Market market
+    cdef readonly int64_t state_bytes_max
+    cdef Runner _runner
+    cdef dict _roots            # filter id -> Root
+    cdef dict _counts           # key of a step -> filters that need it
+    cdef dict _told             # lane -> root -> open_time_ms -> price
+    cdef int _next_id
+    cdef tuple _symbols
+    cdef list _generations      # by lane; None without a symbol
+    cdef Known* _known          # by series
+    cdef uint64_t _lost
+    cdef uint64_t _fired, _revised, _retracted, _forgotten, _incomplete, _refused
+
+    def __cinit__(self, Market market not None, *, int64_t state_bytes_max=1 << 30):
+        if state_bytes_max < 1:
+            raise ValueError(f"state_bytes_max must be at least 1, not {state_bytes_max}")
+        self.market = market
+        self.state_bytes_max = state_bytes_max
+        self._runner = Runner(market, records=True)
+        self._roots = {}
+        self._counts = {}
+        self._told = {}
+        self._next_id = 1
+        self._known = <Known*>calloc(
+            self._runner.places * self._runner.interval_count, sizeof(Known)
+        )
+        if self._known == NULL:
+            raise MemoryError("no memory for the filters of a market")
+        self._generations = [None] * len(market._names)
+        self._lost = market._events.lost
+        for i, interval in enumerate(market.intervals):
+            barrier = market.barrier(interval)
+            if barrier is not None and barrier.ended:
+                self._barrier(i, barrier.open_time_ms)
+        self._follow_symbols()
+
+    def __dealloc__(self):
+        free(self._known)
+
+    def __len__(self):
+        """Filters held."""
+        return len(self._roots)
+
+    # --- filters -------------------------------------------------------------------------------
+
+    def add(self, filter, interval, *, mode="edge", cooldown=0):
+        """Evaluate a filter at every close of an interval from now on; its number."""
+        cdef Root root
+        if mode not in ("edge", "level"):
+            raise ValueError(f"mode must be 'edge' or 'level', not {mode!r}")
+        if not 0 <= cooldown <= COOLDOWN_MAX:
+            raise ValueError(f"cooldown must be 0..{COOLDOWN_MAX} klines, not {cooldown}")
+        if len(self._roots) >= FILTERS_MAX:
+            self._refused += 1
+            raise FiltersFullError("filters_max", FILTERS_MAX, FILTERS_MAX + 1)
+        self.market._interval(interval)
+        step = resolve(getattr(filter, "root", filter), interval)
+        for below in step.walk():
+            self.market._interval(below.stage.interval)
+        warm = self._warm(step, mode == "edge", cooldown)
+        root = self._adopt(warm, step)
+        self._roots[root.number] = root
+        self._next_id += 1
+        return root.number
+
+    cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown):
+        """The steps of one filter, run alone over the rows in memory to where the others stand."""
+        cdef Runner warm = Runner(self.market, records=False)
+        cdef int64_t needed = self._runner.size
+        cdef Cell cell
+        cdef Stage stage, there
+        cdef Root root
+        for below in step.walk():
+            cell = warm.add(below)
+            if below.key not in self._runner.cells:
+                needed += cell.size
+                if needed > self.state_bytes_max:
+                    self._refused += 1
+                    raise FiltersFullError("state_bytes_max", self.state_bytes_max, needed)
+        root = Root(self._next_id, step, cell, edge=edge, cooldown=cooldown)
+        warm.arrange()
+        stage = warm.stages[step.stage]
+        stage.roots.append(root)
+        needed += root.size + sum([
+            (<Stage>one).size for one in warm.ordered if one.key not in self._runner.stages
+        ])
+        if needed > self.state_bytes_max:
+            self._refused += 1
+            raise FiltersFullError("state_bytes_max", self.state_bytes_max, needed)
+        for stage in warm.ordered:
+            there = self._runner.stages.get(stage.key)
+            if there is not None:
+                memcpy(stage.limit, there.fed, 8 * stage.places)
+                memcpy(stage.seen, there.fed, 8 * stage.places)
+        memcpy(warm.barrier_ms, self._runner.barrier_ms, sizeof(warm.barrier_ms))
+        memcpy(warm.deadline_ms, self._runner.deadline_ms, sizeof(warm.deadline_ms))
+        warm.touch_all()
+        warm.advance()
+        return warm
+
+    cdef Root _adopt(self, Runner warm, step):
+        """Take over the steps that were not there, with all they remember, and the root."""
+        cdef Runner runner = self._runner
+        cdef Stage stage, warmed
+        cdef Cell cell
+        cdef Root root
+        cdef Py_ssize_t lane
+        root = (<Stage>warm.stages[step.stage]).roots[0]
+        memcpy(root.since, (<Stage>warm.stages[step.stage]).fed, 8 * warm.places)
+        for warmed in warm.ordered:
+            if warmed.key not in runner.stages:
+                stage = runner.stages[warmed.key] = warmed
+                stage.cells = []
+                stage.roots = []
+                for lane in range(stage.places):
+                    stage.limit[lane] = NEVER
+        for below in step.walk():
+            self._counts[below.key] = self._counts.get(below.key, 0) + 1
+            if below.key not in runner.cells:
+                cell = warm.cells[below.key]
+                runner.adopt(cell, below)
+        root.cell = runner.cells[step.key]
+        (<Stage>runner.stages[step.stage]).roots.append(root)
+        runner.arrange()
+        return root
+
+    def remove(self, int filter_id):
+        """Evaluate a filter no longer, and free what only it needed."""
+        cdef Root root = self._root(filter_id)
+        del self._roots[filter_id]
+        stage = self._runner.stages[root.step.stage]
+        stage.roots.remove(root)
+        for told in self._told.values():
+            told.pop(root, None)
+        gone = set()
+        for step in root.step.walk():
+            self._counts[step.key] -= 1
+            if not self._counts[step.key]:
+                del self._counts[step.key]
+                gone.add(step.key)
+        self._runner.drop(gone)
+
+    cdef Root _root(self, int filter_id):
+        root = self._roots.get(filter_id)
+        if root is None:
+            raise ValueError(f"there is no filter {filter_id}")
+        return root
+
+    # --- evaluating ----------------------------------------------------------------------------
+
+    def pump(self, events):
+        """Evaluate what the events tell of; the firings."""
+        cdef dict first_closed = {}
+        cdef dict told_changes = {}
+        cdef set touched = set()
+        cdef dict places = self.market._places
+        cdef dict intervals = self.market._interval_index
+        cdef int kind
+        cdef Py_ssize_t lane, index
+        cdef bint everyone = False
+        if self.market.symbols is not self._symbols:
+            self._follow_symbols()
+        for event in events:
+            kind = event[0]
+            if kind == EventKind.TICKER or kind == EventKind.FORMING:
+                continue
+            if kind >= EventKind.BARRIER:
+                if kind == EventKind.BARRIER:
+                    self._barrier(intervals[event[2]], event[3])
+                    everyone |= self._runner.across
+                continue
+            place = places.get(event[1])
+            if place is None:
+                continue            # removed since
+            lane = place
+            index = lane * self._runner.interval_count + <Py_ssize_t>intervals[event[2]]
+            touched.add(lane)
+            if kind == EventKind.CLOSED:
+                if index not in first_closed:
+                    first_closed[index] = event[3]
+            else:
+                if kind != EventKind.ABSENT:
+                    told_changes[index] = told_changes.get(index, 0) + 1
+                self._disturb(lane, intervals[event[2]], event[3])
+        if self.market._events.lost != self._lost:
+            everyone = True
+        if everyone:
+            touched = set(places.values())
+        return self._advance(touched, first_closed, told_changes)
+
+    def deadline(self, interval, int64_t open_time_ms):
+        """Wait no longer for what rows of that time are read together with; the firings."""
+        cdef Runner runner = self._runner
+        cdef uint32_t index = self.market._interval(interval)
+        cdef int64_t boundary_ms = series_close_time(
+            &self.market._memory[index], open_time_ms
+        ) + 1
+        runner.deadline_ms[index] = max(runner.deadline_ms[index], boundary_ms)
+        self._note_barrier(index, open_time_ms, boundary_ms)
+        if self.market.symbols is not self._symbols:
+            self._follow_symbols()
+        return self._advance(set(self.market._places.values()), {}, {})
+
+    cdef _advance(self, set touched, dict first_closed, dict told_changes):
+        cdef Runner runner = self._runner
+        cdef Py_ssize_t lane
+        for lane in touched:
+            self._look(lane, told_changes)
+            self._begin(lane, first_closed)
+        self._lost = self.market._events.lost
+        if runner.across:
+            runner.touch_all()
+        else:
+            runner.touch(touched)
+        runner.advance()
+        return self._tell()
+
+    cdef _disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms):
+        """A row at or behind the newest one changed: does anything that was computed know it?"""
+        cdef Runner runner = self._runner
+        cdef const SeriesMemory* series = &self.market._memory[
+            lane * runner.interval_count + interval
+        ]
+        cdef int64_t boundary_ms = series_close_time(series, open_time_ms) + 1
+        cdef Stage stage, read
+        for stage in runner.ordered:
+            if stage.interval == interval and stage.fed[lane] >= open_time_ms:
+                runner.broken[lane] = 1
+            for read in stage.reads:
+                if (
+                    read.interval == interval and stage.fed[lane] >= 0
+                    and series_close_time(
+                        runner.series(stage, lane), stage.fed[lane]
+                    ) + 1 >= boundary_ms
+                ):
+                    runner.broken[lane] = 1
+
+    cdef _look(self, Py_ssize_t lane, dict told_changes):
+        """Find changes that no event told of: history that was merged, or events that were lost."""
+        cdef Runner runner = self._runner
+        cdef const SeriesHeader* header
+        cdef Known* known
+        cdef Py_ssize_t index
+        cdef uint64_t appended, changed
+        cdef bint lost = self.market._events.lost != self._lost
+        for i in range(runner.interval_count):
+            index = lane * runner.interval_count + i
+            header = self.market._memory[index].header
+            known = &self._known[index]
+            changed = header.inserted + header.revisions
+            appended = (header.closed_count - header.inserted) - (
+                known.closed_count - known.inserted
+            )
+            if changed - known.changed > <uint64_t>told_changes.get(index, 0) or (
+                lost and header.revision - known.revision != appended
+            ):
+                self._disturb(lane, i, 0)
+            known.revision = header.revision
+            known.closed_count = header.closed_count
+            known.inserted = header.inserted
+            known.changed = changed
+
+    cdef _begin(self, Py_ssize_t lane, dict first_closed):
+        """Of a lane's first rows, those that were there before their events are history."""
+        cdef const SeriesMemory* series
+        cdef Stage stage
+        for stage in self._runner.ordered:
+            if stage.seen[lane] >= 0 or stage.floor[lane] >= 0:
+                continue
+            series = self._runner.series(stage, lane)
+            closed_ms = first_closed.get(lane * self._runner.interval_count + stage.interval)
+            if closed_ms is not None:
+                stage.floor[lane] = <int64_t>closed_ms - 1
+            elif series.header.count:
+                stage.floor[lane] = series.open_time_ms[
+                    series.header.start + series.header.count - 1
+                ]
+
+    cdef _barrier(self, uint32_t interval, int64_t open_time_ms):
+        cdef int64_t boundary_ms = series_close_time(
+            &self.market._memory[interval], open_time_ms
+        ) + 1
+        self._note_barrier(interval, open_time_ms, boundary_ms)
+        self._runner.barrier_ms[interval] = max(self._runner.barrier_ms[interval], boundary_ms)
+
+    cdef _note_barrier(self, uint32_t interval, int64_t open_time_ms, int64_t boundary_ms):
+        """Remember that symbols were missing at a boundary; of the newest ones only."""
+        cdef set incomplete = self._runner.incomplete[interval]
+        if boundary_ms <= self._runner.barrier_ms[interval]:
+            return
+        if self.market.missing_closes(self.market.intervals[interval], open_time_ms):
+            incomplete.add(boundary_ms)
+            if len(incomplete) > TOLD_MAX:
+                incomplete.remove(min(incomplete))
+
+    cdef _follow_symbols(self):
+        """Let lanes whose place changed hands be as new."""
+        cdef Runner runner = self._runner
+        cdef Stage stage
+        cdef Py_ssize_t lane
+        cdef Known* known
+        cdef const SeriesHeader* header
+        self._symbols = self.market.symbols
+        runner.number_lanes()
+        for lane in range(len(self._generations)):
+            place = self.market._arena.place_at(lane)
+            generation = place.generation if place.live else None
+            if generation == self._generations[lane]:
+                continue
+            self._generations[lane] = generation
+            self._told.pop(lane, None)
+            for stage in runner.ordered:
+                stage.forget(lane)
+            for i in range(runner.interval_count):
+                known = &self._known[lane * runner.interval_count + i]
+                header = self.market._memory[lane * runner.interval_count + i].header
+                known.revision = header.revision
+                known.closed_count = header.closed_count
+                known.inserted = header.inserted
+                known.changed = header.inserted + header.revisions
+
+    # --- telling -------------------------------------------------------------------------------
+
+    cdef list _tell(self):
+        """What is to be told of the firings of the rows just taken."""
+        cdef Runner runner = self._runner
+        cdef list fired = runner.fired
+        cdef list out = []
+        cdef dict again = {}
+        runner.fired = []
+        for root, lane, open_ms, price, whole, repeated in fired:
+            if repeated:
+                again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole)
+        for lane in sorted(runner.rerun):
+            self._revise(lane, again.get(lane, {}), out)
+        runner.rerun.clear()
+        for root, lane, open_ms, price, whole, repeated in fired:
+            if not repeated:
+                self._remember(lane, root, open_ms, price)
+                out.append(self._firing(root, lane, open_ms, price, False, whole, False))
+        return out
+
+    cdef _firing(self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted):
+        self._fired += not retracted
+        self._revised += revision and not retracted
+        self._retracted += retracted
+        self._incomplete += not whole
+        return Firing(
+            root.number, self.market._names[lane], root.step.stage.interval, open_ms, price,
+            revision, whole, retracted
+        )
+
+    cdef _remember(self, lane, root, open_ms, price):
+        told = self._told.setdefault(lane, {}).setdefault(root, {})
+        told[open_ms] = price
+        if len(told) > TOLD_MAX:
+            del told[min(told)]
+            self._forgotten += 1
+
+    cdef _revise(self, Py_ssize_t lane, dict again, list out):
+        """Tell how the firings of a lane that started anew differ from those that were told."""
+        cdef const SeriesMemory* series
+        cdef Root root
+        before = self._told.get(lane, {})
+        for root in sorted({*before, *again}, key=lambda one: one.number):
+            told = before.get(root, {})
+            now = again.get(root, {})
+            series = self._runner.series(self._runner.stages[root.step.stage], lane)
+            oldest = series.open_time_ms[series.header.start]
+            known_from = min(told) if len(told) >= TOLD_MAX else oldest
+            for open_ms in sorted({*told, *now}):
+                if open_ms in now and open_ms not in told and open_ms >= known_from:
+                    price, whole = now[open_ms]
+                    out.append(self._firing(root, lane, open_ms, price, True, whole, False))
+                    self._remember(lane, root, open_ms, price)
+                elif open_ms in told and open_ms not in now and open_ms >= oldest:
+                    price = told.pop(open_ms)
+                    out.append(self._firing(root, lane, open_ms, price, True, True, True))
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def value(self, int filter_id, symbol):
+        """Whether a filter is true at a symbol's newest evaluated close; None while unknown."""
+        return self._root(filter_id).cell.at(self.market._symbol(symbol))
+
+    def anchor(self, int filter_id, symbol):
+        """Open time of the first row a filter was fed for a symbol; None before the first."""
+        cdef Root root = self._root(filter_id)
+        cdef Py_ssize_t lane = self.market._symbol(symbol)
+        return root.anchor[lane] if root.anchor[lane] >= 0 else None
+
+    def history(self, int filter_id, symbol):
+        """Open time of the newest row whose firings are not told, for it was there before; None
+        if there was none."""
+        cdef Root root = self._root(filter_id)
+        cdef Stage stage = self._runner.stages[root.step.stage]
+        cdef Py_ssize_t lane = self.market._symbol(symbol)
+        cdef int64_t newest = max(root.since[lane], stage.floor[lane])
+        return newest if newest >= 0 else None
+
+    def unknown(self, filter_id=None):
+        """Evaluations that were neither true nor false, by reason: of one filter, or of all."""
+        cdef Root root
+        cdef int i
+        counts = {reason: 0 for reason in Reason if reason not in (Reason.KNOWN, Reason.NO_ROWS)}
+        for root in self._roots.values() if filter_id is None else [self._root(filter_id)]:
+            for reason in counts:
+                i = reason
+                counts[reason] += root.unknown[i]
+        return counts
+
+    @property
+    def state_bytes(self):
+        """Bytes that all filters take together."""
+        return self._runner.size
+
+    @property
+    def step_count(self):
+        """Steps computed, each for all filters that need it."""
+        return len(self._runner.cells)
+
+    def counters(self):
+        """What happened since the start, by name."""
+        return {
+            "fired": self._fired,
+            "revised": self._revised,
+            "retracted": self._retracted,
+            "incomplete": self._incomplete,
+            "forgotten": self._forgotten,
+            "refused": self._refused,
+            "started_anew": self._runner.rerun_count,
+        }

@@ -1,0 +1,488 @@
+"""Moves the steps of filters along the rows of every symbol, in the order in which they closed.
+
+Rows of all intervals are taken boundary by boundary, and at one boundary stage by stage: first what
+reads one interval, then what reads others as of the boundary. A stage that must wait for another
+interval's row lets the others go on. If they have gone too far when it can go on, or a row behind
+the newest one changes, the lane starts anew with the oldest row in memory: what is computed is
+always what the rows in memory say, from one first row on.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from klinecore.filters.cells cimport (
+    AWAITED, HELD, AsOf, Cell, Past, Rows, as_of, bit, put_bit,
+)
+from klinecore.filters.memories cimport make, relink
+from klinecore.filters.stages cimport NEVER, Root, Stage
+from klinecore.kline cimport CLOSE
+from klinecore.market cimport Market
+from klinecore.merge cimport ABSENT_BIT, SeriesHeader, SeriesMemory, series_close_time, series_find
+
+from klinecore.filters.reasons import Reason
+
+__all__ = ["Runner"]
+
+cdef enum:
+    BEGINNINGS_MAX = 1000       # of lanes within one call: each has one reason, so few are right
+    NOT_WARM = 1
+    UNDEFINED = 2
+    NO_TICKER = 3
+    HOLE = 4
+    MISSING_CLOSE = 5
+
+assert [int(reason) for reason in (
+    Reason.NOT_WARM, Reason.UNDEFINED, Reason.NO_TICKER, Reason.HOLE, Reason.MISSING_CLOSE
+)] == [NOT_WARM, UNDEFINED, NO_TICKER, HOLE, MISSING_CLOSE]
+
+cdef class Runner:
+    """All stages over one market."""
+
+    def __cinit__(self, Market market not None, *, bint records):
+        cdef Py_ssize_t count = len(market._names)
+        self.market = market
+        self.places = (count + 63) // 64 * 64
+        self.interval_count = len(market.intervals)
+        self.records = records
+        self.cells = {}
+        self.stages = {}
+        self.ordered = []
+        self.fired = []
+        self.rerun = set()
+        self.incomplete = [set() for _ in market.intervals]
+        self.order = <int32_t*>calloc(self.places, sizeof(int32_t))
+        self.touched = <int32_t*>calloc(self.places, sizeof(int32_t))
+        self.broken = <uint8_t*>calloc(self.places, 1)
+        if self.order == NULL or self.touched == NULL or self.broken == NULL:
+            raise MemoryError("no memory for the lanes of filters")
+        for i in range(16):
+            self.barrier_ms[i] = self.deadline_ms[i] = -1
+        self.number_lanes()
+
+    def __dealloc__(self):
+        free(self.order)
+        free(self.touched)
+        free(self.broken)
+
+    cdef number_lanes(self):
+        """Take over which symbols the market holds, and their order."""
+        cdef Py_ssize_t i
+        for i in range(self.places):
+            self.order[i] = -1
+        for i, place in enumerate(self.market._places.values()):
+            self.order[<Py_ssize_t>place] = <int32_t>i
+        self.live_count = len(self.market._places)
+
+    @property
+    def size(self):
+        """Bytes of all steps and stages."""
+        held = [*self.cells.values(), *self.ordered]
+        held += [root for stage in self.ordered for root in (<Stage>stage).roots]
+        return sum([one.size for one in held])
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    cdef Stage stage_of(self, key):
+        """The stage of that key, made if there is none, and those it reads."""
+        cdef Stage stage = self.stages.get(key)
+        if stage is None:
+            for read in key.reads:
+                self.stage_of(read)
+            stage = Stage(key, self.places, self.market._interval(key.interval))
+            self.stages[key] = stage
+        return stage
+
+    cdef Cell add(self, step):
+        """The cell of a step, made if there is none; those of its arguments are there."""
+        cdef Cell cell = self.cells.get(step.key)
+        cdef int foreign = -1
+        if cell is None:
+            if step.op == "as_of":
+                foreign = self.market._interval(step.args[0].stage.interval)
+            args = [self.cells[arg.key] for arg in step.args]
+            cell = make(step, args, self.places, foreign)
+            self.cells[step.key] = cell
+            (<Stage>self.stage_of(step.stage)).cells.append(cell)
+            if step.op == "as_of":
+                (<Past>cell).fed = (<Stage>self.stages[step.args[0].stage]).fed
+        return cell
+
+    cdef adopt(self, Cell cell, step):
+        """Take over a cell of other stages; those of its arguments are there."""
+        cdef Stage stage = self.stages[step.stage]
+        cell.args = [self.cells[arg.key] for arg in step.args]
+        self.cells[step.key] = cell
+        stage.cells.append(cell)
+        if step.op == "as_of":
+            (<Past>cell).fed = (<Stage>self.stages[step.args[0].stage]).fed
+        elif step.op == "output":
+            relink(cell)
+
+    cdef drop(self, set keys):
+        """Give up steps, and the stages that are left without any."""
+        cdef Stage stage
+        for key in keys:
+            del self.cells[key]
+        for stage in self.ordered:
+            stage.cells = [cell for cell in stage.cells if (<Cell>cell).key not in keys]
+        needed = {key for key, stage in self.stages.items() if stage.cells}
+        self.stages = {key: stage for key, stage in self.stages.items() if key in needed}
+        self.arrange()
+
+    cdef arrange(self):
+        """Put the stages in order, after steps were added or taken away."""
+        cdef Stage stage, other
+        self.ordered = sorted(self.stages.values(), key=lambda one: one.key.depth)
+        self.across = any([one.key.across for one in self.ordered])
+        for stage in self.ordered:
+            stage.readers = []
+        for stage in self.ordered:
+            stage.below = [
+                other for other in self.ordered if stage.key.builds_on(other.key)
+            ]
+            stage.reads = [self.stages[key] for key in stage.key.reads]
+            stage.endless = any([(<Cell>cell).endless for cell in stage.cells])
+            for other in stage.reads:
+                other.readers.append(stage)
+
+    # --- moving --------------------------------------------------------------------------------
+
+    cdef const SeriesMemory* series(self, Stage stage, Py_ssize_t lane) noexcept:
+        return &self.market._memory[lane * self.interval_count + stage.interval]
+
+    cdef Next next_row(self, Stage stage, Py_ssize_t lane, int64_t* boundary_ms) except *:
+        """Whether a lane has a row to move to, its slot and the boundary at which it closed."""
+        cdef const SeriesMemory* series = self.series(stage, lane)
+        cdef const SeriesHeader* header = series.header
+        cdef uint32_t end = header.start + header.count
+        cdef uint32_t slot
+        cdef int64_t fed_ms = stage.fed[lane]
+        if header.count == 0 or self.order[lane] < 0:
+            return NONE
+        if fed_ms < 0:
+            slot = header.start
+        elif series.open_time_ms[end - 1] <= fed_ms:
+            return NONE
+        elif header.count > 1 and series.open_time_ms[end - 2] == fed_ms:
+            slot = end - 1
+        else:
+            slot = series_find(series, fed_ms + 1)
+            if slot == header.start or series.open_time_ms[slot - 1] != fed_ms:
+                return BROKEN       # the row it stands at has left the memory
+        if series.open_time_ms[slot] > stage.limit[lane]:
+            return NONE
+        if (
+            bit(stage.blind, lane) and stage.endless
+            and series.open_time_ms[header.start] >= stage.hole_ms[lane]
+        ):
+            return BROKEN           # the hole has left the memory: all that is left is known
+        stage.slots[lane] = slot
+        boundary_ms[0] = series_close_time(series, series.open_time_ms[slot]) + 1
+        if stage.across and boundary_ms[0] <= stage.done_ms:
+            return BROKEN           # others were compared without it
+        return READY
+
+    cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *:
+        """Whether all that a lane's next row is read together with stands where it must."""
+        cdef const SeriesMemory* series
+        cdef const SeriesMemory* own = self.series(stage, lane)
+        cdef int64_t open_ms = own.open_time_ms[stage.slots[lane]]
+        cdef bint waits = open_ms > stage.seen[lane] and boundary_ms > self.deadline_ms[
+            stage.interval
+        ]
+        cdef bint passed = False
+        cdef uint32_t slot = 0
+        cdef Stage other
+        cdef AsOf held
+        if stage.across and boundary_ms > max(
+            self.barrier_ms[stage.interval], self.deadline_ms[stage.interval]
+        ):
+            return WAITS
+        for other in stage.below:
+            if other.fed[lane] < open_ms:
+                return WAITS
+            passed |= other.fed[lane] > open_ms
+        for other in stage.reads:
+            series = self.series(other, lane)
+            held = as_of(series, boundary_ms, &slot)
+            if waits and (
+                held == AWAITED or (held == HELD and other.fed[lane] < series.open_time_ms[slot])
+            ):
+                return WAITS
+            passed |= other.fed[lane] >= 0 and series_close_time(
+                series, other.fed[lane]
+            ) >= boundary_ms
+        for other in stage.readers:
+            # It was read as of this boundary, and was not there.
+            passed |= other.fed[lane] >= 0 and boundary_ms <= series_close_time(
+                self.series(other, lane), other.fed[lane]
+            ) + 1
+        return BROKEN if passed else READY
+
+    cdef int64_t next_boundary(self, Stage stage) except -2:
+        """The earliest boundary at which some lane can move; NEVER if none can."""
+        cdef int64_t earliest = NEVER, waiting = NEVER, passed = NEVER, boundary_ms = 0
+        cdef bint plain = not (stage.across or stage.reads or stage.readers)
+        cdef Py_ssize_t i, lane
+        cdef Next next
+        for i in range(self.touched_count):
+            lane = self.touched[i]
+            next = self.next_row(stage, lane, &boundary_ms)
+            if next == BROKEN:
+                self.broken[lane] = 1
+            if next != READY:
+                continue
+            if not plain:
+                next = self.can_move(stage, lane, boundary_ms)
+            if next == READY:
+                earliest = min(earliest, boundary_ms)
+            elif next == WAITS:
+                waiting = min(waiting, boundary_ms)
+            elif stage.across:
+                passed = min(passed, boundary_ms)
+            else:
+                self.broken[lane] = 1
+        if not stage.across:
+            return earliest
+        # Symbols are compared when all of them can move. Till then, those that could are passed.
+        if waiting <= min(earliest, passed):
+            return NEVER
+        if passed < NEVER:
+            self.broken[self.touched[0]] = 1        # and with it all
+        return earliest
+
+    cdef bint gather(self, Stage stage, int64_t boundary_ms) except -1:
+        """Collect the lanes that move to a row of that boundary; False if there are none."""
+        cdef bint plain = not (stage.across or stage.reads or stage.readers)
+        cdef int64_t own_ms = 0
+        cdef Py_ssize_t i, lane
+        cdef Next next
+        stage.count = 0
+        memset(stage.mask, 0, self.places // 8)
+        for i in range(self.touched_count):
+            lane = self.touched[i]
+            next = self.next_row(stage, lane, &own_ms)
+            if next == READY:
+                if stage.across and own_ms < boundary_ms:
+                    return False        # it waits for an earlier one
+                if own_ms != boundary_ms:
+                    continue
+                if not plain:
+                    next = self.can_move(stage, lane, boundary_ms)
+            if stage.across and next >= WAITS:
+                return False
+            if next == BROKEN:
+                self.broken[lane] = 1
+            if next == READY:
+                stage.lanes[stage.count] = <int32_t>lane
+                stage.count += 1
+                put_bit(stage.mask, lane, True)
+        return stage.count > 0
+
+    cdef void enter_row(self, Stage stage, Py_ssize_t lane):
+        """Begin a stretch where the row stands behind a hole."""
+        cdef const SeriesMemory* series = self.series(stage, lane)
+        cdef uint32_t slot = stage.slots[lane]
+        if (
+            stage.fed[lane] >= 0
+            and series.open_time_ms[slot] > series_close_time(series, stage.fed[lane]) + 1
+            and not series.tags[slot] & ABSENT_BIT
+        ):
+            for cell in stage.cells:
+                (<Cell>cell).reset(lane)
+            stage.stretch[lane] = 0
+            stage.hole_ms[lane] = series.open_time_ms[slot]
+            put_bit(stage.blind, lane, True)
+        elif bit(stage.blind, lane) and (
+            series.open_time_ms[series.header.start] >= stage.hole_ms[lane]
+        ):
+            put_bit(stage.blind, lane, False)
+        stage.stretch[lane] += 1
+
+    cdef run(self, Stage stage, int64_t boundary_ms):
+        """Move the gathered lanes of a stage to their rows."""
+        cdef Rows rows
+        cdef Py_ssize_t i, lane
+        cdef int64_t open_ms
+        memset(stage.missing, 0, self.places // 8)
+        memset(stage.tickerless, 0, self.places // 8)
+        for i in range(stage.count):
+            self.enter_row(stage, stage.lanes[i])
+        rows.lanes = stage.lanes
+        rows.count = stage.count
+        rows.dense = stage.count == self.live_count
+        rows.commit = True
+        rows.mask = stage.mask
+        rows.memory = self.market._memory
+        rows.tickers = self.market._tickers
+        rows.interval_count = self.interval_count
+        rows.interval = stage.interval
+        rows.slots = stage.slots
+        rows.blind = stage.blind
+        rows.missing = stage.missing
+        rows.tickerless = stage.tickerless
+        rows.order = self.order
+        for cell in stage.cells:
+            (<Cell>cell).run(&rows)
+        for root in stage.roots:
+            self.fire(stage, <Root>root, boundary_ms)
+        for i in range(stage.count):
+            lane = stage.lanes[i]
+            open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
+            if stage.fed[lane] < 0:
+                for root in stage.roots:
+                    (<Root>root).anchor[lane] = open_ms
+            stage.fed[lane] = open_ms
+        if stage.across:
+            stage.done_ms = boundary_ms
+
+    cdef fire(self, Stage stage, Root root, int64_t boundary_ms):
+        """Tell where a filter fires, and count where it is unknown."""
+        cdef const SeriesMemory* series
+        cdef Py_ssize_t word, lane
+        cdef uint64_t mask, true, false, unknown, fires
+        cdef int64_t open_ms
+        cdef bint whole, again
+        for word in range(self.places // 64):
+            mask = stage.mask[word]
+            if mask == 0:
+                continue
+            true = root.cell.truth[word] & mask
+            unknown = ~root.cell.known[word] & mask
+            false = mask & ~true & ~unknown
+            fires = true & root.armed[word] if root.edge else true
+            root.armed[word] = (root.armed[word] & ~true) | false
+            while unknown and self.records:
+                lane = word * 64 + __builtin_ctzll(unknown)
+                unknown &= unknown - 1
+                self.count_unknown(stage, root, lane)
+            if root.quiet != NULL:
+                fires = cool(root, mask, fires, word)
+            while fires and self.records:
+                lane = word * 64 + __builtin_ctzll(fires)
+                fires &= fires - 1
+                series = self.series(stage, lane)
+                open_ms = series.open_time_ms[stage.slots[lane]]
+                if open_ms <= root.since[lane] or open_ms <= stage.floor[lane]:
+                    continue
+                again = open_ms <= stage.seen[lane]
+                whole = not bit(stage.missing, lane)
+                if stage.across and boundary_ms in self.incomplete[stage.interval]:
+                    whole = False
+                self.fired.append((
+                    root, lane, open_ms,
+                    series.values[CLOSE * <Py_ssize_t>series.slots + stage.slots[lane]],
+                    whole, again
+                ))
+
+    cdef void count_unknown(self, Stage stage, Root root, Py_ssize_t lane) noexcept:
+        """Count one evaluation that gave neither true nor false, by its reason."""
+        cdef int64_t open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
+        cdef int reason
+        if (
+            open_ms <= stage.seen[lane] or open_ms <= root.since[lane]
+            or open_ms <= stage.floor[lane]
+        ):
+            return
+        if bit(stage.missing, lane):
+            reason = MISSING_CLOSE
+        elif bit(stage.blind, lane) and (root.endless or stage.stretch[lane] < root.rows):
+            reason = HOLE
+        elif bit(stage.tickerless, lane):
+            reason = NO_TICKER
+        elif stage.stretch[lane] < root.rows:
+            reason = NOT_WARM
+        else:
+            reason = UNDEFINED
+        root.unknown[reason] += 1
+
+    cdef start_anew(self):
+        """Let broken lanes stand before their first row; all of them if symbols are compared."""
+        cdef Py_ssize_t lane
+        cdef Stage stage
+        cdef bint any_broken = False
+        cdef set anew = set()
+        for lane in range(self.places):
+            any_broken |= self.broken[lane]
+        if any_broken and self.across:
+            self.touch_all()
+            for lane in range(self.places):
+                self.broken[lane] = self.order[lane] >= 0
+        for lane in range(self.places):
+            if not self.broken[lane]:
+                continue
+            self.broken[lane] = 0
+            anew.add(lane)
+            self.rerun_count += 1
+            for stage in self.ordered:
+                stage.reset(lane)
+        self.rerun |= anew
+        if any_broken and self.fired:
+            self.fired = [one for one in self.fired if one[1] not in anew]
+        return any_broken
+
+    cdef touch(self, lanes):
+        """Look for rows of these lanes."""
+        cdef Py_ssize_t count = 0
+        for lane in sorted(lanes):
+            self.touched[count] = lane
+            count += 1
+        self.touched_count = count
+
+    cdef touch_all(self):
+        """Look for rows of all lanes."""
+        cdef Py_ssize_t lane, count = 0
+        for lane in range(self.places):
+            if self.order[lane] >= 0:
+                self.touched[count] = <int32_t>lane
+                count += 1
+        self.touched_count = count
+
+    cdef advance(self):
+        """Take every row of the touched lanes, oldest boundary first."""
+        cdef int64_t earliest
+        cdef Py_ssize_t i, lane
+        cdef Stage stage
+        cdef int beginnings = 0
+        while True:
+            earliest = NEVER
+            for stage in self.ordered:
+                earliest = min(earliest, self.next_boundary(stage))
+            if self.start_anew():
+                beginnings += 1
+                if beginnings > BEGINNINGS_MAX:
+                    raise RuntimeError("filters start anew without end")
+                continue
+            if earliest == NEVER:
+                break
+            moved = False
+            for stage in self.ordered:
+                if self.gather(stage, earliest):
+                    self.run(stage, earliest)
+                    moved = True
+            if not moved and not self.start_anew():
+                break
+        for i in range(self.touched_count):
+            lane = self.touched[i]
+            for stage in self.ordered:
+                stage.seen[lane] = max(stage.seen[lane], stage.fed[lane])
+
+
+cdef extern from *:
+    int __builtin_ctzll(unsigned long long value) nogil
+
+
+cdef uint64_t cool(Root root, uint64_t mask, uint64_t fires, Py_ssize_t word) noexcept:
+    """Which of the firings are not within ``cooldown`` rows of the last one."""
+    cdef Py_ssize_t lane
+    cdef uint64_t allowed = 0, left = mask
+    while left:
+        lane = word * 64 + __builtin_ctzll(left)
+        left &= left - 1
+        if root.quiet[lane]:
+            root.quiet[lane] -= 1
+        elif fires >> (lane & 63) & 1:
+            allowed |= <uint64_t>1 << (lane & 63)
+            root.quiet[lane] = <int32_t>root.cooldown
+    return allowed

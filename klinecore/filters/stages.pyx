@@ -1,0 +1,123 @@
+"""Which row each lane of a group of steps stands at, and where the filters among them fire."""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from klinecore.filters.cells cimport Cell, put_bit
+
+__all__ = ["Root", "Stage"]
+
+NEVER = <int64_t>1 << 62
+
+
+cdef class Root:
+    """The condition of one filter, and at which rows it fires."""
+
+    def __cinit__(self, int number, step, Cell cell, *, bint edge, Py_ssize_t cooldown):
+        cdef Py_ssize_t places = cell.places
+        self.number = number
+        self.step = step
+        self.cell = cell
+        self.edge = edge
+        self.cooldown = cooldown
+        self.rows = step.rows
+        self.endless = any(below.endless for below in step.walk())
+        self.armed = <uint64_t*>calloc(places // 64, 8)
+        self.since = <int64_t*>calloc(places, 8)
+        self.anchor = <int64_t*>calloc(places, 8)
+        self.size = places // 8 + 16 * places
+        if cooldown:
+            self.quiet = <int32_t*>calloc(places, 4)
+            self.size += 4 * places
+        if (
+            self.armed == NULL or self.since == NULL or self.anchor == NULL
+            or (cooldown and self.quiet == NULL)
+        ):
+            raise MemoryError(f"no {self.size} bytes for a filter")
+        for lane in range(places):
+            self.since[lane] = self.anchor[lane] = -1
+
+    def __dealloc__(self):
+        free(self.armed)
+        free(self.since)
+        free(self.anchor)
+        free(self.quiet)
+
+    cdef void reset(self, Py_ssize_t lane) noexcept:
+        self.anchor[lane] = -1
+        put_bit(self.armed, lane, False)
+        if self.quiet != NULL:
+            self.quiet[lane] = 0
+
+
+cdef class Stage:
+    """Steps that advance together, and the row at which each lane stands."""
+
+    def __cinit__(self, key, Py_ssize_t places, uint32_t interval):
+        cdef Py_ssize_t i
+        self.key = key
+        self.places = places
+        self.across = key.across
+        self.interval = interval
+        self.cells = []
+        self.roots = []
+        self.below = []
+        self.reads = []
+        self.readers = []
+        self.fed = <int64_t*>self.take(8 * places)
+        self.seen = <int64_t*>self.take(8 * places)
+        self.floor = <int64_t*>self.take(8 * places)
+        self.limit = <int64_t*>self.take(8 * places)
+        self.hole_ms = <int64_t*>self.take(8 * places)
+        self.stretch = <int32_t*>self.take(4 * places)
+        self.slots = <uint32_t*>self.take(4 * places)
+        self.lanes = <int32_t*>self.take(4 * places)
+        self.mask = <uint64_t*>self.take(places // 8)
+        self.blind = <uint64_t*>self.take(places // 8)
+        self.missing = <uint64_t*>self.take(places // 8)
+        self.tickerless = <uint64_t*>self.take(places // 8)
+        self.done_ms = -1
+        for i in range(places):
+            self.fed[i] = self.seen[i] = self.floor[i] = -1
+            self.limit[i] = NEVER
+
+    def __dealloc__(self):
+        free(self.fed)
+        free(self.seen)
+        free(self.floor)
+        free(self.limit)
+        free(self.hole_ms)
+        free(self.stretch)
+        free(self.slots)
+        free(self.lanes)
+        free(self.mask)
+        free(self.blind)
+        free(self.missing)
+        free(self.tickerless)
+
+    cdef void* take(self, size_t size) except NULL:
+        cdef void* memory = calloc(1, size)
+        if memory == NULL:
+            raise MemoryError(f"no {size} bytes for the filters of an interval")
+        self.size += size
+        return memory
+
+    cdef void reset(self, Py_ssize_t lane):
+        """Stand before the lane's first row."""
+        self.fed[lane] = -1
+        self.stretch[lane] = 0
+        self.done_ms = -1
+        put_bit(self.blind, lane, False)
+        for cell in self.cells:
+            (<Cell>cell).reset(lane)
+        for root in self.roots:
+            (<Root>root).reset(lane)
+
+    cdef forget(self, Py_ssize_t lane):
+        """Let the lane be another symbol's."""
+        cdef int64_t done_ms = self.done_ms
+        self.reset(lane)
+        self.done_ms = done_ms          # the others were compared, and stay so
+        self.seen[lane] = self.floor[lane] = -1
+        for root in self.roots:
+            (<Root>root).since[lane] = -1

@@ -1,0 +1,209 @@
+"""Whatever comes in whatever order, the live engine ends where the rows in memory say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import NamedTuple
+
+from filter_oracle import Oracle
+from filter_trees import conditions
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from klinecore import Kline, Market
+from klinecore.filters import Node, replay
+from klinecore.filters.engine import Engine, Firing
+from klinecore.interval import INTERVAL_MS, next_open_ms, open_time_ms
+
+SYMBOLS = ("A", "B", "C")
+INTERVALS = ("1m", "3m")
+MINUTE = 60_000
+START = 1_700_000_100_000 // 180_000 * 180_000
+
+
+class Rooted(NamedTuple):
+    root: Node
+
+
+class World:
+    """A market and an engine beside it, and what the engine has told."""
+
+    def __init__(self, capacity: int = 200) -> None:
+        self.market = Market(SYMBOLS, INTERVALS, capacity, room=1)
+        self.engine = Engine(self.market)
+        self.filters: dict[int, tuple[Node, str, str, int]] = {}
+        self.told: dict[int, dict[tuple[str, int], float]] = {}
+
+    def add(self, root: Node, interval: str, mode: str, cooldown: int) -> None:
+        number = self.engine.add(root, interval, mode=mode, cooldown=cooldown)
+        self.filters[number] = root, interval, mode, cooldown
+        self.told[number] = {}
+
+    def remove(self, number: int) -> None:
+        self.engine.remove(number)
+        del self.filters[number], self.told[number]
+
+    def push(self, symbol: str, interval: str, time: int, price: int, *, closed: bool) -> None:
+        text, above, below = f"{price}.5", f"{price + 2}.0", f"{price - 1}.25"
+        self.market.push(
+            symbol,
+            interval,
+            Kline(
+                time, text, above, below, text, f"{price % 7}.0",
+                next_open_ms(interval, time) - 1, "5.0", price, "1.0", "1.0", closed,
+            ),
+        )  # fmt: skip
+
+    def hear(self, firings: Iterable[Firing]) -> None:
+        """Every firing is told once, and only what was told is taken back."""
+        for firing in firings:
+            told = self.told[firing.filter_id]
+            key = firing.symbol, firing.open_time_ms
+            if firing.retracted:
+                del told[key]
+            else:
+                assert key not in told, firing
+                told[key] = firing.price
+            assert firing.interval == self.filters[firing.filter_id][1]
+
+    def pump(self) -> None:
+        self.hear(self.engine.pump(self.market.drain()))
+
+    def deadline(self, interval: str, time: int) -> None:
+        self.pump()
+        self.hear(self.engine.deadline(interval, time))
+
+    def check(self) -> None:
+        """Everything the engine says is what the rows in memory say."""
+        for number, (root, interval, mode, cooldown) in self.filters.items():
+            oracle = Oracle(self.market, interval)
+            note(f"{number} on {interval}: {root.text}")
+            fires = oracle.fires(root, mode=mode, cooldown=cooldown)
+            values = oracle.argument(root, interval)
+            ran = replay(Rooted(root), self.market, interval, mode=mode, cooldown=cooldown)
+            replayed = {
+                (ran.symbols[i], int(time))
+                for i, time in zip(ran.symbol_index, ran.open_time_ms, strict=True)
+            }
+            assert replayed == fires
+            for symbol in self.market.symbols:
+                history = self.engine.history(number, symbol)
+                expected = {t for s, t in fires if s == symbol and t > (history or -1)}
+                told = {t for s, t in self.told[number] if s == symbol}
+                assert told == expected, (number, symbol, sorted(told ^ expected))
+                newest = values[symbol][-1] if values[symbol] else None
+                assert self.engine.value(number, symbol) == newest, (number, symbol)
+
+
+def clock(interval: str, minute: int) -> int:
+    return open_time_ms(interval, START + minute * MINUTE)
+
+
+@st.composite
+def filters(draw: st.DrawFn, across: bool) -> tuple[Node, str, str, int]:
+    interval, other = draw(st.permutations(INTERVALS))
+    root = draw(conditions((interval, other), draw(st.integers(0, 3)), across))
+    mode = draw(st.sampled_from(["edge", "level"]))
+    return root, interval, mode, draw(st.sampled_from([0, 0, 2]))
+
+
+def arrivals(random: Random, minutes: int) -> list[tuple[int, str, str, int]]:
+    """Every row once, in the order in which they come: some late, some after others, some never."""
+    fate = random.choice([(0.0, 0.0), (0.1, 0.0), (0.1, 0.1), (0.3, 0.2)])
+    found = []
+    for minute in range(minutes):
+        for symbol in SYMBOLS:
+            for i, interval in enumerate(INTERVALS):
+                if (minute + 1) % (1, 3)[i]:
+                    continue
+                late = random.choice([1, 2, 3, 20]) if random.random() < fate[0] else 0
+                if random.random() >= fate[1]:
+                    found.append((minute + late, symbol, interval, clock(interval, minute)))
+    random.shuffle(found)
+    return sorted(found, key=lambda one: one[0])
+
+
+def disturb(world: World, random: Random, minute: int) -> None:
+    """One of the things that happen beside the closes."""
+    symbol, interval = random.choice(SYMBOLS), random.choice(INTERVALS)
+    what = random.choice(["pump", "pump", "pump", "revise", "absent", "deadline", "forming"])
+    if what == "pump":
+        world.pump()
+    elif what == "revise":
+        for time in random.choices(list(world.market[symbol, interval].open_time_ms) or [0]):
+            if time:
+                # More trades than any other row of that time.
+                world.push(symbol, interval, int(time), random.randint(111, 120), closed=True)
+    elif what == "absent":
+        for first, last in world.market[symbol, interval].holes()[:1]:
+            world.market.confirm_absent(symbol, interval, first, last)
+    elif what == "deadline":
+        world.deadline(interval, clock(interval, random.randint(0, minute)))
+    else:
+        time = clock(interval, minute + 2)
+        world.push(symbol, interval, time, random.randint(90, 110), closed=False)
+
+
+def live(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]], *, capacity: int = 200
+) -> World:
+    """A market's life from a seed, with filters that come and go."""
+    random = Random(seed)
+    world = World(capacity)
+    coming = {random.choice([0, random.randrange(minutes)]): one for one in added}
+    barriers = random.random() < 0.8
+    minute = -1
+    for at, symbol, interval, time in arrivals(random, minutes):
+        if at != minute:
+            minute = at
+            if minute in coming:
+                world.add(*coming[minute])
+            if barriers and random.random() < 0.7:
+                world.market.begin_barrier(interval, time)
+                world.market.end_barrier(interval)
+            if world.filters and random.random() < 0.02:
+                world.remove(random.choice(sorted(world.filters)))
+        world.push(symbol, interval, time, random.randint(90, 110), closed=True)
+        if random.random() < 0.25:
+            disturb(world, random, minute)
+    for interval in INTERVALS:
+        world.deadline(interval, START + 100 * INTERVAL_MS[interval])
+    return world
+
+
+SEEDS = st.integers(0, 2**32)
+
+
+@given(SEEDS, st.integers(3, 40), st.lists(filters(across=False), min_size=1, max_size=3))
+def test_what_live_filters_say_is_what_the_rows_in_memory_say(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
+) -> None:
+    live(seed, minutes, added).check()
+
+
+@given(SEEDS, st.integers(3, 40), st.lists(filters(across=True), min_size=1, max_size=3))
+def test_so_it_is_when_symbols_are_compared(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
+) -> None:
+    live(seed, minutes, added).check()
+
+
+@given(SEEDS, filters(across=False))
+@settings(max_examples=50)
+def test_closes_in_order_leave_nothing_to_revise(
+    seed: int, added: tuple[Node, str, str, int]
+) -> None:
+    random = Random(seed)
+    world = World()
+    world.add(*added)
+    for minute in range(21):
+        for i, interval in enumerate(INTERVALS):
+            for symbol in SYMBOLS:
+                if (minute + 1) % (1, 3)[i] == 0:
+                    time = clock(interval, minute)
+                    world.push(symbol, interval, time, random.randint(90, 110), closed=True)
+        firings = world.engine.pump(world.market.drain())
+        assert not any(firing.revision for firing in firings)
+        world.hear(firings)
+    world.check()
