@@ -12,7 +12,7 @@ from klinecore.filters.build import Builder
 from klinecore.filters.limits import Limits
 from klinecore.filters.scan import nearest
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, TIME, Kind, Node, looks_across
-from klinecore.filters.vocabulary import CALLS, bare, example
+from klinecore.filters.vocabulary import CALLS, OTHERWISE, bare, example, names
 from klinecore.indicators.catalog import CATALOG
 from klinecore.indicators.entry import Indicator
 from klinecore.interval import INTERVALS
@@ -37,22 +37,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.NotEq: "ne",
 }
 _OTHER = "write values with + - * /, compare them, join conditions with and, or, not"
-_NAMES = [*FIELDS, *CALLS, *CATALOG, "ticker"]
-_OTHERWISE = {
-    "price": "write close",
-    "last": "write close, or ticker.last",
-    "vol": "write volume",
-    "bbands": "write bb(20, 2).upper",
-    "bollinger": "write bb(20, 2).upper",
-    "ma": "write sma(20)",
-    "crossover": "write crosses_above(x, y)",
-    "crossunder": "write crosses_below(x, y)",
-    "mean": "write sma(x, n)",
-    "stddev": "write (bb(x, n, 1).upper - bb(x, n, 1).middle)",
-    "shift": "write x[n]",
-    "ref": "write x[n]",
-    "between": "write low < x < high",
-}
 
 
 class Checker:
@@ -257,7 +241,8 @@ class Checker:
 
     def unknown(self, part: ast.AST, name: str) -> NoReturn:
         """Refuse a name nobody knows and suggest the one that is most like it."""
-        hint = _OTHERWISE.get(name.lower()) or nearest(name, _NAMES)
+        instead = OTHERWISE.get(name.lower())
+        hint = f"write {instead}" if instead else nearest(name, names())
         self.refuse(part, f"unknown name {name[:40]}", hint or "columns are open, high, low, close")
 
     def _attribute(self, part: ast.Attribute) -> Node:

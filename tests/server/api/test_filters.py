@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from klinecore.filters import FIELDS, OPERATIONS, READY, TICKER_FIELDS, compile
+from klinecore.filters.vocabulary import FIELD_MEANINGS, TICKER_MEANINGS
 from klinecore.indicators import CATALOG
 from server.api.filter_types import CheckedFilter, Vocabulary
-from server.api.vocabulary import FIELD_MEANINGS, TICKER_MEANINGS
 
 Make = Callable[..., Any]
 CHECK = "/v1/filters/check"
