@@ -50,7 +50,7 @@ _FRESH = (b"cache-control", b"no-cache")
 _POSTED = (400, 401, 413, 415, 429, 503)
 
 #: Symbols that are copied before other requests get a turn.
-COPY_CHUNK = 32
+COPY_CHUNK = 8
 
 #: What is estimated to take less is computed at once, without the thread.
 AT_ONCE_S_MAX = 0.001

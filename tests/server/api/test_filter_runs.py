@@ -384,6 +384,8 @@ FILTERS = st.sampled_from(
 )  # fmt: skip
 BODIES = st.one_of(
     st.binary(max_size=40),
+    st.binary(max_size=9).map(lambda text: b'{"filter":"close > 1%s","interval":"1m"}' % text),
+    st.integers(1, 5000).map(lambda deep: b'{"symbols":' + b"[" * deep),
     st.fixed_dictionaries(
         {},
         optional={
