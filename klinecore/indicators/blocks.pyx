@@ -105,20 +105,29 @@ cdef void shape_scatter(const Shape* shape, const char* state, double* column) n
 
 # -- the shapes; fields in the order of the rows the loops read -----------------------------------
 
-cdef Shape* begin(str name, int loop):
+cdef const char* origin     # of the state whose members are being taken
+
+
+cdef Shape* begin(str name, int loop, void* state):
+    global origin
     cdef Shape* shape = &shapes[len(places)]
     assert len(places) < SHAPES_MAX
     places[name] = len(places)
     memset(shape, 0, sizeof(Shape))
+    origin = <char*>state
     shape.loop = loop
     shape.period = -1
     shape.constant[:] = [-1, -1, -1]
     return shape
 
 
+cdef Py_ssize_t offset_of(const void* member) noexcept:
+    return <const char*>member - origin
+
+
 cdef void take(Shape* shape, const void* member, FieldKind kind) noexcept:
-    """The next row; members of a state at address NULL are their own offsets."""
-    shape.field[shape.fields].offset = <Py_ssize_t>member
+    """The next row."""
+    shape.field[shape.fields].offset = offset_of(member)
     shape.field[shape.fields].kind = kind
     shape.fields += 1
 
@@ -126,22 +135,22 @@ cdef void take(Shape* shape, const void* member, FieldKind kind) noexcept:
 cdef void count_to(Shape* shape, const void* full, Py_ssize_t short) noexcept:
     """The field taken last counts to this."""
     shape.counted = shape.fields - 1
-    shape.full = <Py_ssize_t>full
+    shape.full = offset_of(full)
     shape.short = short
 
 
 cdef void ring_at(
     Shape* shape, const void* period, const void* ring, const void* stride, Py_ssize_t beyond
 ) noexcept:
-    shape.period = <Py_ssize_t>period
-    shape.ring = <Py_ssize_t>ring
-    shape.stride = <Py_ssize_t>stride
+    shape.period = offset_of(period)
+    shape.ring = offset_of(ring)
+    shape.stride = offset_of(stride)
     shape.beyond = beyond
 
 
 cdef void make_sma():
-    cdef SumState* s = NULL
-    cdef Shape* shape = begin("sma", 0)
+    cdef SumState s
+    cdef Shape* shape = begin("sma", 0, &s)
     take(shape, &s.sum, DOUBLE)
     take(shape, &s.slot, SIZE)
     take(shape, &s.count, SIZE)
@@ -150,29 +159,29 @@ cdef void make_sma():
 
 
 cdef void make_ema(str name):
-    cdef EmaState* s = NULL
-    cdef Shape* shape = begin(name, 1)
+    cdef EmaState s
+    cdef Shape* shape = begin(name, 1, &s)
     take(shape, &s.value, DOUBLE)
     take(shape, &s.count, SIZE)
     count_to(shape, &s.seed, 0)
-    shape.constant[0] = <Py_ssize_t>&s.alpha
+    shape.constant[0] = offset_of(&s.alpha)
 
 
 cdef void make_wma():
-    cdef WmaState* s = NULL
-    cdef Shape* shape = begin("wma", 2)
+    cdef WmaState s
+    cdef Shape* shape = begin("wma", 2, &s)
     take(shape, &s.sum, DOUBLE)
     take(shape, &s.weighted, DOUBLE)
     take(shape, &s.slot, SIZE)
     take(shape, &s.count, SIZE)
     count_to(shape, &s.period, 1)
     ring_at(shape, &s.period, &s.ring, &s.stride, 0)
-    shape.constant[0] = <Py_ssize_t>&s.divisor
+    shape.constant[0] = offset_of(&s.divisor)
 
 
 cdef void make_rsi():
-    cdef RsiState* s = NULL
-    cdef Shape* shape = begin("rsi", 3)
+    cdef RsiState s
+    cdef Shape* shape = begin("rsi", 3, &s)
     take(shape, &s.gain.value, DOUBLE)
     take(shape, &s.loss.value, DOUBLE)
     take(shape, &s.previous, DOUBLE)
@@ -180,12 +189,12 @@ cdef void make_rsi():
     take(shape, &s.gain.count, SIZE)
     take(shape, &s.loss.count, SIZE)
     count_to(shape, &s.loss.seed, 0)
-    shape.constant[:] = [<Py_ssize_t>&s.gain.alpha, <Py_ssize_t>&s.flat, -1]
+    shape.constant[:] = [offset_of(&s.gain.alpha), offset_of(&s.flat), -1]
 
 
 cdef void make_macd():
-    cdef MacdState* s = NULL
-    cdef Shape* shape = begin("macd", 4)
+    cdef MacdState s
+    cdef Shape* shape = begin("macd", 4, &s)
     take(shape, &s.fast.value, DOUBLE)
     take(shape, &s.slow.value, DOUBLE)
     take(shape, &s.signal.value, DOUBLE)
@@ -195,13 +204,13 @@ cdef void make_macd():
     take(shape, &s.signal.count, SIZE)
     count_to(shape, &s.signal.seed, 0)
     shape.constant[:] = [
-        <Py_ssize_t>&s.fast.alpha, <Py_ssize_t>&s.slow.alpha, <Py_ssize_t>&s.signal.alpha
+        offset_of(&s.fast.alpha), offset_of(&s.slow.alpha), offset_of(&s.signal.alpha)
     ]
 
 
 cdef void make_bb():
-    cdef BandState* s = NULL
-    cdef Shape* shape = begin("bb", 5)
+    cdef BandState s
+    cdef Shape* shape = begin("bb", 5, &s)
     take(shape, &s.moments.origin, DOUBLE)
     take(shape, &s.moments.mean, DOUBLE)
     take(shape, &s.moments.squares, DOUBLE)
@@ -210,23 +219,23 @@ cdef void make_bb():
     take(shape, &s.moments.count, SIZE)
     count_to(shape, &s.moments.period, 1)
     ring_at(shape, &s.moments.period, &s.moments.ring, &s.moments.stride, 0)
-    shape.constant[:] = [<Py_ssize_t>&s.moments.share, <Py_ssize_t>&s.deviations, -1]
+    shape.constant[:] = [offset_of(&s.moments.share), offset_of(&s.deviations), -1]
 
 
 cdef void make_atr():
-    cdef AtrState* s = NULL
-    cdef Shape* shape = begin("atr", 6)
+    cdef AtrState s
+    cdef Shape* shape = begin("atr", 6, &s)
     take(shape, &s.average.value, DOUBLE)
     take(shape, &s.range.previous, DOUBLE)
     take(shape, &s.range.started, FLAG)
     take(shape, &s.average.count, SIZE)
     count_to(shape, &s.average.seed, 0)
-    shape.constant[0] = <Py_ssize_t>&s.average.alpha
+    shape.constant[0] = offset_of(&s.average.alpha)
 
 
 cdef void make_adx():
-    cdef AdxState* s = NULL
-    cdef Shape* shape = begin("adx", 7)
+    cdef AdxState s
+    cdef Shape* shape = begin("adx", 7, &s)
     take(shape, &s.direction.high, DOUBLE)
     take(shape, &s.direction.low, DOUBLE)
     take(shape, &s.direction.close, DOUBLE)
@@ -240,12 +249,12 @@ cdef void make_adx():
     # The last to begin: it is fed once the sums are there.
     take(shape, &s.average.count, SIZE)
     count_to(shape, &s.average.seed, 0)
-    shape.constant[0] = <Py_ssize_t>&s.direction.share
+    shape.constant[0] = offset_of(&s.direction.share)
 
 
 cdef void make_top(str name, int loop):
-    cdef TopState* s = NULL
-    cdef Shape* shape = begin(name, loop)
+    cdef TopState s
+    cdef Shape* shape = begin(name, loop, &s)
     take(shape, &s.prefix, DOUBLE)
     take(shape, &s.slot, SIZE)
     take(shape, &s.count, SIZE)

@@ -28,7 +28,7 @@ __all__ = ["Lanes"]
 LAYOUT = 1
 
 cdef enum:
-    STATE_MAX = 512         # bytes of a state that is laid out side by side with others
+    STATE_WORDS = 64        # doubles' room for a state that is laid out side by side with others
     RUN_MIN = 3             # lanes of a block from which on its loop is faster than one by one
 
 
@@ -152,7 +152,7 @@ cdef class Lanes:
     cdef int make_blocks(self) except -1:
         cdef Sweep* sweep = &self.sweep
         cdef Py_ssize_t i, j, size
-        if self.kernel.state_size > STATE_MAX:
+        if self.kernel.state_size > STATE_WORDS * sizeof(double):
             raise SystemError(f"a state of {self.kernel.name} has outgrown its room")
         shape_describe(self.shape, self.fresh, sweep)
         self.rows = shape_rows(self.shape, self.fresh)
@@ -235,8 +235,8 @@ cdef class Lanes:
     cdef void step_one(self, const double** inputs, Py_ssize_t lane, bint commit) noexcept nogil:
         cdef const double* row[INPUTS_MAX]
         cdef double* values[OUTPUTS_MAX]
-        cdef char[STATE_MAX] scratch
-        cdef char* state = scratch
+        cdef double[STATE_WORDS] scratch
+        cdef char* state = <char*>scratch
         cdef int k
         for k in range(self.inputs):
             row[k] = inputs[k] + lane
