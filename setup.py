@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
@@ -37,7 +38,8 @@ def extension(path: Path) -> Extension:
     return Extension(
         name,
         [str(path)],
-        include_dirs=[str(path.parent)],
+        include_dirs=[str(path.parent), numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         depends=sorted(map(str, path.parent.glob("*.h"))),
         extra_compile_args=FLAGS,
         extra_link_args=LINK,

@@ -31,7 +31,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 flags = ["-O3", "-g0", "-ffp-contract=off"]
-extension = Extension("_loop", ["_loop.pyx"], extra_compile_args=flags)
+extension = Extension("NAME", ["NAME.pyx"], extra_compile_args=flags)
 directives = {"language_level": "3", "boundscheck": False, "wraparound": False}
 setup(ext_modules=cythonize([extension], include_path=[INCLUDE], compiler_directives=directives))
 """
@@ -148,22 +148,33 @@ def bench(benchmark: Any, request: pytest.FixtureRequest) -> Any:
     measured.check()
 
 
-@pytest.fixture(scope="session")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """``_loop.pyx``, compiled against the klinecore that is imported."""
+def compiled(name: str, folder: Path) -> ModuleType:
+    """A module of this folder, compiled against the klinecore that is imported."""
     pytest.importorskip("Cython", reason="Cython compiles the loops; it is in the test extra")
     pytest.importorskip("setuptools", reason="setuptools builds the loops")
-    folder = tmp_path_factory.mktemp("loop")
-    (folder / "_loop.pyx").write_text((HERE / "_loop.pyx").read_text())
+    (folder / f"{name}.pyx").write_text((HERE / f"{name}.pyx").read_text())
     include = str(Path(klinecore.__file__).parents[1])
-    (folder / "setup.py").write_text(SETUP.replace("INCLUDE", repr(include)))
+    setup = SETUP.replace("INCLUDE", repr(include)).replace("NAME", name)
+    (folder / "setup.py").write_text(setup)
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    path = folder / ("_loop" + sysconfig.get_config_var("EXT_SUFFIX"))
-    spec = spec_from_file_location("_loop", path)
+    path = folder / (name + sysconfig.get_config_var("EXT_SUFFIX"))
+    spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """Loops in C around the data path."""
+    return compiled("_loop", tmp_path_factory.mktemp("loop"))
+
+
+@pytest.fixture(scope="session")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """Loops in C around lanes."""
+    return compiled("_sweep", tmp_path_factory.mktemp("sweep"))

@@ -29,6 +29,7 @@ static void kc_fill_limits(void) {
 #define KC_WIDTH 2
 #define KC(name) kc_##name##_baseline
 #define KC_TARGET
+#define KC_PICK(which, yes, no) ((KC(V))(((which) & (KC(M))(yes)) | (~(which) & (KC(M))(no))))
 #if defined(__x86_64__)
 #define KC_BITS(v) ((unsigned)_mm_movemask_pd((__m128d)(v)))
 #define KC_ROOT(v) ((KC(V))_mm_sqrt_pd((__m128d)(v)))
@@ -47,6 +48,7 @@ KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
 #undef KC_BITS
 #undef KC_ROOT
 #undef KC_LARGER
+#undef KC_PICK
 
 #if defined(__x86_64__)
 #define KC_WIDTH 4
@@ -55,17 +57,43 @@ KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
 #define KC_BITS(v) ((unsigned)_mm256_movemask_pd((__m256d)(v)))
 #define KC_ROOT(v) ((KC(V))_mm256_sqrt_pd((__m256d)(v)))
 #define KC_LARGER(a, b) ((KC(V))_mm256_max_pd((__m256d)(a), (__m256d)(b)))
+#define KC_PICK(which, yes, no) \
+    ((KC(V))_mm256_blendv_pd((__m256d)(no), (__m256d)(yes), (__m256d)(which)))
 #include "blocks_loops.h"
-static int kc_has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
+#undef KC_WIDTH
+#undef KC
+#undef KC_TARGET
+#undef KC_BITS
+#undef KC_ROOT
+#undef KC_LARGER
+#undef KC_PICK
 
-static KcLoop kc_loop(int avx2, int loop, int commit) {
-    return (avx2 ? kc_table_avx2 : kc_table_baseline)[loop][commit];
+#define KC_WIDTH 8
+#define KC(name) kc_##name##_avx512
+#define KC_TARGET __attribute__((target("avx512f,avx512dq")))
+#define KC_BITS(v) ((unsigned)_mm512_movepi64_mask((__m512i)(v)))
+#define KC_ROOT(v) ((KC(V))_mm512_sqrt_pd((__m512d)(v)))
+#define KC_LARGER(a, b) ((KC(V))_mm512_max_pd((__m512d)(a), (__m512d)(b)))
+#define KC_PICK(which, yes, no) \
+    ((KC(V))_mm512_mask_blend_pd( \
+        _mm512_movepi64_mask((__m512i)(which)), (__m512d)(no), (__m512d)(yes)))
+#include "blocks_loops.h"
+
+/* 0: the baseline; 1: AVX2; 2: AVX-512, where it does not make the processor slow down. */
+static int kc_widest(void) {
+    if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi2")) return 2;
+    return __builtin_cpu_supports("avx2") ? 1 : 0;
+}
+
+static KcLoop kc_loop(int width, int loop, int commit) {
+    if (width == 2) return kc_table_avx512[loop][commit];
+    return (width ? kc_table_avx2 : kc_table_baseline)[loop][commit];
 }
 #else
-static int kc_has_avx2(void) { return 0; }
+static int kc_widest(void) { return 0; }
 
-static KcLoop kc_loop(int avx2, int loop, int commit) {
-    (void)avx2;
+static KcLoop kc_loop(int width, int loop, int commit) {
+    (void)width;
     return kc_table_baseline[loop][commit];
 }
 #endif

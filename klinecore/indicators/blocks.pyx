@@ -11,19 +11,19 @@ from klinecore.indicators.kernels.windows cimport SumState, TopState
 __all__ = ["INSTRUCTIONS", "use_instructions"]
 
 cdef extern from "blocks.h" nogil:
-    Loop find_loop "kc_loop"(bint avx2, int loop, bint commit)
+    Loop find_loop "kc_loop"(int width, int loop, bint commit)
     void fill_limits "kc_fill_limits"()
-    bint has_avx2 "kc_has_avx2"()
+    int widest "kc_widest"()
 
 cdef enum:
     SHAPES_MAX = 16
 
 cdef Shape[SHAPES_MAX] shapes
 cdef dict places = {}
-cdef bint avx2
+cdef int width
 
 # Sets of instructions there are loops for on this machine, best last; all give the same bits.
-INSTRUCTIONS = ("baseline", "avx2") if has_avx2() else ("baseline",)
+INSTRUCTIONS = ("baseline", "avx2", "avx512")[:1 + widest()]
 
 
 def use_instructions(str name not None):
@@ -31,10 +31,10 @@ def use_instructions(str name not None):
 
     ValueError: this machine has no such set. The best one is in use from the start.
     """
-    global avx2
+    global width
     if name not in INSTRUCTIONS:
         raise ValueError(f"instructions must be one of {INSTRUCTIONS}, not {name!r}")
-    avx2 = name == "avx2"
+    width = INSTRUCTIONS.index(name)
 
 
 cdef const Shape* shape_of(str name):
@@ -44,7 +44,7 @@ cdef const Shape* shape_of(str name):
 
 
 cdef Loop loop_of(const Shape* shape, bint commit) noexcept nogil:
-    return find_loop(avx2, shape.loop, commit)
+    return find_loop(width, shape.loop, commit)
 
 
 cdef inline Py_ssize_t read_size(const char* state, Py_ssize_t offset) noexcept nogil:
@@ -274,4 +274,4 @@ make_adx()
 make_top("highest", 8)
 make_top("lowest", 9)
 fill_limits()
-use_instructions("avx2" if has_avx2() else "baseline")
+width = widest()

@@ -14,7 +14,7 @@ KC_TARGET KC_INLINE void KC(store)(double *p, V v) { *(KC(U) *)p = v; }
 KC_TARGET KC_INLINE V KC(all)(double x) { return x - (V){0}; }
 
 KC_TARGET KC_INLINE V KC(pick)(M which, V yes, V no) {
-    return (V)((which & (M)yes) | (~which & (M)no));
+    return KC_PICK(which, yes, no);
 }
 
 KC_TARGET KC_INLINE V KC(abs)(V v) { return (V)((M)v & INT64_MAX); }

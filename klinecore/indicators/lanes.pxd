@@ -1,7 +1,7 @@
 """The third face of a kernel: one indicator of many series at once, a lane for each."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from klinecore.indicators.blocks cimport Shape, Sweep
 from klinecore.indicators.kernel cimport INPUTS_MAX, OUTPUTS_MAX, Kernel, RunFunction
@@ -36,19 +36,20 @@ cdef class Lanes:
     cdef const Shape* shape                 # NULL: one after the other
     cdef Sweep sweep
     cdef void* blocks                       # as allocated: the sweep's are aligned
+    cdef uint8_t* wanted                    # by block: lanes to step; none between two calls
     cdef double* column                     # of a lane that was never fed
     cdef Py_ssize_t rows                    # of a column
     cdef int64_t tag                        # of indicator, parameters and layout
-    cdef tuple closed_views, live_views
+    cdef object closed_result, live_result  # a view of the outputs, or a named tuple of views
     cdef int32_t* chosen                    # room for a list of lanes
+    cdef uint8_t* named                     # by lane: it is in that list
 
     cdef int make_fresh(self, const double* numbers) except -1
     cdef int make_states(self) except -1
     cdef int make_blocks(self) except -1
     cdef int make_outputs(self) except -1
-    cdef object shown(self, tuple views)
-    cdef object feed(self, tuple columns, object where, bint commit)
-    cdef Py_ssize_t choose(self, object where) except -2
+    cdef int feed(self, tuple columns, object where, bint commit) except -1
+    cdef Py_ssize_t choose(self, object where) except -1
     cdef void point(self, char* block) noexcept nogil
     cdef double* column_of(self, Py_ssize_t lane) noexcept nogil
     cdef void mark(self, Py_ssize_t lane) noexcept nogil
@@ -57,6 +58,9 @@ cdef class Lanes:
     ) noexcept nogil
     cdef void step_run(
         self, const double** inputs, Py_ssize_t block, unsigned want, bint commit
+    ) noexcept nogil
+    cdef void step_many(
+        self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
     ) noexcept nogil
     cdef void step_all(self, const double** inputs, bint commit) noexcept nogil
     cdef void step_left(

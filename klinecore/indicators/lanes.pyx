@@ -8,6 +8,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+cimport numpy
+
 import hashlib
 from importlib import import_module
 
@@ -24,12 +26,26 @@ from klinecore.indicators.kernel cimport (
 
 __all__ = ["Lanes"]
 
+numpy.import_array()
+
 # Part of every image's tag; to be raised when a state of the same size comes to mean another thing.
 LAYOUT = 1
 
 cdef enum:
     STATE_WORDS = 64        # doubles' room for a state that is laid out side by side with others
-    RUN_MIN = 3             # lanes of a block from which on its loop is faster than one by one
+
+
+cdef inline const double* column_at(object given, Py_ssize_t lanes) noexcept:
+    """Where a column lies, if it is as it should be; what else it may be takes longer to see."""
+    if (
+        numpy.PyArray_CheckExact(given)
+        and numpy.PyArray_TYPE(given) == numpy.NPY_DOUBLE
+        and numpy.PyArray_ISCARRAY_RO(given)
+        and numpy.PyArray_NDIM(given) == 1
+        and numpy.PyArray_SIZE(given) == lanes
+    ):
+        return <const double*>numpy.PyArray_DATA(given)
+    return NULL
 
 
 cdef Kernel kernel_of(str name):
@@ -93,6 +109,7 @@ cdef class Lanes:
         free(self.fresh)
         free(self.pointers)
         free(self.chosen)
+        free(self.named)
 
     def __repr__(self):
         inside = ", ".join(map(repr, (self.kernel.name, *self.parameters)))
@@ -119,8 +136,9 @@ cdef class Lanes:
         self.fresh = first = <char*>calloc(1, self.state_bytes)
         self.pointers = <Py_ssize_t*>calloc(2 * words, sizeof(Py_ssize_t))
         self.chosen = <int32_t*>malloc(self.lanes * sizeof(int32_t))
+        self.named = <uint8_t*>calloc(self.lanes, 1)
         second = <char*>calloc(1, self.state_bytes)
-        if not (first and second and self.pointers and self.chosen):
+        if not (first and second and self.pointers and self.chosen and self.named):
             free(second)
             raise MemoryError
         # The same state made at two places differs in its pointers, by the places' distance.
@@ -135,7 +153,7 @@ cdef class Lanes:
                 self.targets[self.pointer_count] = (<char**>first)[i] - first
                 self.pointer_count += 1
         free(second)
-        self.nbytes += self.state_bytes + self.lanes * sizeof(int32_t)
+        self.nbytes += self.state_bytes + self.lanes * (sizeof(int32_t) + 1)
         return 0
 
     cdef int make_states(self) except -1:
@@ -162,10 +180,11 @@ cdef class Lanes:
         size = sweep.count * sweep.size * sizeof(double)
         self.blocks = calloc(1, size + 64)
         self.column = <double*>calloc(self.rows * BLOCK, sizeof(double))
-        sweep.warm = <uint8_t*>calloc(sweep.count, 2)
+        sweep.warm = <uint8_t*>calloc(sweep.count, 3)
         if not (self.blocks and self.column and sweep.warm):
             raise MemoryError
         sweep.left = sweep.warm + sweep.count
+        self.wanted = sweep.left + sweep.count
         sweep.blocks = <double*>((<uintptr_t>self.blocks + 63) & ~<uintptr_t>63)
         # What the ring holds at first stands behind the state.
         shape_scatter(self.shape, self.fresh, self.column)
@@ -177,7 +196,7 @@ cdef class Lanes:
             for j in range(self.rows):
                 self.column_of(i)[j * BLOCK] = self.column[j * BLOCK]
             self.mark(i)
-        self.nbytes += size + sweep.size * sizeof(double) + 2 * sweep.count
+        self.nbytes += size + sweep.size * sizeof(double) + 3 * sweep.count
         return 0
 
     cdef int make_outputs(self) except -1:
@@ -190,8 +209,11 @@ cdef class Lanes:
             self.sweep.live[i] = self.live[i]
         self.nbytes += values.nbytes
         values.flags.writeable = False
-        self.closed_views = tuple(values[:outputs, :self.lanes])
-        self.live_views = tuple(values[outputs:, :self.lanes])
+        views = tuple(values[:, :self.lanes])
+        self.closed_result, self.live_result = views[0], views[outputs]
+        if self.kernel.result is not None:
+            self.closed_result = self.kernel.result(*views[:outputs])
+            self.live_result = self.kernel.result(*views[outputs:])
         return 0
 
     cdef void point(self, char* block) noexcept nogil:
@@ -208,7 +230,7 @@ cdef class Lanes:
         """Take a row of each of ``count`` lanes (each at most once), of all of them if ``lanes`` is
         NULL. Inputs are columns by lane. Commit writes ``closed`` and ``live``, else ``live`` only.
         """
-        cdef Py_ssize_t i = 0, first, block, k
+        cdef Py_ssize_t i = 0, block
         cdef unsigned want
         if lanes == NULL and self.shape != NULL:
             self.step_all(inputs, commit)
@@ -218,19 +240,28 @@ cdef class Lanes:
         elif self.shape == NULL:
             for i in range(count):
                 self.step_one(inputs, lanes[i], commit)
+        elif count >= self.sweep.count:
+            self.step_many(inputs, lanes, count, commit)
         else:
             while i < count:
-                first = i
                 block = lanes[i] // BLOCK
                 want = 0
                 while i < count and lanes[i] // BLOCK == block:
                     want |= 1u << (lanes[i] % BLOCK)
                     i += 1
-                if i - first >= RUN_MIN:
-                    self.step_run(inputs, block, want, commit)
-                else:
-                    for k in range(first, i):
-                        self.step_one(inputs, lanes[k], commit)
+                self.step_run(inputs, block, want, commit)
+
+    cdef void step_many(
+        self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
+    ) noexcept nogil:
+        """Step so many lanes, in any order, that most blocks have some of them."""
+        cdef Py_ssize_t i
+        for i in range(count):
+            self.wanted[lanes[i] // BLOCK] |= 1u << (lanes[i] % BLOCK)
+        for i in range(self.sweep.count):
+            if self.wanted[i]:
+                self.step_run(inputs, i, self.wanted[i], commit)
+                self.wanted[i] = 0
 
     cdef void step_one(self, const double** inputs, Py_ssize_t lane, bint commit) noexcept nogil:
         cdef const double* row[INPUTS_MAX]
@@ -376,10 +407,7 @@ cdef class Lanes:
     @property
     def values(self):
         """Outputs of each lane's newest closed row, as ``update`` gives them."""
-        return self.shown(self.closed_views)
-
-    cdef object shown(self, tuple views):
-        return views[0] if self.kernel.result is None else self.kernel.result._make(views)
+        return self.closed_result
 
     def update(self, *columns, where=None):
         """Take a closed row of every lane, or of those in ``where``.
@@ -400,65 +428,84 @@ cdef class Lanes:
         ValueError: columns of another type, shape or number; lanes that are not there, or twice.
         """
         self.feed(columns, where, True)
-        return self.shown(self.closed_views)
+        return self.closed_result
 
     def preview(self, *columns, where=None):
         """The outputs ``update`` would give; commits nothing. Views of other memory than its."""
         self.feed(columns, where, False)
-        return self.shown(self.live_views)
+        return self.live_result
 
-    cdef object feed(self, tuple columns, object where, bint commit):
+    cdef int feed(self, tuple columns, object where, bint commit) except -1:
         cdef Kernel kernel = self.kernel
         cdef Py_buffer views[INPUTS_MAX]
         cdef const double* inputs[INPUTS_MAX]
         cdef Py_ssize_t count = self.lanes
-        cdef int held = 0
-        cdef str name
-        if len(columns) != kernel.inputs:
-            if len(columns) + 1 != kernel.inputs or kernel.input_names[len(columns)] != TIME:
+        cdef const int32_t* chosen = NULL
+        cdef int held = 0, k = 0
+        if len(columns) != self.inputs:
+            if len(columns) + 1 != self.inputs or kernel.input_names[len(columns)] != TIME:
                 raise ValueError(f"{kernel.name}: its inputs are {', '.join(kernel.input_names)}")
             columns += (None,)
         if where is not None:
             count = self.choose(where)
+            chosen = self.chosen
         try:
             for given in columns:
-                name = kernel.input_names[held]
-                if given is None and name == TIME:
-                    given = kernel.no_times(self.parameters[0], self.lanes)
-                borrow(given, &views[held], kernel.name, name)
-                inputs[held] = <const double*>views[held].buf
-                held += 1
-                if views[held - 1].shape[0] != self.lanes:
-                    raise ValueError(
-                        f"{kernel.name}: {name} has {views[held - 1].shape[0]} rows for "
-                        f"{self.lanes} lanes"
-                    )
+                inputs[k] = column_at(given, self.lanes)
+                if inputs[k] == NULL:
+                    name = kernel.input_names[k]
+                    if given is None and name == TIME:
+                        given = kernel.no_times(self.parameters[0], self.lanes)
+                    borrow(given, &views[held], kernel.name, name)
+                    inputs[k] = <const double*>views[held].buf
+                    held += 1
+                    if views[held - 1].shape[0] != self.lanes:
+                        raise ValueError(
+                            f"{kernel.name}: {name} has {views[held - 1].shape[0]} rows for "
+                            f"{self.lanes} lanes"
+                        )
+                k += 1
             with nogil:
-                self.step(inputs, NULL if where is None else self.chosen, count, commit)
+                self.step(inputs, chosen, count, commit)
         finally:
             while held:
                 held -= 1
                 PyBuffer_Release(&views[held])
+        return 0
 
-    cdef Py_ssize_t choose(self, object where) except -2:
+    cdef Py_ssize_t choose(self, object where) except -1:
         """Take down which lanes ``where`` names; how many."""
-        cdef Py_ssize_t count, i
+        cdef Py_ssize_t count, i, lane
+        cdef const int64_t* listed
+        cdef bint twice = False, beyond = False
         lanes = np.asarray(where)
         if lanes.dtype == bool:
             if lanes.shape != (self.lanes,):
                 raise ValueError(f"where has shape {lanes.shape} for {self.lanes} lanes")
-            lanes = np.flatnonzero(lanes)
+            lanes = lanes.nonzero()[0]
         elif lanes.ndim != 1 or (lanes.size and lanes.dtype.kind not in "iu"):
             raise ValueError("where must be lanes by number, or a bool for each")
-        elif lanes.size:
-            if lanes.min() < 0 or lanes.max() >= self.lanes:
-                raise ValueError(f"where names lanes other than 0 to {self.lanes - 1}")
-            if np.bincount(lanes.astype(np.int64), minlength=1).max() > 1:
-                raise ValueError("where names a lane twice")
-        cdef const int32_t[::1] listed = np.ascontiguousarray(lanes, dtype=np.int32)
-        count = listed.shape[0]
+        cdef numpy.ndarray array = np.ascontiguousarray(lanes, dtype=np.int64)
+        count = numpy.PyArray_SIZE(array)
+        if count > self.lanes:
+            raise ValueError(f"where names {count} lanes of {self.lanes}")
+        listed = <const int64_t*>numpy.PyArray_DATA(array)
         for i in range(count):
-            self.chosen[i] = listed[i]
+            lane = listed[i]
+            if not 0 <= lane < self.lanes:
+                beyond = True
+            elif self.named[lane]:
+                twice = True
+            else:
+                self.named[lane] = 1
+                self.chosen[i] = <int32_t>lane
+        for i in range(count):
+            if 0 <= listed[i] < self.lanes:
+                self.named[listed[i]] = 0
+        if beyond:
+            raise ValueError(f"where names lanes other than 0 to {self.lanes - 1}")
+        if twice:
+            raise ValueError("where names a lane twice")
         return count
 
     def _lane(self, lane):
