@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from klinecore.errors import FilterError
 from klinecore.filters.language import Filter, compile, parse_expression
+from klinecore.filters.limits import LIMIT_MEANINGS
 from server.api.problems import InvalidFilterError
 
 __all__ = ["KEPT_MAX", "CompiledFilters"]
@@ -21,7 +22,7 @@ class CompiledFilters:
         self._kept: dict[tuple[bool, str], Filter] = {}
         self.compiled = 0
         self.hits = 0
-        #: Refused texts, by the limit they were over; "" for those that cannot be read.
+        #: Refused texts, by the limit they were over; "none" for those that cannot be read.
         self.refused: dict[str, int] = {}
 
     def filter(self, text: str) -> Filter:
@@ -40,7 +41,8 @@ class CompiledFilters:
         try:
             made = make(text)
         except FilterError as error:
-            limit = error.hint.partition("limit: ")[2]
+            limit = error.hint.removeprefix("limit: ")
+            limit = limit if limit in LIMIT_MEANINGS else "none"
             self.refused[limit] = self.refused.get(limit, 0) + 1
             raise InvalidFilterError(error) from None
         self.compiled += 1

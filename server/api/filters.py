@@ -269,8 +269,7 @@ class FilterRoutes:
     def _collect(self) -> None:
         """Show what others count; called before each scrape."""
         for limit, count in self._compiled.refused.items():
-            label = limit or "none"
-            self._refused.inc(label, by=count - self._refused.value(label))
+            self._refused.inc(limit, by=count - self._refused.value(limit))
 
 
 def _warnings(found: Explanation, served: ServedMarket) -> list[str]:
