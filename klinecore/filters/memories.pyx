@@ -80,9 +80,24 @@ cdef relink(Cell output):
     output.value = (<Series>output.args[0]).lanes.closed[(<Output>output).index]
 
 
+cdef inline double shown(Cell cell, Py_ssize_t lane) noexcept:
+    """What a cell says as one number: of a condition 1.0 or 0.0; NaN where it is unknown."""
+    if not cell.condition:
+        return cell.value[lane]
+    return <double>bit(cell.truth, lane) if bit(cell.known, lane) else NAN
+
+
+cdef inline void show(Cell cell, Py_ssize_t lane, double value) noexcept:
+    if cell.condition:
+        put_bit(cell.known, lane, value == value)
+        put_bit(cell.truth, lane, value == 1.0)
+    else:
+        cell.value[lane] = value
+
+
 @cython.final
 cdef class Lag(Cell):
-    """The value n rows ago."""
+    """The value n rows ago, of a number or a condition."""
     cdef Py_ssize_t n
     cdef double* ring               # [lane][n]
     cdef uint32_t* place            # by lane: of the oldest value
@@ -99,18 +114,18 @@ cdef class Lag(Cell):
         free(self.place)
 
     cdef void run(self, Rows* rows):
-        cdef const double* x = (<Cell>self.args[0]).value
+        cdef Cell arg = self.args[0]
         cdef double* ring
         cdef Py_ssize_t i, lane
         for i in range(rows.count):
             lane = rows.lanes[i]
             if self.n == 0:
-                self.value[lane] = x[lane]
+                show(self, lane, shown(arg, lane))
                 continue
             ring = self.ring + lane * self.n
-            self.value[lane] = ring[self.place[lane]]
+            show(self, lane, ring[self.place[lane]])
             if rows.commit:
-                ring[self.place[lane]] = x[lane]
+                ring[self.place[lane]] = shown(arg, lane)
                 self.place[lane] = (self.place[lane] + 1) % self.n
 
     cdef void reset(self, Py_ssize_t lane) noexcept:

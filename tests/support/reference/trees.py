@@ -178,13 +178,19 @@ class Grower:
 
 @st.composite
 def trees(
-    draw: st.DrawFn, kind: Kind = "condition", others: Sequence[str] = ("5m",), size: int = 14
+    draw: st.DrawFn,
+    kind: Kind = "condition",
+    others: Sequence[str] = ("5m",),
+    size: int = 14,
+    *,
+    tickers: bool = True,
 ) -> Expression:
     """A random tree. It is drawn from one seed and a size: cheap, and only the size shrinks."""
     grower = Grower(
         random.Random(draw(st.integers(0, 2**32))).choice,
         others=others,
         size=draw(st.integers(1, size)),
+        tickers=tickers,
     )
     try:
         return Expression(grower.condition() if kind == "condition" else grower.number())
