@@ -8,7 +8,7 @@ from math import copysign
 
 from klinecore.errors import FilterError
 from klinecore.filters.limits import Limits
-from klinecore.filters.need import looks_back
+from klinecore.filters.need import looks_back, node_ns
 from klinecore.filters.tree import FIELDS, OPERATIONS, TIME, Kind, Node, looks_across
 from klinecore.filters.vocabulary import bare
 from klinecore.indicators.catalog import CATALOG
@@ -54,6 +54,7 @@ class Builder:
         self.parts: dict[int, Part] = {}  # by a node's identity
         self.indicators = 0
         self.windows = 0
+        self.cost_ns = 0
 
     def make(
         self,
@@ -91,6 +92,7 @@ class Builder:
         part.ticks |= node.op == "ticker"
         part.across |= looks_across(node)
         self.windows += own
+        self.cost_ns += node_ns(node)
         self.indicators += node.op == "indicator"
 
     def _check(self, node: Node, part: Part) -> None:
@@ -101,6 +103,8 @@ class Builder:
             raise self.over("indicators", limits.indicators, "distinct indicators")
         if self.windows > limits.windows:
             raise self.over("windows", limits.windows, "klines remembered over all its parts")
+        if self.cost_ns > limits.cost_ns:
+            raise self.over("cost_ns", limits.cost_ns, "nanoseconds, about, per symbol and close")
         if part.height > limits.depth:
             message = f"nested deeper than {limits.depth}"
             raise FilterError(message, self.text, self.at, "limit: depth")

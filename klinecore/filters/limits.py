@@ -19,6 +19,7 @@ class Limits:
     window: int = 500
     windows: int = 8_000
     intervals: int = 4
+    cost_ns: int = 20_000
 
 
 LIMIT_MEANINGS = {
@@ -30,6 +31,7 @@ LIMIT_MEANINGS = {
     "window": "klines back, of one part or of parts in parts: what a series keeps",
     "windows": "klines remembered, over all parts",
     "intervals": "other intervals, named by @",
+    "cost_ns": "nanoseconds, about, per symbol and close, if nothing is shared",
 }
 
 #: What is used where nothing else is said.

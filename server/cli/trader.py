@@ -37,16 +37,7 @@ def explain(text: str, interval: str | None) -> None:
     """Show how FILTER is read, what it needs and what it costs. Asks no server."""
     from klinecore.filters.explanation import explain
 
-    found = explain(read_filter(text), interval)
-    bars = [f"{count} of {name or 'its own interval'}" for name, count in found.bars.items()]
-    click.echo(f"filter   {found.normal}")
-    click.echo(f"hash     {found.hash}")
-    click.echo(f"klines   {', '.join(bars)}")
-    click.echo(f"symbols  {'all together' if found.cross_symbols else 'each by itself'}")
-    click.echo(f"cost     about {found.cost_ns} ns per symbol and close, {found.nodes} nodes")
-    click.echo("parts")
-    for part in found.parts:
-        click.echo(f"  {part.kind:<9}  {part.text}")
+    click.echo(str(explain(read_filter(text), interval)))
 
 
 @trader.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from klinecore.filters import compile, explain
+from klinecore.filters.need import _INDICATOR_NS
+from klinecore.indicators import CATALOG
 
 
 def test_a_filter_is_explained_by_its_parts_and_needs() -> None:
@@ -57,3 +59,46 @@ def test_what_goes_over_its_window_costs_as_much_as_it_is_long() -> None:
 )
 def test_what_remembers_all_klines_says_so(text: str, depends: bool) -> None:
     assert explain(compile(text)).depends_on_first is depends
+
+
+def test_what_other_filters_compute_too_is_told_and_costs_nothing_more() -> None:
+    filter = compile("rsi(14) < 30 and close > sma(200)")
+    alone = explain(filter)
+    assert alone.cost_added_ns == alone.cost_ns
+    assert not any(part.shared for part in alone.parts)
+    beside = explain(filter, others=[compile("rsi(14) < 30 and open > 3"), compile("sma(50) > 1")])
+    shared = [part.text for part in beside.parts if part.shared]
+    assert shared == ["rsi(close, 14)", "rsi(close, 14) < 30"]
+    assert beside.cost_ns == alone.cost_ns
+    assert beside.cost_added_ns == explain(compile("close > sma(200)")).cost_ns + 1
+    assert explain(filter, others=[filter]).cost_added_ns == 0
+
+
+def test_a_part_on_another_interval_is_another_part() -> None:
+    found = explain(compile('rsi(14) @ "1h" < 30'), others=[compile("rsi(14) < 30")])
+    assert not any(part.shared for part in found.parts)
+
+
+def test_an_explanation_can_be_read() -> None:
+    filter = compile("rsi(14) < 30 and top(close, 3)")
+    assert str(explain(filter, "5m", [compile("rsi(14) > 70")])).splitlines() == [
+        "filter   rsi(close, 14) < 30 and top(close, 3)",
+        f"hash     {filter.hash}",
+        "klines   15 of 5m",
+        "symbols  all together",
+        "cost     about 77 ns per symbol and close, 15 of them shared, 6 nodes",
+        "parts",
+        "  number     close",
+        "  number     rsi(close, 14)  (shared)",
+        "  condition  rsi(close, 14) < 30",
+        "  condition  top(close, 3)",
+        "  condition  rsi(close, 14) < 30 and top(close, 3)",
+    ]
+
+
+def test_what_goes_over_its_whole_window_costs_by_its_length() -> None:
+    costs = [explain(compile(f"volume_nodes({n}).above > 1")).cost_ns for n in (100, 200)]
+    assert costs[1] > 1.9 * costs[0]
+    assert all(name in CATALOG for name in _INDICATOR_NS)
+    for name in _INDICATOR_NS:
+        assert CATALOG[name].parameters[0].kind == "period"

@@ -99,6 +99,7 @@ AT_AND_OVER = {
     "indicators": (Limits(indicators=1), "rsi(14) > rsi(14)", "rsi(14) > rsi(15)"),
     "window": (Limits(window=20), "sma(20) > 1", "sma(20)[1] > 1"),
     "windows": (Limits(windows=24), "sma(20) > sma(6)", "sma(20) > sma(7)"),
+    "cost_ns": (Limits(cost_ns=1), "close > 3", "close > 3 and open > 3"),
     "intervals": (Limits(intervals=1), 'rsi(2) @ "1h" > 1', 'rsi(2) @ "1h" > rsi(2) @ "4h"'),
 }
 
