@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -64,14 +65,20 @@ class SystemDisk:
 
     def __init__(self) -> None:
         self._claims: dict[str, int] = {}  # descriptors
+        self._claiming = threading.Lock()  # a second claim of ours would find the first one's lock
 
     def close(self) -> None:
         while self._claims:
             os.close(self._claims.popitem()[1])
 
     def claim(self, directory: str) -> None:
-        if directory in self._claims:
-            return
+        with self._claiming:
+            if directory not in self._claims:
+                self._claims[directory] = self._lock(directory)
+
+    @staticmethod
+    def _lock(directory: str) -> int:
+        """A descriptor that keeps the directory for as long as it is open."""
         os.makedirs(directory, mode=0o700, exist_ok=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -83,7 +90,7 @@ class SystemDisk:
         except OSError:
             os.close(descriptor)
             raise
-        self._claims[directory] = descriptor
+        return descriptor
 
     def read(self, path: str) -> bytes | mmap.mmap:
         with open(path, "rb", buffering=0) as file:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,25 @@ def test_two_servers_do_not_share_a_directory(
     first.close()
     assert run(worlds[1].store.save())
     second.close()
+
+
+def test_two_markets_of_one_server_claim_their_directory_at_once(tmp_path: Path) -> None:
+    """As at the end of a server that has not saved before: each claim in a thread of its own."""
+    disk = SystemDisk()
+    together = threading.Barrier(2)
+
+    def claim_all() -> None:
+        for index in range(300):
+            together.wait()
+            disk.claim(str(tmp_path / str(index)))
+
+    with ThreadPoolExecutor(2) as pool:
+        claims = [pool.submit(claim_all) for _ in range(2)]
+        for done in as_completed(claims):
+            if done.exception() is not None:
+                together.abort()
+    assert [done.exception() for done in claims] == [None, None]
+    disk.close()
 
 
 def test_a_directory_that_cannot_be_made_is_a_fault_like_any_other(tmp_path: Path) -> None:
