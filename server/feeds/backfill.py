@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -184,15 +184,19 @@ class Backfill:
     async def _fill_next(self) -> None:
         while self._waiting:
             key = self._waiting.popleft()
-            wait_s, wait_max_s = _RETRY_S
-            while not await self._try_fill(key):
-                await self._clock.sleep(wait_s)
-                wait_s = min(wait_s * 2, wait_max_s)
+            await self._insist(self._try_fill, key)
             if self.done % max(1, self.total // 10) == 0 and self.done < self.total:
                 log.info("backfill: %d of %d windows", self.done, self.total)
             self._on_progress(self.done, self.total)
         while self._deepening:
-            await self._deepen(self._deepening.popleft())
+            await self._insist(self._deepen, self._deepening.popleft())
+
+    async def _insist(self, attempt: Callable[[Key], Awaitable[bool]], key: Key) -> None:
+        """Try until it is done, after growing waits."""
+        wait_s, wait_max_s = _RETRY_S
+        while not await attempt(key):
+            await self._clock.sleep(wait_s)
+            wait_s = min(wait_s * 2, wait_max_s)
 
     async def _try_fill(self, key: Key) -> bool:
         """Fill one window; False to try again later."""
@@ -298,8 +302,9 @@ class Backfill:
         if not await self._fetch_since(key, start_ms, Priority.REPAIR, repair=True):
             await self._fetch_window(key, Priority.REPAIR, repair=True)
 
-    async def _deepen(self, key: Key) -> None:
-        """Fetch the rows before the oldest one of a window that is not full, once."""
+    async def _deepen(self, key: Key) -> bool:
+        """Fetch the rows before the oldest one of a window that is not full; False to try again
+        later."""
         try:
             series = self._market[key]
             missing = series.capacity - len(series)
@@ -317,9 +322,11 @@ class Backfill:
                     break
                 missing -= counts.rows
         except UnknownSeriesError:
-            return
+            return True  # its symbol was removed meanwhile
         except (FeedError, ParseError) as error:
             log.warning("%s %s: older rows not fetched: %s", *key, error)
+            return isinstance(error, RestError) and error.status == 400
+        return True
 
     # --- afterwards ----------------------------------------------------------------------------
 

@@ -418,3 +418,34 @@ def test_rows_of_a_symbol_that_is_gone_are_not_read_again() -> None:
         assert len(bench.shelf.asked) == 1
 
     run(scenario())
+
+
+def test_older_rows_that_were_not_had_are_asked_for_again() -> None:
+    """A window that is short for no reason would look whole for ever."""
+
+    async def scenario() -> None:
+        key = ("AUSDT", "1m")
+        bench = Bench(at(30.5), capacity=10, held=[(key, at(26), at(29))])
+        bench.shelf.failures = [
+            RestResponse(502, {}, b""),
+            RestError("none"),
+            RestResponse(200, {}, b"<"),
+        ]
+        await bench.backfill.fill_all()
+        assert bench.held == list(range(20, 30))
+        times = [query["at"] for query in bench.shelf.asked]
+        assert [round(b - a, 1) for a, b in zip(times, times[1:], strict=False)] == [0.5, 1.0, 2.0]
+
+    run(scenario())
+
+
+def test_older_rows_the_exchange_refuses_are_given_up() -> None:
+    async def scenario() -> None:
+        key = ("AUSDT", "1m")
+        bench = Bench(at(30.5), capacity=10, held=[(key, at(26), at(29))])
+        bench.shelf.failures = [RestResponse(400, {}, b"{}")]
+        await bench.backfill.fill_all()
+        assert bench.held == list(range(26, 30))
+        assert len(bench.shelf.asked) == 1
+
+    run(scenario())
