@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
@@ -94,7 +94,7 @@ class _Volume(msgspec.Struct):
 
 
 class _ServerTime(msgspec.Struct):
-    serverTime: int  # noqa: N815
+    serverTime: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]  # noqa: N815
 
 
 class Answer(NamedTuple):

@@ -190,6 +190,14 @@ def test_answer_of_another_shape_is_an_error_not_a_crash(body: bytes) -> None:
         asyncio.run(api.exchange_info())
 
 
+@pytest.mark.parametrize("time_ms", [-1, 1 << 54, 10**30])
+def test_a_time_that_is_none_is_an_error_and_moves_nothing(time_ms: int) -> None:
+    api = make_api(Answers(time=b'{"serverTime":%d}' % time_ms))
+    with pytest.raises(RestError, match="time: the answer is not what was expected"):
+        asyncio.run(api.sync_time())
+    assert not api.time.known
+
+
 def test_few_tickers_are_asked_for_by_name_where_that_is_cheaper() -> None:
     async def scenario() -> None:
         rest = Answers(**{"24hr": []})
