@@ -15,7 +15,7 @@ from klinecore.parsers.binance import FrameKind, parse_frame
 from server.clock import Clock, wait_event
 from server.errors import FeedError
 from server.feeds.listener import ChangeNotifier, FeedListener
-from server.feeds.liveness import Times
+from server.feeds.liveness import Base
 from server.settings import Settings
 
 __all__ = ["SUBSCRIBE_SIZE_MAX", "Link", "pack_subscriptions"]
@@ -54,10 +54,10 @@ class Link:
         settings: Settings,
         clock: Clock,
         watermark: Callable[[], int],
-        base_ms: Times,
+        base: Base,
         on_closed: Callable[[Link], None] = lambda link: None,
     ) -> None:
-        """``base_ms``: newest event times of all streams before this connection."""
+        """``base``: newest event times of all streams before this connection."""
         self.listener = FeedListener(
             market, changes, self._on_control, self._on_closed, settings.frame_size_max
         )
@@ -67,7 +67,7 @@ class Link:
         self.shutdown = False  # the exchange said that it will close
         self.opened_s = clock.monotonic()
         self.names: dict[str, None] = {}  # streams asked for
-        self.base_ms = base_ms
+        self.base = base
         self.lost: tuple[str, ...] = ()  # of these, what the exchange does not list as ours
         self.brought: dict[str, float] = {}  # streams heard since ``listen``, and when first
         self._settings = settings

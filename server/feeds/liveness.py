@@ -18,7 +18,7 @@ from klinecore.interval import INTERVAL_MS, open_time_ms
 from klinecore.market import Market
 from server.clock import Clock
 
-__all__ = ["Blindness", "Healing", "Liveness", "Times", "update_periods_s"]
+__all__ = ["Base", "Blindness", "Healing", "Liveness", "Times", "update_periods_s"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,13 @@ def update_periods_s(
     ticker, second, other = _PERIODS_S[market_name]
     klines = [second if interval == "1s" else other for interval in intervals]
     return [ticker_s or ticker, *(kline_s or kline for kline in klines)]
+
+
+class Base(NamedTuple):
+    """Newest event time of every stream at some moment, and whose they were."""
+
+    symbols: tuple[str, ...]
+    event_ms: Times
 
 
 class Blindness(NamedTuple):
@@ -206,22 +213,32 @@ class Liveness:
 
     # --- what connections do -------------------------------------------------------------------
 
-    def opened(self, owner: int, since_s: float, base_ms: Times) -> None:
-        """A connection is subscribed to all its streams: it began at ``since_s`` by the monotonic
-        clock, when the newest events were ``base_ms`` (see ``event_times``)."""
-        self._open(self._owner == owner, since_s, base_ms)
+    def base(self) -> Base:
+        """As of now: what a connection that begins has to surpass."""
+        return Base(self._symbols, self.event_times())
 
-    def succeeded(self, owner: int, since_s: float, base_ms: Times) -> None:
+    def opened(self, owner: int, since_s: float, base: Base) -> None:
+        """A connection is subscribed to all its streams: it began at ``since_s`` by the monotonic
+        clock, when the newest events were those of ``base``."""
+        self._open(self._owner == owner, since_s, base)
+
+    def succeeded(self, owner: int, since_s: float, base: Base) -> None:
         """A connection was replaced without a break: only stale streams begin anew."""
-        self._open((self._owner == owner) & self._stale, since_s, base_ms)
+        self._open((self._owner == owner) & self._stale, since_s, base)
 
     def subscribed(self, streams: Iterable[str]) -> None:
         """An open connection has subscribed, anew, to these of its streams."""
-        self._open(self._mask(streams), self._clock.monotonic(), self.event_times())
+        self._open(self._mask(streams), self._clock.monotonic(), self.base())
 
-    def _open(self, streams: NDArray[np.bool_], since_s: float, base_ms: Times) -> None:
-        if base_ms.shape == self._base.shape:  # else the symbols have changed meanwhile
-            self._base[streams] = base_ms[streams]
+    def _open(self, streams: NDArray[np.bool_], since_s: float, base: Base) -> None:
+        event_ms = base.event_ms
+        if base.symbols is not self._symbols:  # they have changed meanwhile
+            rows = {symbol: row for row, symbol in enumerate(base.symbols)}
+            event_ms = self._base.copy()
+            for row, symbol in enumerate(self._symbols):
+                if symbol in rows:
+                    event_ms[row] = base.event_ms[rows[symbol]]
+        self._base[streams] = event_ms[streams]
         self._since_s[streams] = since_s
         self._connected[streams] = True
         # Their first frames may have come before the last of them was acknowledged.

@@ -286,7 +286,7 @@ class Session:
 
     def _adopt(self, link: Link, *, succeeds: bool) -> None:
         begin = self._liveness.succeeded if succeeds else self._liveness.opened
-        begin(self.index, link.opened_s, link.base_ms)
+        begin(self.index, link.opened_s, link.base)
         link.listen_no_more()
         self.link = link
         self._replace = ""
@@ -400,7 +400,7 @@ class Session:
             settings=self._settings,
             clock=self._clock,
             watermark=lambda: self._liveness.newest_ms(self.index),
-            base_ms=self._liveness.event_times(),
+            base=self._liveness.base(),
             on_closed=self._link_closed,
         )
         self._links[link] = None

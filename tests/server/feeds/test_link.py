@@ -19,6 +19,7 @@ from server.clock import ScaledClock
 from server.errors import FeedError
 from server.feeds.link import PROBE_AFTER_S, SUBSCRIBE_SIZE_MAX, Link, pack_subscriptions
 from server.feeds.listener import ChangeNotifier
+from server.feeds.liveness import Base
 from server.settings import Settings
 
 WIRE_SIZE_MAX = 4096  # the exchange never answers a longer message, header included
@@ -94,7 +95,7 @@ def make_link(rate: float = 1.0, **settings: float) -> Link:
         settings=Settings(**settings),  # type: ignore[arg-type]
         clock=clock,
         watermark=lambda: 0,
-        base_ms=np.zeros((1, 2), np.int64),
+        base=Base(("BTCUSDT",), np.zeros((1, 2), np.int64)),
     )
 
 

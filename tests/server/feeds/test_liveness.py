@@ -63,7 +63,7 @@ class Exchange:
             now_ms=self.time_ms,
         )
         self.liveness.assign(self.names(), 0)
-        self.liveness.opened(0, 0.0, self.liveness.event_times())
+        self.liveness.opened(0, 0.0, self.liveness.base())
 
     # what liveness asks of a market and of a clock
 
@@ -166,7 +166,7 @@ def test_a_stream_is_up_at_its_first_event_of_this_connection() -> None:
     assert world.liveness.delivering(0) == 4 + 2, "all of one symbol, two first tickers"
     world.liveness.closed(0)
     assert world.liveness.delivering(0) == 0
-    world.liveness.opened(0, world.now_s, world.liveness.event_times())
+    world.liveness.opened(0, world.now_s, world.liveness.base())
     assert world.liveness.delivering(0) == 0
     world.run(4, "BTCUSDT")
     assert world.liveness.delivering(0) == 4
@@ -282,7 +282,7 @@ def test_blind_time_is_that_between_the_last_event_and_the_first_after() -> None
     assert (total_ms, current_ms) == (0, world.time_ms() - last_ms)
     assert world.liveness.blind_s == 9 * current_ms / 1000
     world.connected = True
-    world.liveness.opened(0, world.now_s, world.liveness.event_times())
+    world.liveness.opened(0, world.now_s, world.liveness.base())
     world.run(4, *SYMBOLS)
     first_ms = last_ms + 102_000
     assert world.liveness.blindness("BTCUSDT", "1m") == (first_ms - last_ms, 0)
@@ -302,6 +302,23 @@ def test_symbols_that_come_and_go_leave_what_is_known_of_others() -> None:
     assert world.liveness.blindness("QTUMUSDT", "1m") == before
     assert len(world.liveness.event_times()) == 2
     world.run(3, "QTUMUSDT")
+
+
+def test_symbols_that_come_and_go_while_a_connection_opens_keep_their_own_times() -> None:
+    """As many as before, in other rows."""
+    world = Exchange()
+    world.run(20, "QTUMUSDT")
+    world.run(20, "BTCUSDT")
+    world.liveness.closed(0)
+    base = world.liveness.base()
+    world.events["QTUMUSDT", "1h"] += 1  # its first frame, before the last acknowledgement
+    assert world.events["QTUMUSDT", "1h"] < world.events["BTCUSDT", "1h"]
+    world.symbols = ("QTUMUSDT", "BTCUSDT", "币安人生USDT")
+    world.liveness.refresh()
+    world.liveness.opened(0, world.now_s, base)
+    assert not world.liveness.is_stale("QTUMUSDT", "1h")
+    assert world.liveness.is_stale("BTCUSDT", "1h")
+    assert world.liveness.delivering(0) == 1
 
 
 @settings(max_examples=60)

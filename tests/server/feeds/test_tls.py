@@ -19,6 +19,7 @@ from server.errors import FeedError, RestError
 from server.feeds.hosts import Hosts
 from server.feeds.link import Link
 from server.feeds.listener import ChangeNotifier
+from server.feeds.liveness import Base
 from server.feeds.rest import HttpRest
 from server.settings import Settings
 
@@ -70,7 +71,7 @@ async def stream_failure(port: int) -> str:
         settings=Settings(),
         clock=SystemClock(),
         watermark=lambda: 0,
-        base_ms=np.zeros((1, 2), np.int64),
+        base=Base(("BTCUSDT",), np.zeros((1, 2), np.int64)),
     )
     with pytest.raises(FeedError) as caught:
         await link.connect(f"wss://localhost:{port}/ws")
