@@ -97,11 +97,13 @@ class Market:
         *,
         closed_before_ms: int,
         notify: bool = True,
+        told_from_ms: int = 0,
         correct: bool = False,
     ) -> RowCounts:
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
         closed; a later one is forming. ``notify=False`` emits no events (history), but barriers
-        count its rows. ``correct=True`` lets its closed rows replace others of any rank.
+        count its rows; ``told_from_ms`` emits those of rows that closed then or later alone.
+        ``correct=True`` lets its closed rows replace others of any rank.
 
         Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
         """

@@ -374,11 +374,12 @@ cdef class Market:
 
     def apply_klines(
         self, symbol, interval, const unsigned char[::1] body not None, *,
-        int64_t closed_before_ms, bint notify=True, bint correct=False
+        int64_t closed_before_ms, bint notify=True, int64_t told_from_ms=0, bint correct=False
     ):
         """Merge a REST klines answer. Rows whose close time is before ``closed_before_ms`` are
         closed; a later one is forming. ``notify=False`` emits no events (history), but barriers
-        count its rows. ``correct=True`` lets its closed rows replace others of any rank.
+        count its rows; ``told_from_ms`` emits those of rows that closed then or later alone.
+        ``correct=True`` lets its closed rows replace others of any rank.
 
         Raises ParseError: no array of kline tuples; rows before the fault are not stored either.
         UnknownSeriesError: this market does not hold the series.
@@ -390,7 +391,7 @@ cdef class Market:
         cdef KlineRow row
         cdef MergeStatus merged
         cdef int64_t first = 0
-        cdef int status, rows = 0, changed = 0, refused = 0
+        cdef int status, news, rows = 0, changed = 0, refused = 0
         cdef list disputed = []
         if body.shape[0]:
             end = <const char*>&body[0] + body.shape[0]
@@ -416,7 +417,8 @@ cdef class Market:
                 refused += 1
                 continue
             row.closed = row.close_time_ms < closed_before_ms
-            merged = self.merge_row(index, &row, notify, correct)
+            news = told_from_ms == 0 or (row.closed and row.close_time_ms >= told_from_ms)
+            merged = self.merge_row(index, &row, notify and news, correct)
             if merged == BAD_TIME or merged == UNREPRESENTABLE_ROW:
                 refused += 1
             elif merged < DUPLICATE:

@@ -141,28 +141,15 @@ class Answers:
         closed_before_ms, unproven_ms = self._judge(key, answer, followed=followed)
         if unproven_ms and market[key].last_close_ms < unproven_ms:
             self._recheck(key, unproven_ms, _Unproven(0, REREAD_AFTER_CLOSE_MS))
-        disputed: tuple[int, ...] = ()
-        told = True
-        if silent_before_ms:
-            # Two passes where rows have closed since: first the old ones in silence.
-            counts = market.apply_klines(
-                *key,
-                answer.body,
-                closed_before_ms=min(closed_before_ms, silent_before_ms),
-                notify=False,
-            )
-            disputed = counts.disputed
-            last_close_ms = close_time_ms(key[1], counts.last_open_ms) if counts.rows else 0
-            told = closed_before_ms > silent_before_ms <= last_close_ms
-        if told:
-            counts = market.apply_klines(*key, answer.body, closed_before_ms=closed_before_ms)
-            disputed = counts.disputed
+        counts = market.apply_klines(
+            *key, answer.body, closed_before_ms=closed_before_ms, told_from_ms=silent_before_ms
+        )
         if counts.last_open_ms <= answer.asked_ms:
             self.shown_ms = max(self.shown_ms, counts.last_open_ms)
         if counts.refused:
             log.warning("%s %s: %d rows of an answer refused", *key, counts.refused)
-        if disputed:
-            for open_ms, row in _rows_at(answer.body, disputed).items():
+        if counts.disputed:
+            for open_ms, row in _rows_at(answer.body, counts.disputed).items():
                 self._dispute(key, open_ms, _Read(row, answer.asked_ms))
         if market.pending:
             self._on_change()

@@ -135,6 +135,22 @@ def test_history_is_merged_in_silence() -> None:
     assert market.drain() == []
 
 
+def test_of_an_answer_only_what_closed_from_some_time_on_is_told() -> None:
+    market = market_of()
+    rows = [row_at(place) for place in range(4)]
+    body = rest_klines(rows)
+    counts = market.apply_klines(
+        "BTCUSDT",
+        "1m",
+        body,
+        closed_before_ms=rows[3].close_time_ms,
+        told_from_ms=rows[1].close_time_ms,
+    )
+    assert counts.changed == 4
+    assert market["BTCUSDT", "1m"].forming is not None
+    assert market.drain() == [event(EventKind.CLOSED, 1), event(EventKind.CLOSED, 2)]
+
+
 def test_a_close_merged_in_silence_takes_the_pending_update_with_it() -> None:
     market = market_of()
     market.push("BTCUSDT", "1m", row_at(0, closed=False))

@@ -135,6 +135,7 @@ def test_rows_closed_since_the_start_are_told() -> None:
         await bench.backfill.fill_all()
         assert bench.held == list(range(11, 21))
         assert bench.closes_told() == [19, 20]
+        assert bench.series.counters["duplicates"] == 0, "each row of the answer counts once"
 
     run(scenario())
 
