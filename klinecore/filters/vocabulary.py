@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from klinecore.filters.limits import LIMITS
+from klinecore.filters.limits import LIMITS, Limits
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, TIME, Kind
 from klinecore.indicators.catalog import CATALOG
 from klinecore.indicators.entry import Indicator, Parameter
@@ -122,9 +122,10 @@ class Word:
     parameters: tuple[WordParameter, ...] = ()
 
 
-def words() -> tuple[Word, ...]:
+def words(limits: Limits = LIMITS) -> tuple[Word, ...]:
     """All names: columns, the ticker's, operations, indicators."""
-    return (*_fields(), *map(_operation, CALLS), *map(_indicator, CATALOG.values()))
+    indicators = (_indicator(entry, limits) for entry in CATALOG.values())
+    return (*_fields(), *map(_operation, CALLS), *indicators)
 
 
 def names() -> list[str]:
@@ -174,7 +175,7 @@ def _operation(name: str) -> Word:
     )
 
 
-def _indicator(entry: Indicator) -> Word:
+def _indicator(entry: Indicator, limits: Limits) -> Word:
     return Word(
         entry.name,
         "indicator",
@@ -183,13 +184,13 @@ def _indicator(entry: Indicator) -> Word:
         entry.title,
         tuple(name for name in entry.inputs if name != TIME),
         entry.outputs if len(entry.outputs) > 1 else (),
-        tuple(map(_parameter, entry.parameters)),
+        tuple(_parameter(parameter, limits) for parameter in entry.parameters),
     )
 
 
-def _parameter(parameter: Parameter) -> WordParameter:
+def _parameter(parameter: Parameter, limits: Limits) -> WordParameter:
     chosen = parameter.kind == "choice"
-    high = min(parameter.high, LIMITS.window) if parameter.kind == "period" else parameter.high
+    high = min(parameter.high, limits.window) if parameter.kind == "period" else parameter.high
     return WordParameter(
         parameter.name,
         parameter.meaning,

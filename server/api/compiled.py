@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from klinecore.errors import FilterError
 from klinecore.filters.language import Filter, compile, parse_expression
-from klinecore.filters.limits import LIMIT_MEANINGS
+from klinecore.filters.limits import LIMIT_MEANINGS, Limits
 from server.api.problems import InvalidFilterError
 
 __all__ = ["KEPT_MAX", "CompiledFilters"]
@@ -18,7 +18,8 @@ KEPT_MAX = 256
 class CompiledFilters:
     """Texts to filters and expressions, with counts of what became of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self._kept: dict[tuple[bool, str], Filter] = {}
         self.compiled = 0
         self.hits = 0
@@ -33,13 +34,13 @@ class CompiledFilters:
         """A number or a condition. Raises InvalidFilterError."""
         return self._find(text, parse_expression, condition=False)
 
-    def _find(self, text: str, make: Callable[[str], Filter], *, condition: bool) -> Filter:
+    def _find(self, text: str, make: Callable[..., Filter], *, condition: bool) -> Filter:
         found = self._kept.get((condition, text))
         if found is not None:
             self.hits += 1
             return found
         try:
-            made = make(text)
+            made = make(text, limits=self.limits)
         except FilterError as error:
             limit = error.hint.removeprefix("limit: ")
             limit = limit if limit in LIMIT_MEANINGS else "none"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 from zlib import crc32
 
 import msgspec
 
 from klinecore.errors import UnknownSeriesError
-from klinecore.filters import Explanation, Filter, MarketCopy, explain
+from klinecore.filters import LIMITS, Explanation, Filter, Limits, MarketCopy, explain
 from klinecore.filters.need import cost_ns
 from server.api.compiled import CompiledFilters
 from server.api.filter_types import (
@@ -63,7 +64,7 @@ class FilterRoutes:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._compiled = CompiledFilters()
+        self._compiled = CompiledFilters(_limits(state.settings.capacity))
         self._vocabulary: Response | None = None
         self._worker = Worker(state.settings.filter_jobs_max)
         self._make_metrics(state.metrics)
@@ -150,7 +151,7 @@ class FilterRoutes:
 
     def _words(self, request: Request) -> Response:
         if self._vocabulary is None:
-            body = msgspec.json.encode(vocabulary())
+            body = msgspec.json.encode(vocabulary(self._compiled.limits))
             etag = b'W/"%x"' % crc32(body)
             self._vocabulary = Response(body, headers=[(b"etag", etag), _FRESH])
         return self._vocabulary
@@ -285,6 +286,11 @@ def _warnings(found: Explanation, served: ServedMarket) -> list[str]:
         for name, count in found.bars.items()
         if count > capacity
     ]
+
+
+def _limits(capacity: int) -> Limits:
+    """The language's own; a server that keeps more klines lets filters look back further."""
+    return replace(LIMITS, window=max(LIMITS.window, min(capacity, LIMITS.windows)))
 
 
 def _row_ns(filter: Filter) -> int:

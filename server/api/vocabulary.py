@@ -7,7 +7,7 @@ import dataclasses
 import msgspec
 
 from klinecore.filters.language import LANGUAGE
-from klinecore.filters.limits import LIMITS
+from klinecore.filters.limits import Limits
 from klinecore.filters.ready import READY
 from klinecore.filters.vocabulary import SIGNS, words
 from klinecore.interval import INTERVALS
@@ -16,14 +16,14 @@ from server.api.filter_types import ReadyFilter, Vocabulary, Word
 __all__ = ["vocabulary"]
 
 
-def vocabulary() -> Vocabulary:
-    """All of it, from the tables that filters are read and run by."""
+def vocabulary(limits: Limits) -> Vocabulary:
+    """All of it, from the tables that filters are read and run by, within ``limits``."""
     return Vocabulary(
         language=LANGUAGE,
-        words=[msgspec.convert(word, Word, from_attributes=True) for word in words()],
+        words=[msgspec.convert(word, Word, from_attributes=True) for word in words(limits)],
         signs=SIGNS,
         intervals=list(INTERVALS),
-        limits=dataclasses.asdict(LIMITS),
+        limits=dataclasses.asdict(limits),
         ready=[
             ReadyFilter(
                 name=one.name,

@@ -75,7 +75,7 @@ def query(
 ) -> None:
     """Print the newest klines of SYMBOL and INTERVAL from a running server."""
     for text in expressions:
-        read_filter(text, condition=False)
+        read_filter(text, condition=False, far=True)
     client = ServerClient(url, os.environ.get("API_KEY"))
     series = f"{quote(symbol, safe='')}/{quote(interval, safe='')}?limit={limit}"
     path = f"/klines/{series}" + ("&forming=true" if forming else "")

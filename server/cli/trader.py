@@ -69,7 +69,7 @@ def explain(text: str, interval: str | None) -> None:
 @url_option
 def test(text: str, url: str, symbols: str | None, **asked: str | int | None) -> None:
     """Show where FILTER would have fired on the klines that a running server holds."""
-    read_filter(text)
+    read_filter(text, far=True)
     named = [part.strip() for part in symbols.split(",")] if symbols is not None else None
     client = ServerClient(url, os.environ.get("API_KEY"))
     found = client.post("/v1/filters/replay", {"filter": text, "symbols": named, **asked})

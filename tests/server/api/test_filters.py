@@ -82,6 +82,15 @@ def test_what_is_no_filter_is_refused_with_its_place(
     assert len(answer.body) < 1000
 
 
+def test_a_server_that_keeps_more_klines_lets_filters_look_back_further(make_server: Make) -> None:
+    far = make_server(capacity=1000).serve()
+    assert post(far, CHECK, {"filter": "close > sma(1000)"}).status == 200
+    assert post(far, CHECK, {"filter": "close > sma(1001)"}).json()["hint"] == "limit: window"
+    words = msgspec.json.decode(far.get("/v1/filters/vocabulary").body, type=Vocabulary)
+    (sma,) = [word for word in words.words if word.name == "sma"]
+    assert (words.limits["window"], sma.parameters[0].high) == (1000, 1000)
+
+
 def test_a_refusal_says_how_to_mend_it(server: Any) -> None:
     problem = post(server, CHECK, {"filter": "rsy(14) < 30"}).json()
     assert "rsi" in problem["hint"]

@@ -137,6 +137,7 @@ def test_trader_test_says_why_nothing_fired_or_what_the_server_said(
     for arguments, part in (
         (["close >"], "^"),
         (['close @ "4h" > 1'], "400 interval_not_served"),
+        (["close > sma(501)"], "limit: window"),  # the server keeps 50
         (["close > 1", "--symbols", "NOPEUSDT"], "400 unknown_symbol"),
         (["close > 1", "--cooldown", "-1"], "--cooldown"),
     ):
