@@ -206,7 +206,7 @@ def volume_nodes(
         Oldest first; not modified.
     period : int, 1 to 1,000
         Klines in the window.
-    bins : int, 3 to 200
+    bins : int, 3 to 100
         Bins from the lowest low to the highest high.
     percentile : float, 0.0 to 100.0
         Percent of the bins that have no more volume.

@@ -59,7 +59,7 @@ ENTRIES = [
         parameters=(
             period(250, high=LOOKED_OVER),
             period(30, "Bins from the lowest low to the highest high.", name="bins", low=3,
-                   high=200),
+                   high=100),
             number("percentile", 70.0, "Percent of the bins that have no more volume.", 0.0, 100.0),
             number("height", 50.0, "Percent of the largest bin that a node has.", 0.0, 100.0),
             number("margin", 5.0, "Percent by which it is above both neighbours.", 0.0, 1000.0),

@@ -8,7 +8,7 @@ from libc.math cimport NAN, fabs
 from klinecore.indicators.kernel cimport Room, room_take
 
 cdef enum:
-    BINS_MAX = 200          # of a volume profile
+    BINS_MAX = 100          # of a volume profile
 
 cdef struct PivotState:
     double* ring
@@ -90,19 +90,23 @@ cdef inline void divergence_init(
     s.second = room_take(room, period)
 
 
+cdef inline Py_ssize_t slot_of(const DivergenceState* s, Py_ssize_t row) noexcept nogil:
+    """Where a row of the window stands, 0 the oldest; the newest is in the current slot."""
+    cdef Py_ssize_t slot = s.slot + 1 + row
+    return slot if slot < s.period else slot - s.period
+
+
 cdef inline Py_ssize_t turn_before(
     const DivergenceState* s, Py_ssize_t row, double side
 ) noexcept nogil:
-    """The newest extreme at or before that row of the window, 0 the oldest; below 1: there is none.
-    """
-    cdef Py_ssize_t here, before, after
+    """The newest extreme at or before that row of the window; below 1: there is none."""
     cdef double value
     while row > 0:
-        here = (s.slot + 1 + row) % s.period
-        before = here - 1 if here > 0 else s.period - 1
-        after = here + 1 if here + 1 < s.period else 0
-        value = side * s.first[here]
-        if value > side * s.first[before] and value > side * s.first[after]:
+        value = side * s.first[slot_of(s, row)]
+        if (
+            value > side * s.first[slot_of(s, row - 1)]
+            and value > side * s.first[slot_of(s, row + 1)]
+        ):
             return row
         row -= 1
     return 0
@@ -110,15 +114,17 @@ cdef inline Py_ssize_t turn_before(
 
 cdef inline bint diverges(const DivergenceState* s, double side) noexcept nogil:
     """True if of two extremes the newer one is further out in one series and not in the other."""
-    cdef Py_ssize_t newer = turn_before(s, s.period - 2, side), older, a, b
+    cdef Py_ssize_t newer = turn_before(s, s.period - 2, side), older = s.period, a, b
     cdef const double* further = s.second if s.hidden else s.first
     cdef const double* nearer = s.first if s.hidden else s.second
     while newer > s.distance:
-        older = turn_before(s, newer - s.distance, side)
+        # Both only ever move back: the window is walked through twice at most.
+        if older > newer - s.distance:
+            older = turn_before(s, newer - s.distance, side)
         if older <= 0:
             return False
-        a = (s.slot + 1 + older) % s.period
-        b = (s.slot + 1 + newer) % s.period
+        a = slot_of(s, older)
+        b = slot_of(s, newer)
         if side * further[b] > side * further[a] and side * nearer[b] < side * nearer[a]:
             return True
         newer = turn_before(s, newer - 1, side)
@@ -166,33 +172,36 @@ cdef inline int bin_of(double price, double bottom, double size, int bins) noexc
 cdef inline void profile_fill(
     const ProfileState* s, double bottom, double size, double* volumes
 ) noexcept nogil:
-    """Each row's volume, spread evenly over the bins that it touches."""
-    cdef Py_ssize_t row
+    """Each row's volume, spread evenly over the bins that it touches; oldest row first."""
+    cdef Py_ssize_t slot = s.slot, _row
     cdef int first, last, i
     cdef double share
     for i in range(s.bins):
         volumes[i] = 0.0
-    for row in range(s.period):
-        first = bin_of(s.low[row], bottom, size, s.bins)
-        last = bin_of(s.high[row], bottom, size, s.bins)
-        share = s.volume[row] / (last - first + 1)
+    for _row in range(s.period):
+        slot = slot + 1 if slot + 1 < s.period else 0
+        first = bin_of(s.low[slot], bottom, size, s.bins)
+        last = bin_of(s.high[slot], bottom, size, s.bins)
+        share = s.volume[slot] / (last - first + 1)
         for i in range(first, last + 1):
             volumes[i] += share
 
 
-cdef inline double ranked(const double* volumes, int bins, int place) noexcept nogil:
-    """The value at that place if they were sorted, the smallest at 0."""
-    cdef double[BINS_MAX] sorted
-    cdef double value
-    cdef int i, j
-    for i in range(bins):
-        value = volumes[i]
-        j = i
-        while j > 0 and sorted[j - 1] > value:
-            sorted[j] = sorted[j - 1]
-            j -= 1
-        sorted[j] = value
-    return sorted[place]
+cdef inline bint stands_out(
+    const ProfileState* s, const double* volumes, int bin, double largest
+) noexcept nogil:
+    """True if that bin holds enough, more than its neighbours, and more than most bins."""
+    cdef double volume = volumes[bin]
+    cdef int i, under = 0
+    if not volume > 0 or volume < s.share * largest:
+        return False
+    if bin > 0 and not volume > volumes[bin - 1] * s.margin:
+        return False
+    if bin + 1 < s.bins and not volume > volumes[bin + 1] * s.margin:
+        return False
+    for i in range(s.bins):
+        under += volumes[i] <= volume
+    return under > s.place
 
 
 cdef inline void profile_nodes(
@@ -200,21 +209,14 @@ cdef inline void profile_nodes(
     double* above, double* below, double* closest, double* count,
 ) noexcept nogil:
     cdef double[BINS_MAX] volumes
-    cdef double least, price, largest = 0.0
+    cdef double price, largest = 0.0
     cdef int i
     profile_fill(s, bottom, size, volumes)
     for i in range(s.bins):
         if volumes[i] > largest:
             largest = volumes[i]
-    least = ranked(volumes, s.bins, s.place)
-    if least < s.share * largest:
-        least = s.share * largest
     for i in range(s.bins):
-        if volumes[i] < least or not volumes[i] > 0:
-            continue
-        if i > 0 and not volumes[i] > volumes[i - 1] * s.margin:
-            continue
-        if i + 1 < s.bins and not volumes[i] > volumes[i + 1] * s.margin:
+        if not stands_out(s, volumes, i, largest):
             continue
         price = bottom + (i + 0.5) * size
         if fabs(price - close) <= s.reach * fabs(close):
