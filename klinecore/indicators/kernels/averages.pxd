@@ -175,7 +175,7 @@ cdef inline double kama_step(KamaState* s, double value, bint commit) noexcept n
         # TA-Lib starts from the value before the first output.
         s.before.count += 1
         s.value = previous
-    if way > change and way > 1e-14:
+    if way > 0:
         share = fabs(change / way)
     share = share * (2.0 / 3.0 - 2.0 / 31.0) + 2.0 / 31.0
     s.value = ema_next(s.value, value, share * share)
