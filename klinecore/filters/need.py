@@ -94,7 +94,16 @@ def _shortest_ms(interval: str) -> int:
 
 
 #: Indicators that go over their whole window at each kline: ns for each kline in it.
-_OVER_WINDOW_NS = {"aroon": 0.4, "cci": 1.2, "correl": 1.0, "linreg": 1.2, "linreg_slope": 1.2}
+_OVER_WINDOW_NS = {
+    "aroon": 0.4,
+    "cci": 1.2,
+    "correl": 1.0,
+    "divergence": 6.0,
+    "linreg": 1.2,
+    "linreg_slope": 1.2,
+    "pivot_high": 1.0,
+    "pivot_low": 1.0,
+}
 
 
 def _over_window_ns(node: Node) -> int:

@@ -45,7 +45,7 @@ def test_what_goes_over_its_window_costs_as_much_as_it_is_long() -> None:
 
     assert cost("sma(400) > 1") == cost("sma(4) > 1")
     assert cost("linreg(400) > 1") > 10 * cost("linreg(4) > 1")
-    assert cost("volume_nodes(400, 200).above > 1") > 100 * cost("sma(400) > 1")
+    assert cost("volume_nodes(400, 100).above > 1") > 100 * cost("sma(400) > 1")
 
 
 @pytest.mark.parametrize(
