@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 from reference.faces import apart, batch
 from reference.indicators import ORACLES
 from reference.prices import Klines, Values, walk
 
+import klinecore as kc
 from klinecore.indicators import CATALOG
 
 WINDOWED = ["sma", "wma", "hma", "bb", "highest", "cci", "mfi", "ao", "correl", "chop", "stoch"]
@@ -67,3 +70,71 @@ def test_a_stretch_of_still_prices_leaves_no_deviation_behind() -> None:
     assert (upper[-80:] == 123.456).all()
     assert (middle[-80:] == 123.456).all()
     assert (width[-80:] == 0).all()
+
+
+CHUNK = 1_000_000
+REMEMBERED = 5_000  # rows after which an average of 50 has nothing left of what was before
+
+
+def chunk_of(number: int, volatility: float, spike: float) -> Values:
+    """Prices that end where they started; the first one of all is a spike."""
+    noise = np.random.default_rng(number).normal(0, volatility, CHUNK)
+    close: Values = np.exp(np.cumsum(noise) - np.linspace(0, noise.sum(), CHUNK))
+    close[0] *= spike
+    return close
+
+
+def smoothed(values: Values, share: np.longdouble) -> np.longdouble:
+    average = values[0]
+    for value in values[1:]:
+        average += (value - average) * share
+    return np.longdouble(average)
+
+
+def drift_of_updates(rows: int, volatility: float, spike: float) -> dict[str, float]:
+    """How far streams are, after so many updates, from what long doubles make of the last rows.
+
+    Of the window alone for averages and bands; of so many rows that what was before is forgotten
+    for EMA and RSI.
+    """
+    sma, ema, rsi, bb = kc.Sma(20), kc.Ema(50), kc.Rsi(14), kc.Bb(20)
+    for number in range(rows // CHUNK):
+        # In the end it is as long as it can be since windows were computed anew.
+        close = chunk_of(number, volatility, spike)[: CHUNK - (number + 1 == rows // CHUNK)]
+        prices = close.tolist()
+        for fed in (sma, ema, rsi, bb):
+            deque(map(fed.update, prices), maxlen=0)
+    assert sma.count == ema.count == rsi.count == bb.count == rows - 1
+    exact = close[-REMEMBERED:].astype(np.longdouble)
+    one = np.longdouble(1)
+    mean = exact[-20:].sum() / 20
+    deviation = np.sqrt(((exact[-20:] - mean) ** 2).sum() / 20)
+    change = np.diff(exact)
+    gain, loss = (smoothed(np.maximum(side * change, 0), one / 14) for side in (1, -1))
+    average = smoothed(exact, 2 * one / 51)
+    bands = bb.value
+    return {
+        "sma": float(abs(sma.value - mean) / mean),
+        "ema": float(abs(ema.value - average) / average),
+        "rsi": float(abs(rsi.value - 100 * gain / (gain + loss)) / 100),
+        "bb, middle": float(abs(bands.middle - mean) / mean),
+        "bb, upper": float(abs(bands.upper - mean - 2 * deviation) / mean),
+        "bb, width": float(abs(bands.width * mean / 4 - deviation) / deviation),
+    }
+
+
+def far_off(found: dict[str, float]) -> None:
+    """Within 1e-12; a deviation of a millionth of the price within 1e-9."""
+    allowed = {"bb, width": 1e-9}
+    assert {n: far for n, far in found.items() if not far <= allowed.get(n, 1e-12)} == {}
+
+
+@pytest.mark.parametrize(("volatility", "spike"), [(1e-3, 1.0), (1e-3, 1e6), (1e-6, 1.0)])
+def test_updates_do_not_drift_in_a_million(volatility: float, spike: float) -> None:
+    far_off(drift_of_updates(CHUNK, volatility, spike))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("volatility", "spike"), [(1e-3, 1e6), (1e-6, 1.0)])
+def test_updates_do_not_drift_in_a_hundred_million(volatility: float, spike: float) -> None:
+    far_off(drift_of_updates(100 * CHUNK, volatility, spike))
