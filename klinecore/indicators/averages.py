@@ -48,7 +48,7 @@ _LINREG = KERNELS["linreg"].bind(CATALOG["linreg"])
 _LINREG_SLOPE = KERNELS["linreg_slope"].bind(CATALOG["linreg_slope"])
 
 
-def sma(source: Values, period: int) -> Values:
+def sma(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Simple moving average.
 
     Parameters
@@ -57,15 +57,18 @@ def sma(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -74,7 +77,7 @@ def sma(source: Values, period: int) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Sma.update``.
     """
-    result: Values = _SMA.batch((source,), (period,))
+    result: Values = _SMA.batch((source,), (period,), out)
     return result
 
 
@@ -89,7 +92,9 @@ class Sma(Stream1[float]):
         super().__init__(_SMA, (period,))
 
 
-def ema(source: Values, period: int, *, seed: Literal["sma", "first"] = "sma") -> Values:
+def ema(
+    source: Values, period: int, *, seed: Literal["sma", "first"] = "sma", out: Values | None = None
+) -> Values:
     """Exponential moving average.
 
     Parameters
@@ -100,16 +105,18 @@ def ema(source: Values, period: int, *, seed: Literal["sma", "first"] = "sma") -
         Klines in the window.
     seed : "sma" or "first"
         The mean of the first `period` values, or the first.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0 if seed == 'first' else period -
-    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
-    else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0 if seed
+    == 'first' else period - 1`` on, NaN before. A row with a number that is not finite gives
+    NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -119,7 +126,7 @@ def ema(source: Values, period: int, *, seed: Literal["sma", "first"] = "sma") -
     Source: TA-Lib.
     O(n); bit-identical to ``n`` calls of ``Ema.update``.
     """
-    result: Values = _EMA.batch((source,), (period, seed))
+    result: Values = _EMA.batch((source,), (period, seed), out)
     return result
 
 
@@ -134,7 +141,7 @@ class Ema(Stream1[float]):
         super().__init__(_EMA, (period, seed))
 
 
-def rma(source: Values, period: int) -> Values:
+def rma(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Wilder's moving average.
 
     Parameters
@@ -143,15 +150,18 @@ def rma(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -161,7 +171,7 @@ def rma(source: Values, period: int) -> Values:
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978.
     O(n); bit-identical to ``n`` calls of ``Rma.update``.
     """
-    result: Values = _RMA.batch((source,), (period,))
+    result: Values = _RMA.batch((source,), (period,), out)
     return result
 
 
@@ -176,7 +186,7 @@ class Rma(Stream1[float]):
         super().__init__(_RMA, (period,))
 
 
-def wma(source: Values, period: int) -> Values:
+def wma(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Weighted moving average.
 
     Parameters
@@ -185,15 +195,18 @@ def wma(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -202,7 +215,7 @@ def wma(source: Values, period: int) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Wma.update``.
     """
-    result: Values = _WMA.batch((source,), (period,))
+    result: Values = _WMA.batch((source,), (period,), out)
     return result
 
 
@@ -217,7 +230,7 @@ class Wma(Stream1[float]):
         super().__init__(_WMA, (period,))
 
 
-def hma(source: Values, period: int) -> Values:
+def hma(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Hull moving average.
 
     Parameters
@@ -226,15 +239,18 @@ def hma(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1 + isqrt(period) - 1`` on,
-    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period - 1
+    + isqrt(period) - 1`` on, NaN before. A row with a number that is not finite gives NaN and
+    changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -243,7 +259,7 @@ def hma(source: Values, period: int) -> Values:
     Source: A. Hull, 2005.
     O(n); bit-identical to ``n`` calls of ``Hma.update``.
     """
-    result: Values = _HMA.batch((source,), (period,))
+    result: Values = _HMA.batch((source,), (period,), out)
     return result
 
 
@@ -258,7 +274,7 @@ class Hma(Stream1[float]):
         super().__init__(_HMA, (period,))
 
 
-def dema(source: Values, period: int) -> Values:
+def dema(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Double exponential moving average.
 
     Parameters
@@ -267,15 +283,18 @@ def dema(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``2 * (period - 1)`` on, NaN before. A
-    row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``2 * (period
+    - 1)`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -285,7 +304,7 @@ def dema(source: Values, period: int) -> Values:
     Source: P. Mulloy, Stocks & Commodities 12:1, 1994.
     O(n); bit-identical to ``n`` calls of ``Dema.update``.
     """
-    result: Values = _DEMA.batch((source,), (period,))
+    result: Values = _DEMA.batch((source,), (period,), out)
     return result
 
 
@@ -300,7 +319,7 @@ class Dema(Stream1[float]):
         super().__init__(_DEMA, (period,))
 
 
-def tema(source: Values, period: int) -> Values:
+def tema(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Triple exponential moving average.
 
     Parameters
@@ -309,15 +328,18 @@ def tema(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``3 * (period - 1)`` on, NaN before. A
-    row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``3 * (period
+    - 1)`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -327,7 +349,7 @@ def tema(source: Values, period: int) -> Values:
     Source: P. Mulloy, Stocks & Commodities 12:1, 1994.
     O(n); bit-identical to ``n`` calls of ``Tema.update``.
     """
-    result: Values = _TEMA.batch((source,), (period,))
+    result: Values = _TEMA.batch((source,), (period,), out)
     return result
 
 
@@ -342,7 +364,9 @@ class Tema(Stream1[float]):
         super().__init__(_TEMA, (period,))
 
 
-def t3(source: Values, period: int = 5, factor: float = 0.7) -> Values:
+def t3(
+    source: Values, period: int = 5, factor: float = 0.7, *, out: Values | None = None
+) -> Values:
     """Tillson's T3 moving average.
 
     Parameters
@@ -353,15 +377,18 @@ def t3(source: Values, period: int = 5, factor: float = 0.7) -> Values:
         Klines in the window.
     factor : float, 0.0 to 1.0
         Volume factor: 0 is an EMA of EMAs, 1 a DEMA.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``6 * (period - 1)`` on, NaN before. A
-    row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``6 * (period
+    - 1)`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -372,7 +399,7 @@ def t3(source: Values, period: int = 5, factor: float = 0.7) -> Values:
     Source: T. Tillson, Stocks & Commodities 16:1, 1998.
     O(n); bit-identical to ``n`` calls of ``T3.update``.
     """
-    result: Values = _T3.batch((source,), (period, factor))
+    result: Values = _T3.batch((source,), (period, factor), out)
     return result
 
 
@@ -387,7 +414,7 @@ class T3(Stream1[float]):
         super().__init__(_T3, (period, factor))
 
 
-def kama(source: Values, period: int = 10) -> Values:
+def kama(source: Values, period: int = 10, *, out: Values | None = None) -> Values:
     """Kaufman's adaptive moving average.
 
     Parameters
@@ -396,15 +423,17 @@ def kama(source: Values, period: int = 10) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines whose way is compared; TA-Lib's default is 30.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -416,7 +445,7 @@ def kama(source: Values, period: int = 10) -> Values:
     Source: P. Kaufman, Smarter Trading, 1995.
     O(n); bit-identical to ``n`` calls of ``Kama.update``.
     """
-    result: Values = _KAMA.batch((source,), (period,))
+    result: Values = _KAMA.batch((source,), (period,), out)
     return result
 
 
@@ -431,7 +460,7 @@ class Kama(Stream1[float]):
         super().__init__(_KAMA, (period,))
 
 
-def linreg(source: Values, period: int = 14) -> Values:
+def linreg(source: Values, period: int = 14, *, out: Values | None = None) -> Values:
     """End of the straight line through a window.
 
     Parameters
@@ -440,15 +469,18 @@ def linreg(source: Values, period: int = 14) -> Values:
         Oldest first; not modified.
     period : int, 2 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -457,7 +489,7 @@ def linreg(source: Values, period: int = 14) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Linreg.update``.
     """
-    result: Values = _LINREG.batch((source,), (period,))
+    result: Values = _LINREG.batch((source,), (period,), out)
     return result
 
 
@@ -472,7 +504,7 @@ class Linreg(Stream1[float]):
         super().__init__(_LINREG, (period,))
 
 
-def linreg_slope(source: Values, period: int = 14) -> Values:
+def linreg_slope(source: Values, period: int = 14, *, out: Values | None = None) -> Values:
     """Slope of the straight line through a window, per kline.
 
     Parameters
@@ -481,15 +513,18 @@ def linreg_slope(source: Values, period: int = 14) -> Values:
         Oldest first; not modified.
     period : int, 2 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -498,7 +533,7 @@ def linreg_slope(source: Values, period: int = 14) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``LinregSlope.update``.
     """
-    result: Values = _LINREG_SLOPE.batch((source,), (period,))
+    result: Values = _LINREG_SLOPE.batch((source,), (period,), out)
     return result
 
 

@@ -48,7 +48,11 @@ cdef class Kernel:
     cdef int outputs
 
     cdef object no_times(self, object anchor, Py_ssize_t rows)
-    cdef object run_over(self, const Py_buffer* views, const double* numbers)
+    cdef object run_over(self, const Py_buffer* views, const double* numbers, object out)
+    cdef object given_outputs(self, object out, Py_ssize_t rows)
+    cdef int refuse_overlaps(
+        self, const double** inputs, double** outputs, Py_ssize_t rows
+    ) except -1
     cdef int read_parameters(self, tuple given, double* parameters) except -1
     cdef int run_stretches(
         self, const double** inputs, double** outputs, const int64_t[::1] starts, Py_ssize_t rows,

@@ -117,8 +117,8 @@ cdef class Kernel:
             raise ValueError(f"{self.name}: more inputs, outputs or parameters than a kernel has")
         return self
 
-    def batch(self, tuple columns not None, tuple parameters not None):
-        """Run over whole columns, oldest row first; new arrays as long as they are."""
+    def batch(self, tuple columns not None, tuple parameters not None, out=None):
+        """Run over whole columns, oldest row first; into new arrays, or those in ``out``."""
         cdef double numbers[PARAMETERS_MAX]
         cdef Py_buffer views[INPUTS_MAX]
         cdef int held = 0
@@ -136,7 +136,7 @@ cdef class Kernel:
                         f"{self.name}: inputs must be equally long; {self.input_names[0]} has "
                         f"{views[0].shape[0]} rows, {name} has {views[held - 1].shape[0]}"
                     )
-            return self.run_over(views, numbers)
+            return self.run_over(views, numbers, out)
         finally:
             while held:
                 held -= 1
@@ -207,23 +207,58 @@ cdef class Kernel:
             raise ValueError(f"{self.name}: an anchor needs {TIME}, one per row")
         return np.zeros(rows)
 
-    cdef object run_over(self, const Py_buffer* views, const double* numbers):
+    cdef object run_over(self, const Py_buffer* views, const double* numbers, object out):
         cdef const double* inputs[INPUTS_MAX]
         cdef double* outputs[OUTPUTS_MAX]
         cdef Py_ssize_t rows = views[0].shape[0]
         cdef int i
         for i in range(self.inputs):
             inputs[i] = <const double*>views[i].buf
-        made = []
+        if out is None:
+            made = [empty(rows) for _ in range(self.outputs)]
+        else:
+            made = self.given_outputs(out, rows)
         for i in range(self.outputs):
-            array = empty(rows)
-            made.append(array)
-            outputs[i] = address_of(array)
+            outputs[i] = address_of(made[i])
+        if out is not None:
+            self.refuse_overlaps(inputs, outputs, rows)
         cdef void* state = self.make_state(numbers)
         with nogil:
             self.run(state, inputs, outputs, rows, True)
         free(state)
         return made[0] if self.result is None else self.result(*made)
+
+    cdef object given_outputs(self, object out, Py_ssize_t rows):
+        """The arrays to write to, which must be as new ones would be."""
+        names = self.entry.outputs
+        if self.outputs == 1:
+            out = (out,)
+        elif not isinstance(out, (tuple, list)) or len(out) != self.outputs:
+            raise ValueError(f"{self.name}: out must be {self.outputs} arrays: {', '.join(names)}")
+        for name, array in zip(names, out, strict=True):
+            if not isinstance(array, np.ndarray) or array.dtype != FLOAT64:
+                raise ValueError(f"{self.name}: out, {name}, must be a float64 array")
+            if array.shape != (rows,):
+                raise ValueError(
+                    f"{self.name}: out, {name}, must have shape ({rows},), not {array.shape}"
+                )
+            if not array.flags.carray:
+                raise ValueError(f"{self.name}: out, {name}, must be contiguous and writable")
+        return out
+
+    cdef int refuse_overlaps(
+        self, const double** inputs, double** outputs, Py_ssize_t rows
+    ) except -1:
+        """A kernel may read a row after it has written another output of it."""
+        cdef int i, k
+        for i in range(self.outputs):
+            for k in range(self.inputs):
+                if outputs[i] < inputs[k] + rows and inputs[k] < outputs[i] + rows:
+                    raise ValueError(f"{self.name}: out must not be the memory of an input")
+            for k in range(i):
+                if outputs[i] < outputs[k] + rows and outputs[k] < outputs[i] + rows:
+                    raise ValueError(f"{self.name}: out must be different memory for each output")
+        return 0
 
     cdef int read_parameters(self, tuple given, double* parameters) except -1:
         cdef Py_ssize_t i

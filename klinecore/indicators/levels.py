@@ -39,7 +39,7 @@ _DIVERGENCE = KERNELS["divergence"].bind(CATALOG["divergence"])
 _VOLUME_NODES = KERNELS["volume_nodes"].bind(CATALOG["volume_nodes"], VolumeNodesResult)
 
 
-def pivot_high(high: Values, left: int = 5, right: int = 5) -> Values:
+def pivot_high(high: Values, left: int = 5, right: int = 5, *, out: Values | None = None) -> Values:
     """High of the newest confirmed pivot.
 
     Parameters
@@ -50,15 +50,18 @@ def pivot_high(high: Values, left: int = 5, right: int = 5) -> Values:
         Klines before it that it must be beyond.
     right : int, 1 to 1,000
         Klines after it that must not be beyond it.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``left + right`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``left +
+    right`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -69,7 +72,7 @@ def pivot_high(high: Values, left: int = 5, right: int = 5) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``PivotHigh.update``.
     """
-    result: Values = _PIVOT_HIGH.batch((high,), (left, right))
+    result: Values = _PIVOT_HIGH.batch((high,), (left, right), out)
     return result
 
 
@@ -84,7 +87,7 @@ class PivotHigh(Stream1[float]):
         super().__init__(_PIVOT_HIGH, (left, right))
 
 
-def pivot_low(low: Values, left: int = 5, right: int = 5) -> Values:
+def pivot_low(low: Values, left: int = 5, right: int = 5, *, out: Values | None = None) -> Values:
     """Low of the newest confirmed pivot.
 
     Parameters
@@ -95,15 +98,18 @@ def pivot_low(low: Values, left: int = 5, right: int = 5) -> Values:
         Klines before it that it must be beyond.
     right : int, 1 to 1,000
         Klines after it that must not be beyond it.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``left + right`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``left +
+    right`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -114,7 +120,7 @@ def pivot_low(low: Values, left: int = 5, right: int = 5) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``PivotLow.update``.
     """
-    result: Values = _PIVOT_LOW.batch((low,), (left, right))
+    result: Values = _PIVOT_LOW.batch((low,), (left, right), out)
     return result
 
 
@@ -136,6 +142,7 @@ def divergence(
     distance: int = 5,
     *,
     kind: Literal["regular", "hidden"] = "regular",
+    out: Values | None = None,
 ) -> Values:
     """Divergence: 1 bullish, -1 bearish, 0 none.
 
@@ -149,15 +156,18 @@ def divergence(
         Klines that they are apart, at least.
     kind : "regular" or "hidden"
         Against the way prices went, or hidden: with it.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -169,7 +179,7 @@ def divergence(
     Source: the practice of charting.
     O(n); bit-identical to ``n`` calls of ``Divergence.update``.
     """
-    result: Values = _DIVERGENCE.batch((first, second), (period, distance, kind))
+    result: Values = _DIVERGENCE.batch((first, second), (period, distance, kind), out)
     return result
 
 
@@ -197,6 +207,8 @@ def volume_nodes(
     height: float = 50.0,
     margin: float = 5.0,
     reach: float = 5.0,
+    *,
+    out: tuple[Values, ...] | None = None,
 ) -> VolumeNodesResult[Values]:
     """Prices at which much more was traded than beside them.
 
@@ -216,16 +228,18 @@ def volume_nodes(
         Percent by which it is above both neighbours.
     reach : float, 0.0 to 1,000.0
         Percent of the close that is nearby.
+    out : tuple of 4 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(above, below, closest, nearby)``, new float64 arrays, shape (n,); all defined from row
-    ``period - 1`` on, NaN before. A row with a number that is not finite gives NaN and changes
-    nothing else.
+    ``(above, below, closest, nearby)``, float64 arrays, shape (n,), new unless ``out`` is
+    given; all defined from row ``period - 1`` on, NaN before. A row with a number that is not
+    finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -238,7 +252,7 @@ def volume_nodes(
     O(n); bit-identical to ``n`` calls of ``VolumeNodes.update``.
     """
     result: VolumeNodesResult[Values] = _VOLUME_NODES.batch(
-        (high, low, close, volume), (period, bins, percentile, height, margin, reach)
+        (high, low, close, volume), (period, bins, percentile, height, margin, reach), out
     )
     return result
 

@@ -87,7 +87,11 @@ _ULTOSC = KERNELS["ultosc"].bind(CATALOG["ultosc"])
 
 
 def rsi(
-    source: Values, period: int = 14, *, compat: Literal["talib", "tradingview"] = "talib"
+    source: Values,
+    period: int = 14,
+    *,
+    compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Relative strength index, 0 to 100.
 
@@ -99,15 +103,17 @@ def rsi(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -118,7 +124,7 @@ def rsi(
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section VI.
     O(n); bit-identical to ``n`` calls of ``Rsi.update``.
     """
-    result: Values = _RSI.batch((source,), (period, compat))
+    result: Values = _RSI.batch((source,), (period, compat), out)
     return result
 
 
@@ -142,6 +148,7 @@ def macd(
     signal: int = 9,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: tuple[Values, ...] | None = None,
 ) -> MacdResult[Values]:
     """Moving average convergence and divergence.
 
@@ -157,16 +164,18 @@ def macd(
         Klines of the signal.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : tuple of 3 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(line, signal, hist)``, new float64 arrays, shape (n,); all defined from row ``max(fast,
-    slow) + signal - 2`` on, NaN before. A row with a number that is not finite gives NaN and
-    changes nothing else.
+    ``(line, signal, hist)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``max(fast, slow) + signal - 2`` on, NaN before. A row with a number that
+    is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -178,7 +187,7 @@ def macd(
     Source: G. Appel, 1979.
     O(n); bit-identical to ``n`` calls of ``Macd.update``.
     """
-    result: MacdResult[Values] = _MACD.batch((source,), (fast, slow, signal, compat))
+    result: MacdResult[Values] = _MACD.batch((source,), (fast, slow, signal, compat), out)
     return result
 
 
@@ -201,7 +210,14 @@ class Macd(Stream1[MacdResult[float]]):
 
 
 def stoch(
-    high: Values, low: Values, close: Values, period: int = 14, smooth: int = 3, d: int = 3
+    high: Values,
+    low: Values,
+    close: Values,
+    period: int = 14,
+    smooth: int = 3,
+    d: int = 3,
+    *,
+    out: tuple[Values, ...] | None = None,
 ) -> StochResult[Values]:
     """Slow stochastic, 0 to 100.
 
@@ -215,15 +231,18 @@ def stoch(
         Klines that smooth k.
     d : int, 1 to 100,000
         Klines of k's average d.
+    out : tuple of 2 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(k, d)``, new float64 arrays, shape (n,); all defined from row ``period + smooth + d - 3``
-    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    ``(k, d)``, float64 arrays, shape (n,), new unless ``out`` is given; all defined from row
+    ``period + smooth + d - 3`` on, NaN before. A row with a number that is not finite gives NaN
+    and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -233,7 +252,7 @@ def stoch(
     Source: G. Lane.
     O(n); bit-identical to ``n`` calls of ``Stoch.update``.
     """
-    result: StochResult[Values] = _STOCH.batch((high, low, close), (period, smooth, d))
+    result: StochResult[Values] = _STOCH.batch((high, low, close), (period, smooth, d), out)
     return result
 
 
@@ -249,7 +268,13 @@ class Stoch(Stream3[StochResult[float]]):
 
 
 def stochf(
-    high: Values, low: Values, close: Values, period: int = 14, d: int = 3
+    high: Values,
+    low: Values,
+    close: Values,
+    period: int = 14,
+    d: int = 3,
+    *,
+    out: tuple[Values, ...] | None = None,
 ) -> StochfResult[Values]:
     """Fast stochastic, 0 to 100.
 
@@ -261,15 +286,18 @@ def stochf(
         Klines in the window.
     d : int, 1 to 100,000
         Klines of k's average d.
+    out : tuple of 2 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(k, d)``, new float64 arrays, shape (n,); all defined from row ``period + d - 2`` on, NaN
-    before. A row with a number that is not finite gives NaN and changes nothing else.
+    ``(k, d)``, float64 arrays, shape (n,), new unless ``out`` is given; all defined from row
+    ``period + d - 2`` on, NaN before. A row with a number that is not finite gives NaN and
+    changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -279,7 +307,7 @@ def stochf(
     Source: G. Lane.
     O(n); bit-identical to ``n`` calls of ``Stochf.update``.
     """
-    result: StochfResult[Values] = _STOCHF.batch((high, low, close), (period, d))
+    result: StochfResult[Values] = _STOCHF.batch((high, low, close), (period, d), out)
     return result
 
 
@@ -302,6 +330,7 @@ def stochrsi(
     d: int = 3,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: tuple[Values, ...] | None = None,
 ) -> StochrsiResult[Values]:
     """Stochastic of the RSI, 0 to 100.
 
@@ -319,16 +348,18 @@ def stochrsi(
         Klines of k's average d.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : tuple of 2 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(k, d)``, new float64 arrays, shape (n,); all defined from row ``period + length + smooth
-    + d - 3`` on, NaN before. A row with a number that is not finite gives NaN and changes
-    nothing else.
+    ``(k, d)``, float64 arrays, shape (n,), new unless ``out`` is given; all defined from row
+    ``period + length + smooth + d - 3`` on, NaN before. A row with a number that is not finite
+    gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -339,7 +370,9 @@ def stochrsi(
     Source: T. Chande and S. Kroll, The New Technical Trader, 1994.
     O(n); bit-identical to ``n`` calls of ``Stochrsi.update``.
     """
-    result: StochrsiResult[Values] = _STOCHRSI.batch((source,), (period, length, smooth, d, compat))
+    result: StochrsiResult[Values] = _STOCHRSI.batch(
+        (source,), (period, length, smooth, d, compat), out
+    )
     return result
 
 
@@ -362,7 +395,9 @@ class Stochrsi(Stream1[StochrsiResult[float]]):
         super().__init__(_STOCHRSI, (period, length, smooth, d, compat))
 
 
-def cci(high: Values, low: Values, close: Values, period: int = 20) -> Values:
+def cci(
+    high: Values, low: Values, close: Values, period: int = 20, *, out: Values | None = None
+) -> Values:
     """Commodity channel index.
 
     Parameters
@@ -371,15 +406,18 @@ def cci(high: Values, low: Values, close: Values, period: int = 20) -> Values:
         Oldest first; not modified.
     period : int, 2 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -389,7 +427,7 @@ def cci(high: Values, low: Values, close: Values, period: int = 20) -> Values:
     Source: D. Lambert, 1980.
     O(n); bit-identical to ``n`` calls of ``Cci.update``.
     """
-    result: Values = _CCI.batch((high, low, close), (period,))
+    result: Values = _CCI.batch((high, low, close), (period,), out)
     return result
 
 
@@ -404,7 +442,7 @@ class Cci(Stream3[float]):
         super().__init__(_CCI, (period,))
 
 
-def roc(source: Values, period: int = 10) -> Values:
+def roc(source: Values, period: int = 10, *, out: Values | None = None) -> Values:
     """Rate of change, percent.
 
     Parameters
@@ -413,15 +451,17 @@ def roc(source: Values, period: int = 10) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines back.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -431,7 +471,7 @@ def roc(source: Values, period: int = 10) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Roc.update``.
     """
-    result: Values = _ROC.batch((source,), (period,))
+    result: Values = _ROC.batch((source,), (period,), out)
     return result
 
 
@@ -446,7 +486,7 @@ class Roc(Stream1[float]):
         super().__init__(_ROC, (period,))
 
 
-def mom(source: Values, period: int = 10) -> Values:
+def mom(source: Values, period: int = 10, *, out: Values | None = None) -> Values:
     """Momentum.
 
     Parameters
@@ -455,15 +495,17 @@ def mom(source: Values, period: int = 10) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines back.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -472,7 +514,7 @@ def mom(source: Values, period: int = 10) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Mom.update``.
     """
-    result: Values = _MOM.batch((source,), (period,))
+    result: Values = _MOM.batch((source,), (period,), out)
     return result
 
 
@@ -487,7 +529,9 @@ class Mom(Stream1[float]):
         super().__init__(_MOM, (period,))
 
 
-def willr(high: Values, low: Values, close: Values, period: int = 14) -> Values:
+def willr(
+    high: Values, low: Values, close: Values, period: int = 14, *, out: Values | None = None
+) -> Values:
     """Williams %R, -100 to 0.
 
     Parameters
@@ -496,15 +540,18 @@ def willr(high: Values, low: Values, close: Values, period: int = 14) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -514,7 +561,7 @@ def willr(high: Values, low: Values, close: Values, period: int = 14) -> Values:
     Source: L. Williams.
     O(n); bit-identical to ``n`` calls of ``Willr.update``.
     """
-    result: Values = _WILLR.batch((high, low, close), (period,))
+    result: Values = _WILLR.batch((high, low, close), (period,), out)
     return result
 
 
@@ -529,7 +576,9 @@ class Willr(Stream3[float]):
         super().__init__(_WILLR, (period,))
 
 
-def ao(high: Values, low: Values, fast: int = 5, slow: int = 34) -> Values:
+def ao(
+    high: Values, low: Values, fast: int = 5, slow: int = 34, *, out: Values | None = None
+) -> Values:
     """Awesome oscillator.
 
     Parameters
@@ -540,15 +589,18 @@ def ao(high: Values, low: Values, fast: int = 5, slow: int = 34) -> Values:
         Klines of the fast average.
     slow : int, 1 to 100,000
         Klines of the slow average.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``max(fast, slow) - 1`` on, NaN
-    before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``max(fast,
+    slow) - 1`` on, NaN before. A row with a number that is not finite gives NaN and changes
+    nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -557,7 +609,7 @@ def ao(high: Values, low: Values, fast: int = 5, slow: int = 34) -> Values:
     Source: B. Williams, Trading Chaos, 1995.
     O(n); bit-identical to ``n`` calls of ``Ao.update``.
     """
-    result: Values = _AO.batch((high, low), (fast, slow))
+    result: Values = _AO.batch((high, low), (fast, slow), out)
     return result
 
 
@@ -572,7 +624,7 @@ class Ao(Stream2[float]):
         super().__init__(_AO, (fast, slow))
 
 
-def ppo(source: Values, fast: int = 12, slow: int = 26) -> Values:
+def ppo(source: Values, fast: int = 12, slow: int = 26, *, out: Values | None = None) -> Values:
     """Percentage price oscillator.
 
     Parameters
@@ -583,15 +635,18 @@ def ppo(source: Values, fast: int = 12, slow: int = 26) -> Values:
         Klines of the fast average.
     slow : int, 1 to 100,000
         Klines of the slow one; the two are swapped if it is the faster.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``max(fast, slow) - 1`` on, NaN
-    before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``max(fast,
+    slow) - 1`` on, NaN before. A row with a number that is not finite gives NaN and changes
+    nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -602,7 +657,7 @@ def ppo(source: Values, fast: int = 12, slow: int = 26) -> Values:
     Source: G. Appel.
     O(n); bit-identical to ``n`` calls of ``Ppo.update``.
     """
-    result: Values = _PPO.batch((source,), (fast, slow))
+    result: Values = _PPO.batch((source,), (fast, slow), out)
     return result
 
 
@@ -618,7 +673,14 @@ class Ppo(Stream1[float]):
 
 
 def ultosc(
-    high: Values, low: Values, close: Values, short: int = 7, middle: int = 14, long: int = 28
+    high: Values,
+    low: Values,
+    close: Values,
+    short: int = 7,
+    middle: int = 14,
+    long: int = 28,
+    *,
+    out: Values | None = None,
 ) -> Values:
     """Ultimate oscillator, 0 to 100.
 
@@ -632,15 +694,18 @@ def ultosc(
         Klines of the middle one, which weighs 2.
     long : int, 1 to 100,000
         Klines of the long one, which weighs 1.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``max(short, middle, long)`` on, NaN
-    before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``max(short,
+    middle, long)`` on, NaN before. A row with a number that is not finite gives NaN and changes
+    nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -650,7 +715,7 @@ def ultosc(
     Source: L. Williams, Stocks & Commodities, 1985.
     O(n); bit-identical to ``n`` calls of ``Ultosc.update``.
     """
-    result: Values = _ULTOSC.batch((high, low, close), (short, middle, long))
+    result: Values = _ULTOSC.batch((high, low, close), (short, middle, long), out)
     return result
 
 

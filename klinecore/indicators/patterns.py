@@ -57,22 +57,24 @@ _THREE_WHITE_SOLDIERS = KERNELS["three_white_soldiers"].bind(CATALOG["three_whit
 _THREE_BLACK_CROWS = KERNELS["three_black_crows"].bind(CATALOG["three_black_crows"])
 
 
-def engulfing(open: Values, close: Values) -> Values:
+def engulfing(open: Values, close: Values, *, out: Values | None = None) -> Values:
     """Engulfing pattern: 100 or 80 bullish, negative bearish, 0 none.
 
     Parameters
     ----------
     open, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -83,7 +85,7 @@ def engulfing(open: Values, close: Values) -> Values:
     Source: G. Morris, Candlestick Charting Explained.
     O(n); bit-identical to ``n`` calls of ``Engulfing.update``.
     """
-    result: Values = _ENGULFING.batch((open, close), ())
+    result: Values = _ENGULFING.batch((open, close), (), out)
     return result
 
 
@@ -98,22 +100,24 @@ class Engulfing(Stream2[float]):
         super().__init__(_ENGULFING, ())
 
 
-def inside_bar(high: Values, low: Values) -> Values:
+def inside_bar(high: Values, low: Values, *, out: Values | None = None) -> Values:
     """Inside bar: within the range of the kline before.
 
     Parameters
     ----------
     high, low : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -122,7 +126,7 @@ def inside_bar(high: Values, low: Values) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``InsideBar.update``.
     """
-    result: Values = _INSIDE_BAR.batch((high, low), ())
+    result: Values = _INSIDE_BAR.batch((high, low), (), out)
     return result
 
 
@@ -137,22 +141,26 @@ class InsideBar(Stream2[float]):
         super().__init__(_INSIDE_BAR, ())
 
 
-def doji(open: Values, high: Values, low: Values, close: Values) -> Values:
+def doji(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Doji: hardly a body.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``10`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``10`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -161,7 +169,7 @@ def doji(open: Values, high: Values, low: Values, close: Values) -> Values:
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``Doji.update``.
     """
-    result: Values = _DOJI.batch((open, high, low, close), ())
+    result: Values = _DOJI.batch((open, high, low, close), (), out)
     return result
 
 
@@ -176,22 +184,26 @@ class Doji(Stream4[float]):
         super().__init__(_DOJI, ())
 
 
-def hammer(open: Values, high: Values, low: Values, close: Values) -> Values:
+def hammer(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Hammer: a short body on a long lower shadow, low down.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -203,7 +215,7 @@ def hammer(open: Values, high: Values, low: Values, close: Values) -> Values:
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``Hammer.update``.
     """
-    result: Values = _HAMMER.batch((open, high, low, close), ())
+    result: Values = _HAMMER.batch((open, high, low, close), (), out)
     return result
 
 
@@ -218,22 +230,26 @@ class Hammer(Stream4[float]):
         super().__init__(_HAMMER, ())
 
 
-def hanging_man(open: Values, high: Values, low: Values, close: Values) -> Values:
+def hanging_man(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Hanging man: a short body on a long lower shadow, high up.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -242,7 +258,7 @@ def hanging_man(open: Values, high: Values, low: Values, close: Values) -> Value
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``HangingMan.update``.
     """
-    result: Values = _HANGING_MAN.batch((open, high, low, close), ())
+    result: Values = _HANGING_MAN.batch((open, high, low, close), (), out)
     return result
 
 
@@ -264,6 +280,7 @@ def inverted_hammer(
     close: Values,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Inverted hammer: a short body under a long upper shadow, low down.
 
@@ -274,15 +291,17 @@ def inverted_hammer(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -291,7 +310,7 @@ def inverted_hammer(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``InvertedHammer.update``.
     """
-    result: Values = _INVERTED_HAMMER.batch((open, high, low, close), (gaps,))
+    result: Values = _INVERTED_HAMMER.batch((open, high, low, close), (gaps,), out)
     return result
 
 
@@ -314,6 +333,7 @@ def shooting_star(
     close: Values,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Shooting star: a short body under a long upper shadow, high up.
 
@@ -324,15 +344,17 @@ def shooting_star(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -341,7 +363,7 @@ def shooting_star(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``ShootingStar.update``.
     """
-    result: Values = _SHOOTING_STAR.batch((open, high, low, close), (gaps,))
+    result: Values = _SHOOTING_STAR.batch((open, high, low, close), (gaps,), out)
     return result
 
 
@@ -357,22 +379,26 @@ class ShootingStar(Stream4[float]):
         super().__init__(_SHOOTING_STAR, (gaps,))
 
 
-def harami(open: Values, high: Values, low: Values, close: Values) -> Values:
+def harami(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Harami: 100 or 80 bullish, negative bearish, 0 none.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -382,7 +408,7 @@ def harami(open: Values, high: Values, low: Values, close: Values) -> Values:
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``Harami.update``.
     """
-    result: Values = _HARAMI.batch((open, high, low, close), ())
+    result: Values = _HARAMI.batch((open, high, low, close), (), out)
     return result
 
 
@@ -405,6 +431,7 @@ def morning_star(
     penetration: float = 0.3,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Morning star: a long fall, a short body below it, a rise into the first.
 
@@ -417,15 +444,17 @@ def morning_star(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``12`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``12`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -435,7 +464,7 @@ def morning_star(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``MorningStar.update``.
     """
-    result: Values = _MORNING_STAR.batch((open, high, low, close), (penetration, gaps))
+    result: Values = _MORNING_STAR.batch((open, high, low, close), (penetration, gaps), out)
     return result
 
 
@@ -461,6 +490,7 @@ def evening_star(
     penetration: float = 0.3,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Evening star: a long rise, a short body above it, a fall into the first.
 
@@ -473,15 +503,17 @@ def evening_star(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``12`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``12`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -491,7 +523,7 @@ def evening_star(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``EveningStar.update``.
     """
-    result: Values = _EVENING_STAR.batch((open, high, low, close), (penetration, gaps))
+    result: Values = _EVENING_STAR.batch((open, high, low, close), (penetration, gaps), out)
     return result
 
 
@@ -516,6 +548,7 @@ def piercing(
     close: Values,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Piercing line: after a long fall, a rise from below to above its middle.
 
@@ -526,15 +559,17 @@ def piercing(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -544,7 +579,7 @@ def piercing(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``Piercing.update``.
     """
-    result: Values = _PIERCING.batch((open, high, low, close), (gaps,))
+    result: Values = _PIERCING.batch((open, high, low, close), (gaps,), out)
     return result
 
 
@@ -568,6 +603,7 @@ def dark_cloud_cover(
     penetration: float = 0.5,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Dark cloud cover: after a long rise, a fall from above it.
 
@@ -580,15 +616,17 @@ def dark_cloud_cover(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``11`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``11`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -598,7 +636,7 @@ def dark_cloud_cover(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``DarkCloudCover.update``.
     """
-    result: Values = _DARK_CLOUD_COVER.batch((open, high, low, close), (penetration, gaps))
+    result: Values = _DARK_CLOUD_COVER.batch((open, high, low, close), (penetration, gaps), out)
     return result
 
 
@@ -615,22 +653,26 @@ class DarkCloudCover(Stream4[float]):
         super().__init__(_DARK_CLOUD_COVER, (penetration, gaps))
 
 
-def three_white_soldiers(open: Values, high: Values, low: Values, close: Values) -> Values:
+def three_white_soldiers(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Three white soldiers: three rises, each from within the one before.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``12`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``12`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -640,7 +682,7 @@ def three_white_soldiers(open: Values, high: Values, low: Values, close: Values)
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``ThreeWhiteSoldiers.update``.
     """
-    result: Values = _THREE_WHITE_SOLDIERS.batch((open, high, low, close), ())
+    result: Values = _THREE_WHITE_SOLDIERS.batch((open, high, low, close), (), out)
     return result
 
 
@@ -663,6 +705,7 @@ def three_black_crows(
     close: Values,
     *,
     gaps: Literal["needed", "near"] = "needed",
+    out: Values | None = None,
 ) -> Values:
     """Three black crows: after a rise three falls, each from within the one before.
 
@@ -673,15 +716,17 @@ def three_black_crows(
     gaps : "needed" or "near"
         Whether the pattern needs its gap. Where trading never stops there hardly is one:
         `near` takes what misses it by up to a fifth of the mean range of 5 klines.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``13`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``13`` on,
+    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -691,7 +736,7 @@ def three_black_crows(
     Source: G. Morris, Candlestick Charting Explained; TA-Lib for the measures.
     O(n); bit-identical to ``n`` calls of ``ThreeBlackCrows.update``.
     """
-    result: Values = _THREE_BLACK_CROWS.batch((open, high, low, close), (gaps,))
+    result: Values = _THREE_BLACK_CROWS.batch((open, high, low, close), (gaps,), out)
     return result
 
 

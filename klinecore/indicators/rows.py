@@ -28,22 +28,24 @@ _CROSSES_ABOVE = KERNELS["crosses_above"].bind(CATALOG["crosses_above"])
 _CROSSES_BELOW = KERNELS["crosses_below"].bind(CATALOG["crosses_below"])
 
 
-def hl2(high: Values, low: Values) -> Values:
+def hl2(high: Values, low: Values, *, out: Values | None = None) -> Values:
     """Median price.
 
     Parameters
     ----------
     high, low : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -52,7 +54,7 @@ def hl2(high: Values, low: Values) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Hl2.update``.
     """
-    result: Values = _HL2.batch((high, low), ())
+    result: Values = _HL2.batch((high, low), (), out)
     return result
 
 
@@ -67,22 +69,24 @@ class Hl2(Stream2[float]):
         super().__init__(_HL2, ())
 
 
-def hlc3(high: Values, low: Values, close: Values) -> Values:
+def hlc3(high: Values, low: Values, close: Values, *, out: Values | None = None) -> Values:
     """Typical price.
 
     Parameters
     ----------
     high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -91,7 +95,7 @@ def hlc3(high: Values, low: Values, close: Values) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Hlc3.update``.
     """
-    result: Values = _HLC3.batch((high, low, close), ())
+    result: Values = _HLC3.batch((high, low, close), (), out)
     return result
 
 
@@ -106,22 +110,26 @@ class Hlc3(Stream3[float]):
         super().__init__(_HLC3, ())
 
 
-def ohlc4(open: Values, high: Values, low: Values, close: Values) -> Values:
+def ohlc4(
+    open: Values, high: Values, low: Values, close: Values, *, out: Values | None = None
+) -> Values:
     """Average price.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -130,7 +138,7 @@ def ohlc4(open: Values, high: Values, low: Values, close: Values) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Ohlc4.update``.
     """
-    result: Values = _OHLC4.batch((open, high, low, close), ())
+    result: Values = _OHLC4.batch((open, high, low, close), (), out)
     return result
 
 
@@ -145,22 +153,24 @@ class Ohlc4(Stream4[float]):
         super().__init__(_OHLC4, ())
 
 
-def crosses_above(first: Values, second: Values) -> Values:
+def crosses_above(first: Values, second: Values, *, out: Values | None = None) -> Values:
     """1 where the first series crosses above the second, else 0.
 
     Parameters
     ----------
     first, second : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -169,7 +179,7 @@ def crosses_above(first: Values, second: Values) -> Values:
     Source: Pine's ta.crossover.
     O(n); bit-identical to ``n`` calls of ``CrossesAbove.update``.
     """
-    result: Values = _CROSSES_ABOVE.batch((first, second), ())
+    result: Values = _CROSSES_ABOVE.batch((first, second), (), out)
     return result
 
 
@@ -184,22 +194,24 @@ class CrossesAbove(Stream2[float]):
         super().__init__(_CROSSES_ABOVE, ())
 
 
-def crosses_below(first: Values, second: Values) -> Values:
+def crosses_below(first: Values, second: Values, *, out: Values | None = None) -> Values:
     """1 where the first series crosses below the second, else 0.
 
     Parameters
     ----------
     first, second : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -208,7 +220,7 @@ def crosses_below(first: Values, second: Values) -> Values:
     Source: Pine's ta.crossunder.
     O(n); bit-identical to ``n`` calls of ``CrossesBelow.update``.
     """
-    result: Values = _CROSSES_BELOW.batch((first, second), ())
+    result: Values = _CROSSES_BELOW.batch((first, second), (), out)
     return result
 
 

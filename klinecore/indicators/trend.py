@@ -85,6 +85,7 @@ def adx(
     period: int = 14,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Average directional movement index, 0 to 100.
 
@@ -96,15 +97,18 @@ def adx(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``2 * period - 1`` on, NaN before. A
-    row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``2 * period
+    - 1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -114,7 +118,7 @@ def adx(
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section IV.
     O(n); bit-identical to ``n`` calls of ``Adx.update``.
     """
-    result: Values = _ADX.batch((high, low, close), (period, compat))
+    result: Values = _ADX.batch((high, low, close), (period, compat), out)
     return result
 
 
@@ -138,6 +142,7 @@ def plus_di(
     period: int = 14,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Plus directional indicator, 0 to 100.
 
@@ -149,15 +154,17 @@ def plus_di(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -167,7 +174,7 @@ def plus_di(
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section IV.
     O(n); bit-identical to ``n`` calls of ``PlusDi.update``.
     """
-    result: Values = _PLUS_DI.batch((high, low, close), (period, compat))
+    result: Values = _PLUS_DI.batch((high, low, close), (period, compat), out)
     return result
 
 
@@ -191,6 +198,7 @@ def minus_di(
     period: int = 14,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Minus directional indicator, 0 to 100.
 
@@ -202,15 +210,17 @@ def minus_di(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -220,7 +230,7 @@ def minus_di(
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section IV.
     O(n); bit-identical to ``n`` calls of ``MinusDi.update``.
     """
-    result: Values = _MINUS_DI.batch((high, low, close), (period, compat))
+    result: Values = _MINUS_DI.batch((high, low, close), (period, compat), out)
     return result
 
 
@@ -245,6 +255,7 @@ def supertrend(
     multiplier: float = 3.0,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: tuple[Values, ...] | None = None,
 ) -> SupertrendResult[Values]:
     """Supertrend.
 
@@ -258,16 +269,18 @@ def supertrend(
         Ranges to each side.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : tuple of 2 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(line, trend)``, new float64 arrays, shape (n,); all defined from row ``period - (compat
-    == 'tradingview')`` on, NaN before. A row with a number that is not finite gives NaN and
-    changes nothing else.
+    ``(line, trend)``, float64 arrays, shape (n,), new unless ``out`` is given; all defined from
+    row ``period - (compat == 'tradingview')`` on, NaN before. A row with a number that is not
+    finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -279,7 +292,7 @@ def supertrend(
     O(n); bit-identical to ``n`` calls of ``Supertrend.update``.
     """
     result: SupertrendResult[Values] = _SUPERTREND.batch(
-        (high, low, close), (period, multiplier, compat)
+        (high, low, close), (period, multiplier, compat), out
     )
     return result
 
@@ -301,7 +314,14 @@ class Supertrend(Stream3[SupertrendResult[float]]):
         super().__init__(_SUPERTREND, (period, multiplier, compat))
 
 
-def sar(high: Values, low: Values, acceleration: float = 0.02, maximum: float = 0.2) -> Values:
+def sar(
+    high: Values,
+    low: Values,
+    acceleration: float = 0.02,
+    maximum: float = 0.2,
+    *,
+    out: Values | None = None,
+) -> Values:
     """Parabolic stop and reverse.
 
     Parameters
@@ -312,15 +332,17 @@ def sar(high: Values, low: Values, acceleration: float = 0.02, maximum: float = 
         Step of the acceleration.
     maximum : float, 0.0 to 1,000.0
         Its largest value.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``1`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``1`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -331,7 +353,7 @@ def sar(high: Values, low: Values, acceleration: float = 0.02, maximum: float = 
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section II.
     O(n); bit-identical to ``n`` calls of ``Sar.update``.
     """
-    result: Values = _SAR.batch((high, low), (acceleration, maximum))
+    result: Values = _SAR.batch((high, low), (acceleration, maximum), out)
     return result
 
 
@@ -346,22 +368,27 @@ class Sar(Stream2[float]):
         super().__init__(_SAR, (acceleration, maximum))
 
 
-def heikin_ashi(open: Values, high: Values, low: Values, close: Values) -> HeikinAshiResult[Values]:
+def heikin_ashi(
+    open: Values, high: Values, low: Values, close: Values, *, out: tuple[Values, ...] | None = None
+) -> HeikinAshiResult[Values]:
     """Heikin-Ashi klines.
 
     Parameters
     ----------
     open, high, low, close : float64 arrays, shape (n,)
         Oldest first; not modified.
+    out : tuple of 4 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(open, high, low, close)``, new float64 arrays, shape (n,); all defined from row ``0`` on,
-    NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    ``(open, high, low, close)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``0`` on, NaN before. A row with a number that is not finite gives NaN and
+    changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -372,7 +399,7 @@ def heikin_ashi(open: Values, high: Values, low: Values, close: Values) -> Heiki
     Source: D. Valcu, Stocks & Commodities 22:2, 2004.
     O(n); bit-identical to ``n`` calls of ``HeikinAshi.update``.
     """
-    result: HeikinAshiResult[Values] = _HEIKIN_ASHI.batch((open, high, low, close), ())
+    result: HeikinAshiResult[Values] = _HEIKIN_ASHI.batch((open, high, low, close), (), out)
     return result
 
 
@@ -387,7 +414,9 @@ class HeikinAshi(Stream4[HeikinAshiResult[float]]):
         super().__init__(_HEIKIN_ASHI, ())
 
 
-def aroon(high: Values, low: Values, period: int = 14) -> AroonResult[Values]:
+def aroon(
+    high: Values, low: Values, period: int = 14, *, out: tuple[Values, ...] | None = None
+) -> AroonResult[Values]:
     """Aroon: how new the window's extremes are, 0 to 100.
 
     Parameters
@@ -396,15 +425,18 @@ def aroon(high: Values, low: Values, period: int = 14) -> AroonResult[Values]:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : tuple of 3 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(up, down, oscillator)``, new float64 arrays, shape (n,); all defined from row ``period``
-    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    ``(up, down, oscillator)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``period`` on, NaN before. A row with a number that is not finite gives NaN
+    and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -415,7 +447,7 @@ def aroon(high: Values, low: Values, period: int = 14) -> AroonResult[Values]:
     Source: T. Chande, 1995.
     O(n); bit-identical to ``n`` calls of ``Aroon.update``.
     """
-    result: AroonResult[Values] = _AROON.batch((high, low), (period,))
+    result: AroonResult[Values] = _AROON.batch((high, low), (period,), out)
     return result
 
 
@@ -431,7 +463,13 @@ class Aroon(Stream2[AroonResult[float]]):
 
 
 def ichimoku(
-    high: Values, low: Values, fast: int = 9, slow: int = 26, span: int = 52
+    high: Values,
+    low: Values,
+    fast: int = 9,
+    slow: int = 26,
+    span: int = 52,
+    *,
+    out: tuple[Values, ...] | None = None,
 ) -> IchimokuResult[Values]:
     """Ichimoku lines.
 
@@ -445,16 +483,18 @@ def ichimoku(
         Klines of the base line.
     span : int, 1 to 100,000
         Klines of the second span.
+    out : tuple of 4 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(conversion, base, span_a, span_b)``, new float64 arrays, shape (n,); all defined from row
-    ``max(fast, slow, span) - 1`` on, NaN before. A row with a number that is not finite gives
-    NaN and changes nothing else.
+    ``(conversion, base, span_a, span_b)``, float64 arrays, shape (n,), new unless ``out`` is
+    given; all defined from row ``max(fast, slow, span) - 1`` on, NaN before. A row with a
+    number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -466,7 +506,7 @@ def ichimoku(
     Source: G. Hosoda, 1969.
     O(n); bit-identical to ``n`` calls of ``Ichimoku.update``.
     """
-    result: IchimokuResult[Values] = _ICHIMOKU.batch((high, low), (fast, slow, span))
+    result: IchimokuResult[Values] = _ICHIMOKU.batch((high, low), (fast, slow, span), out)
     return result
 
 

@@ -63,7 +63,13 @@ _DONCHIAN = KERNELS["donchian"].bind(CATALOG["donchian"], DonchianResult)
 _CHOP = KERNELS["chop"].bind(CATALOG["chop"])
 
 
-def bb(source: Values, period: int = 20, deviations: float = 2.0) -> BbResult[Values]:
+def bb(
+    source: Values,
+    period: int = 20,
+    deviations: float = 2.0,
+    *,
+    out: tuple[Values, ...] | None = None,
+) -> BbResult[Values]:
     """Bollinger bands.
 
     Parameters
@@ -74,16 +80,18 @@ def bb(source: Values, period: int = 20, deviations: float = 2.0) -> BbResult[Va
         Klines in the window.
     deviations : float, -1,000.0 to 1,000.0
         Deviations to each side.
+    out : tuple of 4 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(upper, middle, lower, width)``, new float64 arrays, shape (n,); all defined from row
-    ``period - 1`` on, NaN before. A row with a number that is not finite gives NaN and changes
-    nothing else.
+    ``(upper, middle, lower, width)``, float64 arrays, shape (n,), new unless ``out`` is given;
+    all defined from row ``period - 1`` on, NaN before. A row with a number that is not finite
+    gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -94,7 +102,7 @@ def bb(source: Values, period: int = 20, deviations: float = 2.0) -> BbResult[Va
     Source: J. Bollinger.
     O(n); bit-identical to ``n`` calls of ``Bb.update``.
     """
-    result: BbResult[Values] = _BB.batch((source,), (period, deviations))
+    result: BbResult[Values] = _BB.batch((source,), (period, deviations), out)
     return result
 
 
@@ -116,6 +124,7 @@ def atr(
     period: int = 14,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Average true range.
 
@@ -127,15 +136,18 @@ def atr(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - (compat == 'tradingview')``
-    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    (compat == 'tradingview')`` on, NaN before. A row with a number that is not finite gives NaN
+    and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -145,7 +157,7 @@ def atr(
     Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section III.
     O(n); bit-identical to ``n`` calls of ``Atr.update``.
     """
-    result: Values = _ATR.batch((high, low, close), (period, compat))
+    result: Values = _ATR.batch((high, low, close), (period, compat), out)
     return result
 
 
@@ -169,6 +181,7 @@ def natr(
     period: int = 14,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """Average true range, percent of the close.
 
@@ -180,15 +193,18 @@ def natr(
         Klines in Wilder's smoothing.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - (compat == 'tradingview')``
-    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    (compat == 'tradingview')`` on, NaN before. A row with a number that is not finite gives NaN
+    and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -198,7 +214,7 @@ def natr(
     Source: J. Forman, Stocks & Commodities, 2006.
     O(n); bit-identical to ``n`` calls of ``Natr.update``.
     """
-    result: Values = _NATR.batch((high, low, close), (period, compat))
+    result: Values = _NATR.batch((high, low, close), (period, compat), out)
     return result
 
 
@@ -224,6 +240,7 @@ def keltner(
     multiplier: float = 2.0,
     *,
     compat: Literal["talib", "tradingview"] = "talib",
+    out: tuple[Values, ...] | None = None,
 ) -> KeltnerResult[Values]:
     """Keltner channel.
 
@@ -239,16 +256,18 @@ def keltner(
         Ranges to each side.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : tuple of 3 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(upper, middle, lower)``, new float64 arrays, shape (n,); all defined from row
-    ``max(period - 1, atr_period - (compat == 'tradingview'))`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    ``(upper, middle, lower)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``max(period - 1, atr_period - (compat == 'tradingview'))`` on, NaN before.
+    A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -259,7 +278,7 @@ def keltner(
     O(n); bit-identical to ``n`` calls of ``Keltner.update``.
     """
     result: KeltnerResult[Values] = _KELTNER.batch(
-        (high, low, close), (period, atr_period, multiplier, compat)
+        (high, low, close), (period, atr_period, multiplier, compat), out
     )
     return result
 
@@ -282,7 +301,9 @@ class Keltner(Stream3[KeltnerResult[float]]):
         super().__init__(_KELTNER, (period, atr_period, multiplier, compat))
 
 
-def donchian(high: Values, low: Values, period: int = 20) -> DonchianResult[Values]:
+def donchian(
+    high: Values, low: Values, period: int = 20, *, out: tuple[Values, ...] | None = None
+) -> DonchianResult[Values]:
     """Donchian channel.
 
     Parameters
@@ -291,16 +312,18 @@ def donchian(high: Values, low: Values, period: int = 20) -> DonchianResult[Valu
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : tuple of 3 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(upper, middle, lower)``, new float64 arrays, shape (n,); all defined from row ``period -
-    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
-    else.
+    ``(upper, middle, lower)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``period - 1`` on, NaN before. A row with a number that is not finite gives
+    NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -309,7 +332,7 @@ def donchian(high: Values, low: Values, period: int = 20) -> DonchianResult[Valu
     Source: R. Donchian.
     O(n); bit-identical to ``n`` calls of ``Donchian.update``.
     """
-    result: DonchianResult[Values] = _DONCHIAN.batch((high, low), (period,))
+    result: DonchianResult[Values] = _DONCHIAN.batch((high, low), (period,), out)
     return result
 
 
@@ -324,7 +347,9 @@ class Donchian(Stream2[DonchianResult[float]]):
         super().__init__(_DONCHIAN, (period,))
 
 
-def chop(high: Values, low: Values, close: Values, period: int = 14) -> Values:
+def chop(
+    high: Values, low: Values, close: Values, period: int = 14, *, out: Values | None = None
+) -> Values:
     """Choppiness index, 0 to 100.
 
     Parameters
@@ -333,15 +358,17 @@ def chop(high: Values, low: Values, close: Values, period: int = 14) -> Values:
         Oldest first; not modified.
     period : int, 2 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -351,7 +378,7 @@ def chop(high: Values, low: Values, close: Values, period: int = 14) -> Values:
     Source: E. W. Dreiss.
     O(n); bit-identical to ``n`` calls of ``Chop.update``.
     """
-    result: Values = _CHOP.batch((high, low, close), (period,))
+    result: Values = _CHOP.batch((high, low, close), (period,), out)
     return result
 
 

@@ -44,7 +44,15 @@ _PVI = KERNELS["pvi"].bind(CATALOG["pvi"])
 _CMF = KERNELS["cmf"].bind(CATALOG["cmf"])
 
 
-def mfi(high: Values, low: Values, close: Values, volume: Values, period: int = 14) -> Values:
+def mfi(
+    high: Values,
+    low: Values,
+    close: Values,
+    volume: Values,
+    period: int = 14,
+    *,
+    out: Values | None = None,
+) -> Values:
     """Money flow index, 0 to 100.
 
     Parameters
@@ -53,15 +61,17 @@ def mfi(high: Values, low: Values, close: Values, volume: Values, period: int = 
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -71,7 +81,7 @@ def mfi(high: Values, low: Values, close: Values, volume: Values, period: int = 
     Source: G. Quong and A. Soudack.
     O(n); bit-identical to ``n`` calls of ``Mfi.update``.
     """
-    result: Values = _MFI.batch((high, low, close, volume), (period,))
+    result: Values = _MFI.batch((high, low, close, volume), (period,), out)
     return result
 
 
@@ -87,7 +97,11 @@ class Mfi(Stream4[float]):
 
 
 def obv(
-    close: Values, volume: Values, *, compat: Literal["talib", "tradingview"] = "talib"
+    close: Values,
+    volume: Values,
+    *,
+    compat: Literal["talib", "tradingview"] = "talib",
+    out: Values | None = None,
 ) -> Values:
     """On-balance volume.
 
@@ -97,15 +111,17 @@ def obv(
         Oldest first; not modified.
     compat : "talib" or "tradingview"
         Whose seeding and edge cases: TA-Lib's or TradingView's.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -115,7 +131,7 @@ def obv(
     Source: J. Granville, 1963.
     O(n); bit-identical to ``n`` calls of ``Obv.update``.
     """
-    result: Values = _OBV.batch((close, volume), (compat,))
+    result: Values = _OBV.batch((close, volume), (compat,), out)
     return result
 
 
@@ -139,6 +155,7 @@ def vwap(
     deviations: float = 1.0,
     *,
     anchor: Literal["none", "day", "week"] = "none",
+    out: tuple[Values, ...] | None = None,
 ) -> VwapResult[Values]:
     """Volume-weighted average price.
 
@@ -152,15 +169,18 @@ def vwap(
         Where the sums start anew, in UTC: never, each day, each Monday.
     deviations : float, -1,000.0 to 1,000.0
         Deviations of the bands.
+    out : tuple of 3 float64 arrays, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    ``(vwap, upper, lower)``, new float64 arrays, shape (n,); all defined from row ``0`` on, NaN
-    before. A row with a number that is not finite gives NaN and changes nothing else.
+    ``(vwap, upper, lower)``, float64 arrays, shape (n,), new unless ``out`` is given; all
+    defined from row ``0`` on, NaN before. A row with a number that is not finite gives NaN and
+    changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -171,7 +191,7 @@ def vwap(
     O(n); bit-identical to ``n`` calls of ``Vwap.update``.
     """
     result: VwapResult[Values] = _VWAP.batch(
-        (high, low, close, volume, open_time_ms), (anchor, deviations)
+        (high, low, close, volume, open_time_ms), (anchor, deviations), out
     )
     return result
 
@@ -189,7 +209,9 @@ class Vwap(Stream5[VwapResult[float]]):
         super().__init__(_VWAP, (anchor, deviations))
 
 
-def pvi(close: Values, volume: Values, start: float = 1000.0) -> Values:
+def pvi(
+    close: Values, volume: Values, start: float = 1000.0, *, out: Values | None = None
+) -> Values:
     """Positive volume index.
 
     Parameters
@@ -198,15 +220,17 @@ def pvi(close: Values, volume: Values, start: float = 1000.0) -> Values:
         Oldest first; not modified.
     start : float, -1,000,000,000.0 to 1,000,000,000.0
         First value.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``0`` on, NaN before. A row with a
-    number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``0`` on, NaN
+    before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -215,7 +239,7 @@ def pvi(close: Values, volume: Values, start: float = 1000.0) -> Values:
     Source: P. Dysart; N. Fosback, Stock Market Logic, 1976.
     O(n); bit-identical to ``n`` calls of ``Pvi.update``.
     """
-    result: Values = _PVI.batch((close, volume), (start,))
+    result: Values = _PVI.batch((close, volume), (start,), out)
     return result
 
 
@@ -230,7 +254,15 @@ class Pvi(Stream2[float]):
         super().__init__(_PVI, (start,))
 
 
-def cmf(high: Values, low: Values, close: Values, volume: Values, period: int = 20) -> Values:
+def cmf(
+    high: Values,
+    low: Values,
+    close: Values,
+    volume: Values,
+    period: int = 20,
+    *,
+    out: Values | None = None,
+) -> Values:
     """Chaikin money flow, -1 to 1.
 
     Parameters
@@ -239,15 +271,18 @@ def cmf(high: Values, low: Values, close: Values, volume: Values, period: int = 
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -257,7 +292,7 @@ def cmf(high: Values, low: Values, close: Values, volume: Values, period: int = 
     Source: M. Chaikin.
     O(n); bit-identical to ``n`` calls of ``Cmf.update``.
     """
-    result: Values = _CMF.batch((high, low, close, volume), (period,))
+    result: Values = _CMF.batch((high, low, close, volume), (period,), out)
     return result
 
 

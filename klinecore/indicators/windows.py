@@ -25,7 +25,7 @@ _CHANGE = KERNELS["change"].bind(CATALOG["change"])
 _CORREL = KERNELS["correl"].bind(CATALOG["correl"])
 
 
-def highest(source: Values, period: int) -> Values:
+def highest(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Largest value of a window.
 
     Parameters
@@ -34,15 +34,18 @@ def highest(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -51,7 +54,7 @@ def highest(source: Values, period: int) -> Values:
     Source: van Herk, 1992, for the method.
     O(n); bit-identical to ``n`` calls of ``Highest.update``.
     """
-    result: Values = _HIGHEST.batch((source,), (period,))
+    result: Values = _HIGHEST.batch((source,), (period,), out)
     return result
 
 
@@ -66,7 +69,7 @@ class Highest(Stream1[float]):
         super().__init__(_HIGHEST, (period,))
 
 
-def lowest(source: Values, period: int) -> Values:
+def lowest(source: Values, period: int, *, out: Values | None = None) -> Values:
     """Smallest value of a window.
 
     Parameters
@@ -75,15 +78,18 @@ def lowest(source: Values, period: int) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -92,7 +98,7 @@ def lowest(source: Values, period: int) -> Values:
     Source: van Herk, 1992, for the method.
     O(n); bit-identical to ``n`` calls of ``Lowest.update``.
     """
-    result: Values = _LOWEST.batch((source,), (period,))
+    result: Values = _LOWEST.batch((source,), (period,), out)
     return result
 
 
@@ -107,7 +113,7 @@ class Lowest(Stream1[float]):
         super().__init__(_LOWEST, (period,))
 
 
-def change(source: Values, period: int = 1) -> Values:
+def change(source: Values, period: int = 1, *, out: Values | None = None) -> Values:
     """Change over some klines, percent.
 
     Parameters
@@ -116,15 +122,17 @@ def change(source: Values, period: int = 1) -> Values:
         Oldest first; not modified.
     period : int, 1 to 100,000
         Klines back.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period`` on, NaN before. A row with
-    a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period``
+    on, NaN before. A row with a number that is not finite gives NaN and changes nothing else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -134,7 +142,7 @@ def change(source: Values, period: int = 1) -> Values:
     Source: the definition.
     O(n); bit-identical to ``n`` calls of ``Change.update``.
     """
-    result: Values = _CHANGE.batch((source,), (period,))
+    result: Values = _CHANGE.batch((source,), (period,), out)
     return result
 
 
@@ -149,7 +157,7 @@ class Change(Stream1[float]):
         super().__init__(_CHANGE, (period,))
 
 
-def correl(first: Values, second: Values, period: int = 30) -> Values:
+def correl(first: Values, second: Values, period: int = 30, *, out: Values | None = None) -> Values:
     """Pearson's correlation, -1 to 1.
 
     Parameters
@@ -158,15 +166,18 @@ def correl(first: Values, second: Values, period: int = 30) -> Values:
         Oldest first; not modified.
     period : int, 2 to 100,000
         Klines in the window.
+    out : float64 array, shape (n,), contiguous, optional
+        Where to write, instead of new memory; not the memory of an input.
 
     Returns
     -------
-    A new float64 array, shape (n,); all defined from row ``period - 1`` on, NaN before. A row
-    with a number that is not finite gives NaN and changes nothing else.
+    A float64 array, shape (n,), new unless ``out`` is given; all defined from row ``period -
+    1`` on, NaN before. A row with a number that is not finite gives NaN and changes nothing
+    else.
 
     Raises
     ------
-    ValueError: a parameter out of bounds, or an input of another type, shape or length.
+    ValueError: a parameter out of bounds, or an array of another type, shape or length.
 
     Notes
     -----
@@ -176,7 +187,7 @@ def correl(first: Values, second: Values, period: int = 30) -> Values:
     Source: the definition; with row numbers as second it is J. Ehlers' CTI.
     O(n); bit-identical to ``n`` calls of ``Correl.update``.
     """
-    result: Values = _CORREL.batch((first, second), (period,))
+    result: Values = _CORREL.batch((first, second), (period,), out)
     return result
 
 

@@ -48,6 +48,23 @@ def _parameters(entry: Indicator) -> list[str]:
     return rest + (["*", *map(_typed, words)] if words else [])
 
 
+def _with_out(entry: Indicator) -> list[str]:
+    """Parameters of the function, ``out`` last and by name only."""
+    parameters = _parameters(entry)
+    kind = "tuple[Values, ...]" if len(entry.outputs) > 1 else "Values"
+    star = [] if "*" in parameters else ["*"]
+    return [*parameters, *star, f"out: {kind} | None = None"]
+
+
+def _out_text(entry: Indicator) -> str:
+    several = len(entry.outputs) > 1
+    what = f"tuple of {len(entry.outputs)} float64 arrays" if several else "float64 array"
+    return (
+        f"out : {what}, shape (n,), contiguous, optional\n"
+        "    Where to write, instead of new memory; not the memory of an input."
+    )
+
+
 def _signature(opening: str, arguments: list[str], result: str) -> str:
     line = f"{opening}({', '.join(arguments)}) -> {result}:"
     inner = len(opening) - len(opening.lstrip()) + 4
@@ -94,20 +111,23 @@ def _notes(entry: Indicator) -> Iterator[str]:
 
 def _function_doc(entry: Indicator) -> str:
     several = len(entry.outputs) > 1
-    what = f"``({', '.join(entry.outputs)})``, new" if several else "A new"
+    what = f"``({', '.join(entry.outputs)})``," if several else "A"
     parts = [
         f"{entry.title}.",
         "Parameters\n----------\n"
-        + "\n".join([_inputs_text(entry), *map(_parameter_text, entry.parameters)]),
+        + "\n".join(
+            [_inputs_text(entry), *map(_parameter_text, entry.parameters), _out_text(entry)]
+        ),
         "Returns\n-------\n"
         + fill(
-            f"{what} float64 array{'s' if several else ''}, shape (n,); all defined from row "
+            f"{what} float64 array{'s' if several else ''}, shape (n,), new unless "
+            "``out`` is given; all defined from row "
             f"``{entry.rows_before}`` on, NaN before. A row with a number that is not finite "
             "gives NaN and changes nothing else.",
             WIDTH - 4,
         ),
         "Raises\n------\n"
-        "ValueError: a parameter out of bounds, or an input of another type, shape or length.",
+        "ValueError: a parameter out of bounds, or an array of another type, shape or length.",
         "Notes\n-----\n"
         + "\n".join(_notes(entry))
         + f"\nO(n); bit-identical to ``n`` calls of ``{entry.stream}.update``.",
@@ -122,12 +142,12 @@ def _function(entry: Indicator) -> str:
     result = f"{entry.stream}Result[Values]" if several else "Values"
     columns = _tuple(list(entry.inputs))
     parameters = _tuple([p.name for p in entry.parameters])
-    body = f"    result: {result} = _{entry.name.upper()}.batch({columns}, {parameters})"
+    body = f"    result: {result} = _{entry.name.upper()}.batch({columns}, {parameters}, out)"
     if len(body) > 100:
         head, _, _ = body.partition("(")
-        body = f"{head}(\n        {columns}, {parameters}\n    )"
+        body = f"{head}(\n        {columns}, {parameters}, out\n    )"
     lines = [
-        _signature(f"def {entry.name}", inputs + _parameters(entry), result),
+        _signature(f"def {entry.name}", inputs + _with_out(entry), result),
         indent(_function_doc(entry), "    "),
         f"{body}\n    return result",
     ]

@@ -14,8 +14,10 @@ LINES_MAX = 520
 # Longer than that, each for a reason; the number is what it may grow to.
 LONG = {
     "klinecore/indicators/lanes.pyx": 600,  # one extension type is one class body
-    "klinecore/indicators/momentum.py": 700,  # written from the catalog: one family, one module
+    "klinecore/indicators/averages.py": 600,  # written from the catalog: one family, one module
+    "klinecore/indicators/momentum.py": 800,  # likewise
     "klinecore/indicators/patterns.py": 800,  # likewise
+    "klinecore/indicators/trend.py": 600,  # likewise
     "klinecore/market.pyx": 800,  # one extension type is one class body: it cannot be split
     "klinecore/parsers/binance.pyx": 600,  # one grammar, read by functions that inline each other
 }

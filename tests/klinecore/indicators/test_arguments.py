@@ -89,6 +89,67 @@ def test_inputs_are_not_written_to_and_outputs_are_new() -> None:
     assert all(output.flags.owndata and output.flags.writeable for output in outputs)
 
 
+@pytest.mark.parametrize("name", CATALOG)
+def test_outputs_go_where_they_are_wanted(name: str) -> None:
+    entry = CATALOG[name]
+    given = {p.name: 3 for p in entry.parameters if p.default is None}
+    klines = walk(24, 200)
+    columns = klines.columns(entry.inputs)
+    expected = batch(entry, klines, entry.defaults(**given))
+    wanted = tuple(np.full(200, 7.0) for _ in entry.outputs)
+    out = wanted if len(wanted) > 1 else wanted[0]
+    made = getattr(ki, name)(*columns, **given, out=out)
+    if len(wanted) > 1:
+        assert all(a is b for a, b in zip(made, wanted, strict=True))
+    else:
+        assert made is out
+    for a, b in zip(wanted, expected, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+READ_ONLY = np.empty(50)
+READ_ONLY.setflags(write=False)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.empty(49), r"rsi: out, value, must have shape \(50,\), not \(49,\)"),
+        (np.empty((50, 1)), r"must have shape \(50,\), not \(50, 1\)"),
+        (np.empty(50, dtype=np.float32), "rsi: out, value, must be a float64 array"),
+        (np.empty(50, dtype=">f8"), "rsi: out, value, must be a float64 array"),
+        ([0.0] * 50, "rsi: out, value, must be a float64 array"),
+        (np.empty(100)[::2], "rsi: out, value, must be contiguous and writable"),
+        (READ_ONLY, "rsi: out, value, must be contiguous and writable"),
+        (CLOSE, "rsi: out must not be the memory of an input"),
+    ],
+)
+def test_an_output_that_cannot_be_written_to(out: object, message: str) -> None:
+    before = CLOSE.copy()
+    with pytest.raises(ValueError, match=message):
+        ki.rsi(CLOSE, out=out)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(CLOSE, before)
+
+
+def test_several_outputs_are_as_many_arrays_apart_from_each_other() -> None:
+    block = np.empty((3, 50))
+    made = ki.macd(CLOSE, 3, 5, 2, out=tuple(block))
+    np.testing.assert_array_equal(made, ki.macd(CLOSE, 3, 5, 2))
+    assert made.hist.base is block
+    for out in (block[0], block, tuple(block[:2]), (*block, block[0])):
+        with pytest.raises(ValueError, match="macd: out must be 3 arrays: line, signal, hist"):
+            ki.macd(CLOSE, out=out)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="out, hist, must have shape"):
+        ki.macd(CLOSE, out=(block[0], block[1], block[2, 1:]))
+    with pytest.raises(ValueError, match="macd: out must be different memory for each output"):
+        ki.macd(CLOSE, out=(block[0], block[1], block[0]))
+    with pytest.raises(ValueError, match="macd: out must not be the memory of an input"):
+        ki.macd(block[0], out=tuple(block))
+    part = np.empty(60)
+    with pytest.raises(ValueError, match="rsi: out must not be the memory of an input"):
+        ki.rsi(part[:50], out=part[10:])
+
+
 def test_an_anchor_needs_times() -> None:
     k = walk(23, 10)
     with pytest.raises(ValueError, match="vwap: an anchor needs open_time_ms, one per row"):
