@@ -43,7 +43,7 @@ REREAD_AFTER_CLOSE_MS = 30_000
 #: and counted.
 DISPUTES_MAX = 1_000
 
-#: A row that differs at each read, or never gets a later one: given up after so many.
+#: A row that differs at each read, or never comes with a later one: given up after so many.
 REREADS_MAX = 6
 
 
@@ -213,6 +213,15 @@ class Answers:
         due_ms = max(read.asked_ms + REREAD_MS, close_ms + REREAD_AFTER_CLOSE_MS)
         self._disputes[key, open_ms] = _Dispute(read, due_ms, reads)
 
+    def _postpone(self, place: tuple[Key, int], dispute: _Dispute) -> None:
+        """The answer does not show the row closed: read it again later, a few times at most."""
+        del self._disputes[place]
+        if dispute.reads >= REREADS_MAX:
+            self.disputes_dropped += 1
+            return
+        due_ms = self.api.time.now_ms() + REREAD_MS
+        self._disputes[place] = dispute._replace(due_ms=due_ms, reads=dispute.reads + 1)
+
     def _correct(self, key: Key, open_ms: int, row: bytes) -> None:
         """Two reads agree: put the row in the place of the stored one, whatever its rank."""
         counts = self._market.apply_klines(
@@ -245,9 +254,12 @@ class Answers:
         dispute = self._disputes.get(place)
         # One row more: what stands behind it proves that it is closed.
         counts = await self.fetch(key, 2, start_ms=open_ms, repair=True)
-        came_round = open_ms not in counts.disputed
-        if came_round and dispute is not None and self._disputes.get(place) is dispute:
-            del self._disputes[place]
+        disputed = open_ms in counts.disputed
+        if dispute is not None and self._disputes.get(place) is dispute and not disputed:
+            if counts.first_open_ms == open_ms < counts.last_open_ms:
+                del self._disputes[place]  # the exchange has come round
+            else:
+                self._postpone(place, dispute)
         unproven = self._unproven.pop(place, None)
         if unproven is None or counts.last_open_ms > open_ms:
             return

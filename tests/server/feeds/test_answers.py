@@ -17,6 +17,7 @@ from server.feeds.answers import (
     ALONE_READ_MS,
     REREAD_AFTER_CLOSE_MS,
     REREAD_MS,
+    REREADS_MAX,
     SECOND_READ_MS,
     count_rows,
 )
@@ -292,6 +293,41 @@ def test_a_reread_that_fails_is_tried_again() -> None:
         for second in range(30, 59, 5):
             await bench.sweep(5 + second / 60)
         assert trades(bench) == 5
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("shown", [3.9, 4.5])
+def test_a_reread_from_before_the_close_tells_nothing_of_the_row(shown: float) -> None:
+    """The exchange's database is behind for a while: it lacks the row, or has it forming."""
+
+    async def scenario() -> None:
+        bench = Bench(at(4.5))
+        await disputed(bench)
+        bench.shelf.frozen_ms = at(shown)
+        for second in range(10, 50, 2):
+            await bench.sweep(5 + second / 60)
+        assert trades(bench) == 7
+        bench.shelf.frozen_ms = None
+        for second in range(50, 70, 2):
+            await bench.sweep(5 + second / 60)
+        assert trades(bench) == 5
+
+    run(scenario())
+
+
+def test_rereads_that_lack_the_row_come_to_an_end() -> None:
+    async def scenario() -> None:
+        bench = Bench(at(4.5), capacity=100)
+        await disputed(bench)
+        bench.shelf.lacking.add((bench.key, at(4)))
+        asked = len(bench.shelf.asked)
+        for step in range(60):
+            await bench.sweep(5.5 + step / 4)
+        rereads = [query for query in bench.shelf.asked[asked:] if query["startTime"] == at(4)]
+        assert len(rereads) == REREADS_MAX
+        assert bench.answers.disputes_dropped == 1
+        assert bench.answers.due_rereads() == []
 
     run(scenario())
 
