@@ -156,7 +156,7 @@ class _Client:
             raise ControlError(
                 2,
                 f"Invalid request: unknown stream {unknown[0][:60]!r}; streams are "
-                "<symbol>@kline_<interval>, <symbol>@ticker and tickers",
+                "<symbol>@kline_<interval>, <symbol>@ticker, tickers, !barrier and !symbols",
                 request.id,
             )
         kept = set() if self._silent else subscriber.topics

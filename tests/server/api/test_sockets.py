@@ -285,6 +285,7 @@ def test_after_unsubscribing_nothing_comes(quiet: Target, busy: Target) -> None:
         ("nonsense", 3, "Invalid JSON"),
         ('{"method":"X","id":1}', 2, "unknown variant"),
         ('{"method":"SUBSCRIBE","params":["dogeusdt@ticker"],"id":1}', 2, "unknown stream"),
+        ('{"method":"SUBSCRIBE","params":["!bar"],"id":1}', 2, "tickers, !barrier and !symbols"),
         ('{"method":"SUBSCRIBE","params":["btcusdt@kline_1M"],"id":1}', 2, "unknown stream"),
         (
             '{"method":"SUBSCRIBE","params":["btcusdt@ticker","ethusdt@ticker",'
