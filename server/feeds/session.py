@@ -76,7 +76,7 @@ class Ending(NamedTuple):
 
     reason: str  # of few words, for a metric
     detail: str
-    announced: bool = False  # it still delivers, so its successor comes first
+    announced: bool = False  # it may still deliver, so its successor comes first
 
 
 class Received(NamedTuple):
@@ -322,14 +322,19 @@ class Session:
                 try:
                     await self._follow(link)
                 except FeedError as error:
-                    if not link.closed.is_set():
+                    if not (link.closed.is_set() or link.overdue):
                         return Ending("refused", str(error))
             if link.closed.is_set():
                 return Ending("closed", "the exchange closed the connection")
             if link.shutdown:
                 return Ending("shutdown", "the exchange announced a shutdown", announced=True)
-            if link.overdue or link.silent_s > self._ping_timeout_s:
+            if link.silent_s > (
+                self._settings.ack_timeout_s if link.overdue else self._ping_timeout_s
+            ):
                 return Ending("silent", f"no sign of life for {link.silent_s:.0f} s")
+            if link.overdue:
+                detail = "a change of subscriptions was not acknowledged"
+                return Ending("unanswered", detail, announced=True)
             if link.refused:
                 return Ending("refused", "the exchange refused to change subscriptions")
             if link.lost:

@@ -107,6 +107,30 @@ def test_successor_that_brings_nothing_is_not_trusted(open_world: Any) -> None:
     run(scenario())
 
 
+def test_a_change_nobody_acknowledges_ends_no_connection_that_delivers(open_world: Any) -> None:
+    """Its other streams go on until a successor is there."""
+
+    async def scenario() -> None:
+        async with open_world() as world:
+            await world.until_ready()
+            (old,) = world.exchange.streams.connections
+            (session,) = world.feed._connections
+            world.exchange.faults.no_ack = True
+            session.resubscribe(["btcusdt@ticker"])
+            await world.until(lambda: session.reason, "it is to be replaced")
+            assert session.connected
+            assert "not acknowledged" in session.reason
+            await asyncio.sleep(20.0)
+            assert old in world.exchange.streams.connections
+            world.exchange.faults.no_ack = False
+            await world.until(lambda: old not in world.exchange.streams.connections)
+            assert world.feed.ready
+            assert session._reconnects.value("unanswered") == 1
+            assert session._reconnects.value("silent") == 0
+
+    run(scenario())
+
+
 def test_old_connection_that_ends_before_its_successor_is_there_is_admitted(
     open_world: Any,
 ) -> None:
