@@ -10,10 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference.prices import Klines, flat
-from reference.scenes import START_MS, Scene, klines, legs, longer, market_of, recorded, saw, then
+from reference.scenes import (
+    FAR_MS,
+    START_MS,
+    Scene,
+    answer,
+    klines,
+    legs,
+    longer,
+    market_of,
+    merged,
+    recorded,
+    saw,
+    then,
+)
 
 import klinecore as kc
 from klinecore.filters import compile
+from klinecore.filters.engine import Engine
 from klinecore.filters.evaluation import evaluate, replay
 from klinecore.filters.ready import READY, ReadyFilter
 from klinecore.interval import INTERVAL_MS
@@ -207,6 +221,22 @@ def test_a_breakout_counts_with_a_ticker_of_enough_volume() -> None:
     assert np.isnan(made.values[2])  # without a ticker it is unknown, not false
 
 
+def closing(
+    series: dict[str, Klines], interval: str, others: list[str]
+) -> dict[int, list[tuple[str, str, bytes]]]:
+    """Symbol, interval and answer of the rows that close at each boundary."""
+    found: dict[int, list[tuple[str, str, bytes]]] = {}
+    for symbol, k in series.items():
+        for name in (interval, *others):
+            length = INTERVAL_MS[name]
+            whole = merged(k, length // INTERVAL_MS[interval])
+            for row in range(len(whole.close)):
+                opened = START_MS + row * length
+                body = answer(whole.part(slice(row, row + 1)), name, opened)
+                found.setdefault(opened + length, []).append((symbol, name, body))
+    return found
+
+
 @pytest.fixture(scope="module")
 def month(data_dir: Path) -> dict[str, Klines]:
     return recorded(data_dir / "klines/um/1m/2026-02")
@@ -229,6 +259,35 @@ def test_it_fires_in_a_recorded_month(name: str, markets: dict[str, kc.Market]) 
     # Often enough to be of use, and not all the time.
     assert 20 <= len(found) < market.capacity * len(market.symbols) / 5
     assert {symbol for symbol, _ in found} == set(market.symbols)
+
+
+@pytest.mark.parametrize("interval", ["5m", "15m"])
+def test_live_it_fires_where_its_replay_does(month: dict[str, Klines], interval: str) -> None:
+    """A stretch of the month, close by close: patterns, levels and all through the live engine."""
+    rows, chosen = 1_500, [one for one in READY.values() if one.interval == interval]
+    others = sorted({name for one in chosen for name in compile(one.text).intervals})
+    series = {s: longer(k, interval).part(slice(0, rows)) for s, k in month.items()}
+    market = kc.Market(series, [interval, *others], capacity=rows)
+    engine = Engine(market)
+    added = {
+        engine.add(compile(one.text), interval, mode=one.mode, cooldown=one.cooldown): one
+        for one in chosen
+    }
+    closes = closing(series, interval, others)
+    live: dict[str, set[tuple[str, int]]] = {one.name: set() for one in chosen}
+    for at in sorted(closes):
+        for name in {name for _, name, _ in closes[at]}:
+            market.begin_barrier(name, at - INTERVAL_MS[name])
+        for symbol, name, body in closes[at]:
+            market.apply_klines(symbol, name, body, closed_before_ms=FAR_MS)
+        for firing in engine.pump(market.drain()):
+            assert not firing.revision
+            assert firing.complete
+            row = (firing.open_time_ms - START_MS) // INTERVAL_MS[interval]
+            live[added[firing.filter_id].name].add((firing.symbol, row))
+    for one in chosen:
+        assert live[one.name] == set(fired(one, market)), one.name
+    assert all(live[name] for name in live if name not in NEEDS_TICKER)
 
 
 def test_a_recorded_breakout_counts_with_its_days_volume(month: dict[str, Klines]) -> None:

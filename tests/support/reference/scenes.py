@@ -57,7 +57,7 @@ def klines(closes: Values, volumes: dict[int, float] | Values | None = None) -> 
     return Klines(opened, np.maximum(opened, closes), np.minimum(opened, closes), closes, volume)
 
 
-def _merged(k: Klines, rows: int) -> Klines:
+def merged(k: Klines, rows: int) -> Klines:
     """Klines of a longer interval; a last one that is not whole is left out."""
     whole = len(k.close) // rows
     o, h, lo, c, v = (
@@ -67,7 +67,7 @@ def _merged(k: Klines, rows: int) -> Klines:
     return Klines(o[:, 0], h.max(1), lo.min(1), c[:, -1], v.sum(1))
 
 
-def _answer(k: Klines, interval: str, start_ms: int) -> bytes:
+def answer(k: Klines, interval: str, start_ms: int) -> bytes:
     """A REST klines answer; half of what is traded are buys, and all of it at the close."""
     length, rows = INTERVAL_MS[interval], []
     columns = (k.open, k.high, k.low, k.close, k.volume)
@@ -89,8 +89,8 @@ def market_of(
     market = kc.Market(series, [interval, *others], capacity=rows)
     for symbol, k in series.items():
         for name in (interval, *others):
-            merged = _merged(k, INTERVAL_MS[name] // INTERVAL_MS[interval])
-            body = _answer(merged, name, start_ms)
+            rows_of_it = merged(k, INTERVAL_MS[name] // INTERVAL_MS[interval])
+            body = answer(rows_of_it, name, start_ms)
             market.apply_klines(symbol, name, body, closed_before_ms=FAR_MS)
     return market
 
@@ -107,4 +107,4 @@ def recorded(directory: Path) -> dict[str, Klines]:
 
 def longer(k: Klines, interval: str) -> Klines:
     """What one-minute klines make."""
-    return _merged(k, INTERVAL_MS[interval] // INTERVAL_MS["1m"])
+    return merged(k, INTERVAL_MS[interval] // INTERVAL_MS["1m"])
