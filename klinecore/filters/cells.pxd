@@ -28,6 +28,7 @@ cdef struct Rows:
     uint64_t* missing           # set where a row of another interval was not there
     uint64_t* tickerless        # set where there was no ticker
     const int32_t* order        # by lane: place of the symbol in the market's order
+    uint64_t number             # another one for each move of a runner
 
 cdef AsOf as_of(const SeriesMemory* series, int64_t boundary_ms, uint32_t* slot) noexcept nogil
 
@@ -42,7 +43,11 @@ cdef class Cell:
     cdef uint64_t* truth                # conditions: two planes of bits
     cdef uint64_t* known
     cdef bint borrowed                  # the planes and values are another's
+    cdef bint fixed                     # the same on all lanes at all times
+    cdef uint64_t* numbers              # numbers that are compared: the lanes where they are known,
+    cdef uint64_t numbers_of            # at that move
 
+    cdef const uint64_t* known_numbers(self, Rows* rows)
     cdef void* take(self, size_t count, size_t size) except NULL
     cdef void run(self, Rows* rows)
     cdef void reset(self, Py_ssize_t lane) noexcept

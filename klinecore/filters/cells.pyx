@@ -17,43 +17,18 @@ from klinecore.ticker cimport TickerRecord, text_place, ticker_has
 
 __all__ = ["Cell"]
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #define PAIRS(NAME, RULE)                                                                   \\
-        static uint64_t NAME(const double *x, const double *y) {                                \\
-            uint64_t bits = 0;                                                                  \\
-            for (int i = 0; i < 64; i += 2)                                                     \\
-                bits |= (uint64_t)_mm_movemask_pd(                                              \\
-                    RULE(_mm_loadu_pd(x + i), _mm_loadu_pd(y + i))) << i;                       \\
-            return bits;                                                                        \\
-        }
-    PAIRS(word_lt, _mm_cmplt_pd)
-    PAIRS(word_le, _mm_cmple_pd)
-    PAIRS(word_eq, _mm_cmpeq_pd)
-    PAIRS(word_both, _mm_cmpord_pd)
-    #else
-    #define PAIRS(NAME, RULE)                                                                   \\
-        static uint64_t NAME(const double *x, const double *y) {                                \\
-            uint64_t bits = 0;                                                                  \\
-            for (int i = 0; i < 64; i++) bits |= (uint64_t)(RULE) << i;                         \\
-            return bits;                                                                        \\
-        }
-    PAIRS(word_lt, x[i] < y[i])
-    PAIRS(word_le, x[i] <= y[i])
-    PAIRS(word_eq, x[i] == y[i])
-    PAIRS(word_both, x[i] == x[i] && y[i] == y[i])
-    #endif
-    """
+cdef extern from "words.h":
     uint64_t word_lt(const double* x, const double* y) nogil
     uint64_t word_le(const double* x, const double* y) nogil
     uint64_t word_eq(const double* x, const double* y) nogil
-    uint64_t word_both(const double* x, const double* y) nogil
+    void words_join(
+        uint64_t* truth, uint64_t* known, const uint64_t* mask, const uint64_t** truths,
+        const uint64_t** knows, int count, int every, long words
+    ) nogil
 
 cdef enum:
     FEW = 8                     # lanes; up to so many are compared one by one
+    ARGS_MAX = 256              # conditions joined by one ``and``
     OPEN_TIME = TRADES + 1
 
 cdef enum Rule:
@@ -128,6 +103,19 @@ cdef class Cell:
             free(self.value)
         free(self.truth)
         free(self.known)
+        free(self.numbers)
+
+    cdef const uint64_t* known_numbers(self, Rows* rows):
+        """The lanes where a number is known, as bits; looked up once a move."""
+        cdef Py_ssize_t i
+        if self.numbers == NULL:
+            self.numbers = <uint64_t*>self.take(self.places // 64, 8)
+            self.numbers_of = rows.number - 1
+        if self.numbers_of != rows.number and not (self.fixed and self.numbers_of):
+            self.numbers_of = rows.number
+            for i in range(self.places // 64):
+                self.numbers[i] = word_eq(self.value + 64 * i, self.value + 64 * i)
+        return self.numbers
 
     cdef void* take(self, size_t count, size_t size) except NULL:
         """Zeroed memory of this cell, counted."""
@@ -184,6 +172,7 @@ cdef class Const(Cell):
 
     def __init__(self, step, Py_ssize_t places):
         cdef Py_ssize_t i
+        self.fixed = True
         for i in range(places):
             self.value[i] = step.params[0]
 
@@ -346,35 +335,41 @@ cdef class Compare(Cell):
     def __init__(self, step, Py_ssize_t places):
         self.rule = RULES[step.op]
 
-    cdef uint64_t word(self, const double* x, const double* y) noexcept:
-        if self.rule == LT:
-            return word_lt(x, y)
-        if self.rule == LE:
-            return word_le(x, y)
-        if self.rule == GT:
-            return word_lt(y, x)
-        if self.rule == GE:
-            return word_le(y, x)
-        return word_eq(x, y)
-
     cdef void run(self, Rows* rows):
-        cdef const double* x = (<Cell>self.args[0]).value
-        cdef const double* y = (<Cell>self.args[1]).value
+        cdef Cell first = self.args[0]
+        cdef Cell second = self.args[1]
+        cdef const double* x = first.value
+        cdef const double* y = second.value
+        cdef const uint64_t* knows
+        cdef const uint64_t* too
         cdef Py_ssize_t i
         cdef uint64_t mask, truth, known
         if rows.count <= FEW:
             self.run_few(rows, x, y)
             return
+        knows = first.known_numbers(rows)
+        too = second.known_numbers(rows)
         for i in range(self.places // 64):
             mask = rows.mask[i]
-            if mask == 0:
-                continue
-            known = word_both(x + 64 * i, y + 64 * i)
-            truth = self.word(x + 64 * i, y + 64 * i)
-            if self.rule == NE:
-                truth = ~truth
-            self.known[i] = (self.known[i] & ~mask) | (known & mask)
-            self.truth[i] = (self.truth[i] & ~mask) | (truth & known & mask)
+            if mask:
+                if self.rule == LT:
+                    truth = word_lt(x, y)
+                elif self.rule == LE:
+                    truth = word_le(x, y)
+                elif self.rule == GT:
+                    truth = word_lt(y, x)
+                elif self.rule == GE:
+                    truth = word_le(y, x)
+                elif self.rule == EQ:
+                    truth = word_eq(x, y)
+                else:
+                    truth = ~word_eq(x, y)
+                known = knows[i] & too[i]
+                self.known[i] = (self.known[i] & ~mask) | (known & mask)
+                self.truth[i] = (self.truth[i] & ~mask) | (truth & known & mask)
+            # The same 64 numbers again are in the cache already.
+            x += 0 if first.fixed else 64
+            y += 0 if second.fixed else 64
 
     cdef void run_few(self, Rows* rows, const double* xs, const double* ys) noexcept:
         cdef Py_ssize_t i, lane
@@ -407,28 +402,27 @@ cdef class Logic(Cell):
 
     def __init__(self, step, Py_ssize_t places):
         self.rule = RULES[step.op]
+        if len(step.args) > ARGS_MAX:
+            raise ValueError(f"{step.op} of {len(step.args)} conditions; at most {ARGS_MAX}")
 
     cdef void run(self, Rows* rows):
-        cdef Cell arg
-        cdef Py_ssize_t i
-        cdef uint64_t mask, truth, known
+        cdef const uint64_t* truths[ARGS_MAX]
+        cdef const uint64_t* knows[ARGS_MAX]
+        cdef Py_ssize_t i, k, count = len(self.args)
+        cdef uint64_t mask
+        for k in range(count):
+            truths[k] = (<Cell>self.args[k]).truth
+            knows[k] = (<Cell>self.args[k]).known
+        if self.rule != NOT:
+            words_join(
+                self.truth, self.known, rows.mask, truths, knows, <int>count, self.rule == AND,
+                self.places // 64
+            )
+            return
         for i in range(self.places // 64):
             mask = rows.mask[i]
-            if mask == 0:
-                continue
-            arg = <Cell>self.args[0]
-            truth = arg.truth[i]
-            known = arg.known[i]
-            if self.rule == NOT:
-                truth = ~truth
-            for arg in self.args:
-                known &= arg.known[i]
-                if self.rule == AND:
-                    truth &= arg.truth[i]
-                elif self.rule == OR:
-                    truth |= arg.truth[i]
-            self.known[i] = (self.known[i] & ~mask) | (known & mask)
-            self.truth[i] = (self.truth[i] & ~mask) | (truth & known & mask)
+            self.known[i] = (self.known[i] & ~mask) | (knows[0][i] & mask)
+            self.truth[i] = (self.truth[i] & ~mask) | (~truths[0][i] & knows[0][i] & mask)
 
 
 cdef Cell make_plain(object step, Py_ssize_t places, int foreign):

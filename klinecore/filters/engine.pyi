@@ -24,15 +24,20 @@ class Firing(NamedTuple):
 class Engine:
     """Filters over one market, evaluated close by close."""
 
-    def __new__(cls, market: Market, *, state_bytes_max: int = 1 << 30) -> Engine:
+    def __new__(
+        cls, market: Market, *, state_bytes_max: int = 1 << 30, filters_max: int = 10_000
+    ) -> Engine:
         """Take memory for ``market``'s symbols and its room for more.
 
-        ``state_bytes_max`` bounds what all filters may take together. Raises ValueError: below 1.
+        ``state_bytes_max`` bounds what all filters may take together, ``filters_max`` their number.
+        Raises ValueError: a limit below 1.
         """
     @property
     def market(self) -> Market: ...
     @property
     def state_bytes_max(self) -> int: ...
+    @property
+    def filters_max(self) -> int: ...
     def __len__(self) -> int:
         """Filters held."""
     def add(
@@ -52,7 +57,7 @@ class Engine:
 
         Raises ValueError: the root is no condition, a mode there is not, a cooldown outside
         0..100,000; UnknownSeriesError: an interval the market does not hold; FiltersFullError:
-        10,000 filters are held, or ``state_bytes_max`` would be exceeded.
+        ``filters_max`` or ``state_bytes_max`` would be exceeded.
         """
     def remove(self, filter_id: int) -> None:
         """Evaluate a filter no longer, and free what only it needed. ValueError: no such filter."""

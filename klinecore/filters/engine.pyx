@@ -1,9 +1,9 @@
 """Runs filters live: tells at which closes of which symbols each fires."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from klinecore.events cimport EventKind
 from klinecore.filters.cells cimport Cell
@@ -22,7 +22,6 @@ __all__ = ["Engine", "Firing"]
 
 cdef enum:
     TOLD_MAX = 64               # firings remembered per filter and symbol, to revise them
-    FILTERS_MAX = 10000
     COOLDOWN_MAX = 100000       # klines
 
 cdef struct Known:
@@ -50,6 +49,7 @@ cdef class Engine:
     """Filters over one market, evaluated close by close."""
     cdef readonly Market market
     cdef readonly int64_t state_bytes_max
+    cdef readonly int filters_max
     cdef Runner _runner
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
@@ -58,14 +58,21 @@ cdef class Engine:
     cdef tuple _symbols
     cdef list _generations      # by lane; None without a symbol
     cdef Known* _known          # by series
+    cdef uint8_t* _marked       # lanes to look at
     cdef uint64_t _lost
     cdef uint64_t _fired, _revised, _retracted, _forgotten, _incomplete, _refused
 
-    def __cinit__(self, Market market not None, *, int64_t state_bytes_max=1 << 30):
-        if state_bytes_max < 1:
-            raise ValueError(f"state_bytes_max must be at least 1, not {state_bytes_max}")
+    def __cinit__(
+        self, Market market not None, *, int64_t state_bytes_max=1 << 30, int filters_max=10_000
+    ):
+        if state_bytes_max < 1 or filters_max < 1:
+            raise ValueError(
+                f"limits must be at least 1: state_bytes_max {state_bytes_max}, filters_max "
+                f"{filters_max}"
+            )
         self.market = market
         self.state_bytes_max = state_bytes_max
+        self.filters_max = filters_max
         self._runner = Runner(market, records=True)
         self._roots = {}
         self._counts = {}
@@ -74,7 +81,8 @@ cdef class Engine:
         self._known = <Known*>calloc(
             self._runner.places * self._runner.interval_count, sizeof(Known)
         )
-        if self._known == NULL:
+        self._marked = <uint8_t*>calloc(self._runner.places, 1)
+        if self._known == NULL or self._marked == NULL:
             raise MemoryError("no memory for the filters of a market")
         self._generations = [None] * len(market._names)
         self._lost = market._events.lost
@@ -86,6 +94,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         free(self._known)
+        free(self._marked)
 
     def __len__(self):
         """Filters held."""
@@ -100,9 +109,9 @@ cdef class Engine:
             raise ValueError(f"mode must be 'edge' or 'level', not {mode!r}")
         if not 0 <= cooldown <= COOLDOWN_MAX:
             raise ValueError(f"cooldown must be 0..{COOLDOWN_MAX} klines, not {cooldown}")
-        if len(self._roots) >= FILTERS_MAX:
+        if len(self._roots) >= self.filters_max:
             self._refused += 1
-            raise FiltersFullError("filters_max", FILTERS_MAX, FILTERS_MAX + 1)
+            raise FiltersFullError("filters_max", self.filters_max, self.filters_max + 1)
         self.market._interval(interval)
         step = resolve(getattr(filter, "root", filter), interval)
         for below in step.walk():
@@ -202,12 +211,12 @@ cdef class Engine:
         """Evaluate what the events tell of; the firings."""
         cdef dict first_closed = {}
         cdef dict told_changes = {}
-        cdef set touched = set()
         cdef dict places = self.market._places
         cdef dict intervals = self.market._interval_index
         cdef int kind
         cdef Py_ssize_t lane, index
         cdef bint everyone = False
+        memset(self._marked, 0, self._runner.places)
         if self.market.symbols is not self._symbols:
             self._follow_symbols()
         for event in events:
@@ -224,7 +233,7 @@ cdef class Engine:
                 continue            # removed since
             lane = place
             index = lane * self._runner.interval_count + <Py_ssize_t>intervals[event[2]]
-            touched.add(lane)
+            self._marked[lane] = 1
             if kind == EventKind.CLOSED:
                 if index not in first_closed:
                     first_closed[index] = event[3]
@@ -235,8 +244,8 @@ cdef class Engine:
         if self.market._events.lost != self._lost:
             everyone = True
         if everyone:
-            touched = set(places.values())
-        return self._advance(touched, first_closed, told_changes)
+            memset(self._marked, 1, self._runner.places)
+        return self._advance(first_closed, told_changes)
 
     def deadline(self, interval, int64_t open_time_ms):
         """Wait no longer for what rows of that time are read together with; the firings."""
@@ -249,19 +258,20 @@ cdef class Engine:
         self._note_barrier(index, open_time_ms, boundary_ms)
         if self.market.symbols is not self._symbols:
             self._follow_symbols()
-        return self._advance(set(self.market._places.values()), {}, {})
+        memset(self._marked, 1, runner.places)
+        return self._advance({}, {})
 
-    cdef _advance(self, set touched, dict first_closed, dict told_changes):
+    cdef _advance(self, dict first_closed, dict told_changes):
+        """Take the rows of the marked lanes."""
         cdef Runner runner = self._runner
-        cdef Py_ssize_t lane
-        for lane in touched:
-            self._look(lane, told_changes)
-            self._begin(lane, first_closed)
+        cdef Py_ssize_t i
+        runner.touch(self._marked)
+        for i in range(runner.touched_count):
+            self._look(runner.touched[i], told_changes)
+            self._begin(runner.touched[i], first_closed)
         self._lost = self.market._events.lost
         if runner.across:
             runner.touch_all()
-        else:
-            runner.touch(touched)
         runner.advance()
         return self._tell()
 
@@ -291,7 +301,8 @@ cdef class Engine:
         cdef const SeriesHeader* header
         cdef Known* known
         cdef Py_ssize_t index
-        cdef uint64_t appended, changed
+        cdef uint32_t i
+        cdef uint64_t appended, changed, told
         cdef bint lost = self.market._events.lost != self._lost
         for i in range(runner.interval_count):
             index = lane * runner.interval_count + i
@@ -301,7 +312,8 @@ cdef class Engine:
             appended = (header.closed_count - header.inserted) - (
                 known.closed_count - known.inserted
             )
-            if changed - known.changed > <uint64_t>told_changes.get(index, 0) or (
+            told = told_changes.get(index, 0) if told_changes else 0
+            if changed - known.changed > told or (
                 lost and header.revision - known.revision != appended
             ):
                 self._disturb(lane, i, 0)

@@ -34,7 +34,9 @@ cdef class Series(Cell):
         cdef int k
         for i in range(len(self.args)):
             inputs[i] = (<Cell>self.args[i]).value
-        self.lanes.step(inputs, NULL if rows.dense else rows.lanes, rows.count, rows.commit)
+        self.lanes.step(
+            inputs, NULL if rows.dense else <int32_t*>rows.lanes, rows.count, rows.commit
+        )
         for k in range(self.lanes.outputs):
             out = self.lanes.live[k]
             for i in range(rows.count):

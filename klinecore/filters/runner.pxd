@@ -33,6 +33,7 @@ cdef class Runner:
     cdef uint8_t* broken                # lanes to start anew
     cdef readonly set rerun             # lanes that did
     cdef readonly uint64_t rerun_count
+    cdef uint64_t moves                 # of stages
 
     cdef number_lanes(self)
     cdef Stage stage_of(self, key)
@@ -48,8 +49,8 @@ cdef class Runner:
     cdef run(self, Stage stage, int64_t boundary_ms)
     cdef void enter_row(self, Stage stage, Py_ssize_t lane)
     cdef fire(self, Stage stage, Root root, int64_t boundary_ms)
-    cdef void count_unknown(self, Stage stage, Root root, Py_ssize_t lane) noexcept
+    cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane)
     cdef start_anew(self)
-    cdef touch(self, lanes)
+    cdef touch(self, const uint8_t* marked)
     cdef touch_all(self)
     cdef advance(self)

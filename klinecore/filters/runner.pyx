@@ -24,6 +24,12 @@ from klinecore.filters.reasons import Reason
 
 __all__ = ["Runner"]
 
+cdef extern from "words.h":
+    int words_fire(
+        uint64_t* fires, uint64_t* armed, const uint64_t* truth, const uint64_t* known,
+        const uint64_t* mask, int edge, long words
+    ) nogil
+
 cdef enum:
     BEGINNINGS_MAX = 1000       # of lanes within one call: each has one reason, so few are right
     NOT_WARM = 1
@@ -148,7 +154,7 @@ cdef class Runner:
 
     # --- moving --------------------------------------------------------------------------------
 
-    cdef const SeriesMemory* series(self, Stage stage, Py_ssize_t lane) noexcept:
+    cdef inline const SeriesMemory* series(self, Stage stage, Py_ssize_t lane) noexcept:
         return &self.market._memory[lane * self.interval_count + stage.interval]
 
     cdef Next next_row(self, Stage stage, Py_ssize_t lane, int64_t* boundary_ms) except *:
@@ -323,6 +329,8 @@ cdef class Runner:
         rows.missing = stage.missing
         rows.tickerless = stage.tickerless
         rows.order = self.order
+        self.moves += 1
+        rows.number = self.moves
         for cell in stage.cells:
             (<Cell>cell).run(&rows)
         for root in stage.roots:
@@ -341,18 +349,20 @@ cdef class Runner:
         """Tell where a filter fires, and count where it is unknown."""
         cdef const SeriesMemory* series
         cdef Py_ssize_t word, lane
-        cdef uint64_t mask, true, false, unknown, fires
+        cdef uint64_t mask, unknown, fires
         cdef int64_t open_ms
         cdef bint whole, again
+        if not words_fire(
+            stage.fires, root.armed, root.cell.truth, root.cell.known, stage.mask, root.edge,
+            self.places // 64
+        ) and root.quiet == NULL:
+            return
         for word in range(self.places // 64):
             mask = stage.mask[word]
             if mask == 0:
                 continue
-            true = root.cell.truth[word] & mask
+            fires = stage.fires[word]
             unknown = ~root.cell.known[word] & mask
-            false = mask & ~true & ~unknown
-            fires = true & root.armed[word] if root.edge else true
-            root.armed[word] = (root.armed[word] & ~true) | false
             while unknown and self.records:
                 lane = word * 64 + __builtin_ctzll(unknown)
                 unknown &= unknown - 1
@@ -376,7 +386,7 @@ cdef class Runner:
                     whole, again
                 ))
 
-    cdef void count_unknown(self, Stage stage, Root root, Py_ssize_t lane) noexcept:
+    cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane):
         """Count one evaluation that gave neither true nor false, by its reason."""
         cdef int64_t open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
         cdef int reason
@@ -387,14 +397,14 @@ cdef class Runner:
             return
         if bit(stage.missing, lane):
             reason = MISSING_CLOSE
-        elif bit(stage.blind, lane) and (root.endless or stage.stretch[lane] < root.rows):
-            reason = HOLE
-        elif bit(stage.tickerless, lane):
-            reason = NO_TICKER
-        elif stage.stretch[lane] < root.rows:
-            reason = NOT_WARM
         else:
-            reason = UNDEFINED
+            reason = cold(stage, root, lane, root.rows)
+            for key, rows in root.others.items() if root.others else ():
+                reason = max(reason, cold(self.stages[key], root, lane, rows))
+            if reason < HOLE and bit(stage.tickerless, lane):
+                reason = NO_TICKER
+            elif reason == 0:
+                reason = UNDEFINED
         root.unknown[reason] += 1
 
     cdef start_anew(self):
@@ -422,12 +432,13 @@ cdef class Runner:
             self.fired = [one for one in self.fired if one[1] not in anew]
         return any_broken
 
-    cdef touch(self, lanes):
-        """Look for rows of these lanes."""
-        cdef Py_ssize_t count = 0
-        for lane in sorted(lanes):
-            self.touched[count] = lane
-            count += 1
+    cdef touch(self, const uint8_t* marked):
+        """Look for rows of the marked lanes."""
+        cdef Py_ssize_t lane, count = 0
+        for lane in range(self.places):
+            if marked[lane] and self.order[lane] >= 0:
+                self.touched[count] = <int32_t>lane
+                count += 1
         self.touched_count = count
 
     cdef touch_all(self):
@@ -471,6 +482,13 @@ cdef class Runner:
 
 cdef extern from *:
     int __builtin_ctzll(unsigned long long value) nogil
+
+
+cdef int cold(Stage stage, Root root, Py_ssize_t lane, Py_ssize_t rows):
+    """HOLE or NOT_WARM if the lane has not been fed what the filter needs; else 0."""
+    if bit(stage.blind, lane) and (root.endless or stage.stretch[lane] < rows):
+        return HOLE
+    return NOT_WARM if stage.stretch[lane] < rows else 0
 
 
 cdef uint64_t cool(Root root, uint64_t mask, uint64_t fires, Py_ssize_t word) noexcept:

@@ -14,6 +14,7 @@ cdef class Root:
     cdef readonly Py_ssize_t cooldown
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t rows       # of its interval, before it can be known
+    cdef readonly dict others           # likewise, by stage of another interval
     cdef readonly bint endless
     cdef uint64_t* armed                # lanes whose last known value was false
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown
@@ -45,6 +46,7 @@ cdef class Stage:
     cdef int32_t* lanes                 # those that move; ``count``
     cdef Py_ssize_t count
     cdef uint64_t* mask
+    cdef uint64_t* fires
     cdef uint64_t* blind
     cdef uint64_t* missing
     cdef uint64_t* tickerless

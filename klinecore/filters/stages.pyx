@@ -21,6 +21,10 @@ cdef class Root:
         self.edge = edge
         self.cooldown = cooldown
         self.rows = step.rows
+        self.others = {}
+        for below in step.walk():
+            if below.stage.interval != step.stage.interval:
+                self.others[below.stage] = max(below.rows, self.others.get(below.stage, 0))
         self.endless = any(below.endless for below in step.walk())
         self.armed = <uint64_t*>calloc(places // 64, 8)
         self.since = <int64_t*>calloc(places, 8)
@@ -73,6 +77,7 @@ cdef class Stage:
         self.slots = <uint32_t*>self.take(4 * places)
         self.lanes = <int32_t*>self.take(4 * places)
         self.mask = <uint64_t*>self.take(places // 8)
+        self.fires = <uint64_t*>self.take(places // 8)
         self.blind = <uint64_t*>self.take(places // 8)
         self.missing = <uint64_t*>self.take(places // 8)
         self.tickerless = <uint64_t*>self.take(places // 8)
@@ -91,6 +96,7 @@ cdef class Stage:
         free(self.slots)
         free(self.lanes)
         free(self.mask)
+        free(self.fires)
         free(self.blind)
         free(self.missing)
         free(self.tickerless)

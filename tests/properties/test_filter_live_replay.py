@@ -67,6 +67,16 @@ class World:
                 told[key] = firing.price
             assert firing.interval == self.filters[firing.filter_id][1]
 
+    def swap(self, symbol: str) -> None:
+        """Hold a symbol no longer, or again; what was told of it is gone."""
+        if symbol in self.market.symbols:
+            self.market.remove_symbol(symbol)
+            for told in self.told.values():
+                for key in [key for key in told if key[0] == symbol]:
+                    del told[key]
+        else:
+            self.market.add_symbol(symbol)
+
     def pump(self) -> None:
         self.hear(self.engine.pump(self.market.drain()))
 
@@ -89,8 +99,10 @@ class World:
             assert replayed == fires
             for symbol in self.market.symbols:
                 history = self.engine.history(number, symbol)
+                times = self.market[symbol, interval].open_time_ms
+                oldest = times[0] if len(times) else 0
                 expected = {t for s, t in fires if s == symbol and t > (history or -1)}
-                told = {t for s, t in self.told[number] if s == symbol}
+                told = {t for s, t in self.told[number] if s == symbol and t >= oldest}
                 assert told == expected, (number, symbol, sorted(told ^ expected))
                 newest = values[symbol][-1] if values[symbol] else None
                 assert self.engine.value(number, symbol) == newest, (number, symbol)
@@ -113,7 +125,7 @@ def arrivals(random: Random, minutes: int) -> list[tuple[int, str, str, int]]:
     fate = random.choice([(0.0, 0.0), (0.1, 0.0), (0.1, 0.1), (0.3, 0.2)])
     found = []
     for minute in range(minutes):
-        for symbol in SYMBOLS:
+        for symbol in (*SYMBOLS, "D"):
             for i, interval in enumerate(INTERVALS):
                 if (minute + 1) % (1, 3)[i]:
                     continue
@@ -126,7 +138,7 @@ def arrivals(random: Random, minutes: int) -> list[tuple[int, str, str, int]]:
 
 def disturb(world: World, random: Random, minute: int) -> None:
     """One of the things that happen beside the closes."""
-    symbol, interval = random.choice(SYMBOLS), random.choice(INTERVALS)
+    symbol, interval = random.choice(world.market.symbols), random.choice(INTERVALS)
     what = random.choice(["pump", "pump", "pump", "revise", "absent", "deadline", "forming"])
     if what == "pump":
         world.pump()
@@ -146,7 +158,12 @@ def disturb(world: World, random: Random, minute: int) -> None:
 
 
 def live(
-    seed: int, minutes: int, added: list[tuple[Node, str, str, int]], *, capacity: int = 200
+    seed: int,
+    minutes: int,
+    added: list[tuple[Node, str, str, int]],
+    *,
+    capacity: int = 200,
+    swaps: float = 0.0,
 ) -> World:
     """A market's life from a seed, with filters that come and go."""
     random = Random(seed)
@@ -164,7 +181,10 @@ def live(
                 world.market.end_barrier(interval)
             if world.filters and random.random() < 0.02:
                 world.remove(random.choice(sorted(world.filters)))
-        world.push(symbol, interval, time, random.randint(90, 110), closed=True)
+        if random.random() < swaps:
+            world.swap(random.choice([*SYMBOLS[1:], "D"]))
+        if symbol in world.market.symbols:
+            world.push(symbol, interval, time, random.randint(90, 110), closed=True)
         if random.random() < 0.25:
             disturb(world, random, minute)
     for interval in INTERVALS:
@@ -187,6 +207,51 @@ def test_so_it_is_when_symbols_are_compared(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
     live(seed, minutes, added).check()
+
+
+@given(SEEDS, st.integers(3, 60), st.lists(filters(across=False), min_size=1, max_size=2))
+def test_symbols_come_and_go(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
+) -> None:
+    live(seed, minutes, added, swaps=0.03).check()
+
+
+@given(SEEDS, st.integers(20, 80), st.lists(filters(across=True), min_size=1, max_size=2))
+def test_rows_that_left_the_memory_leave_no_trace_once_a_symbol_starts_anew(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
+) -> None:
+    world = live(seed, minutes, added, capacity=12)
+    for symbol in SYMBOLS:
+        for interval in INTERVALS:
+            times = world.market[symbol, interval].open_time_ms
+            if len(times):
+                world.push(symbol, interval, int(times[0]), 121, closed=True)
+    world.pump()
+    world.check()
+
+
+@given(SEEDS, filters(across=False))
+@settings(max_examples=50)
+def test_values_are_anchored_at_the_first_row_as_long_as_nothing_breaks(
+    seed: int, added: tuple[Node, str, str, int]
+) -> None:
+    random = Random(seed)
+    short, whole = World(capacity=10), World()
+    for world in (short, whole):
+        world.add(*added)
+    for minute in range(45):
+        for interval in INTERVALS[:: random.choice([1, -1])]:
+            if (minute + 1) * MINUTE % INTERVAL_MS[interval] == 0:
+                for symbol in SYMBOLS:
+                    price = random.randint(90, 110)
+                    for world in (short, whole):
+                        world.push(symbol, interval, clock(interval, minute), price, closed=True)
+        for world in (short, whole):
+            world.pump()
+        assert short.told == whole.told
+    # All intervals' first rows came together, or those that read both began anew with the later.
+    assert short.engine.counters()["started_anew"] <= len(SYMBOLS)
+    whole.check()
 
 
 @given(SEEDS, filters(across=False))
