@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from klinecore.interval import INTERVAL_MS, close_time_ms
 from klinecore.market import Market, RowCounts
-from server.feeds.binance import Answer, Api
+from server.feeds.binance import TIME_LIMIT_MS, Answer, Api
 from server.feeds.budget import Priority
 from server.settings import Settings
 
@@ -282,7 +282,8 @@ def _last_row(body: bytes) -> bytes:
 def _open_ms(row: bytes) -> int:
     """Open time of a tuple; 0 if it is none."""
     text = row[1:].partition(b",")[0].strip()
-    return int(text) if text.isdigit() and len(text) < 19 else 0
+    open_ms = int(text) if text.isdigit() and len(text) < 19 else 0
+    return open_ms if open_ms < TIME_LIMIT_MS else 0
 
 
 def _rows_at(body: bytes, opens_ms: Collection[int]) -> dict[int, bytes]:

@@ -18,6 +18,7 @@ from server.feeds.rest import Rest, RestResponse
 from server.feeds.weights import LearnedWeights
 
 __all__ = [
+    "TIME_LIMIT_MS",
     "VENUES",
     "Answer",
     "Api",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: Times from there on (the year 5138) are none: the calendar of months ends with the year 9999.
+TIME_LIMIT_MS = 10**14
 
 
 class Venue(NamedTuple):
@@ -94,7 +98,7 @@ class _Volume(msgspec.Struct):
 
 
 class _ServerTime(msgspec.Struct):
-    serverTime: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]  # noqa: N815
+    serverTime: Annotated[int, msgspec.Meta(ge=0, lt=TIME_LIMIT_MS)]  # noqa: N815
 
 
 class Answer(NamedTuple):

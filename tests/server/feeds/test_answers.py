@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from server.feeds.answers import (
     SECOND_READ_MS,
     count_rows,
 )
+from server.feeds.binance import Answer
 from server.feeds.rest import RestResponse
 
 
@@ -166,6 +168,18 @@ def test_an_answer_of_another_shape_changes_nothing(body: bytes) -> None:
         bench.shelf.failures = [RestResponse(200, {}, body)]
         with pytest.raises(ParseError):
             await bench.answers.fetch(bench.key, 6)
+        assert bench.held == []
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("open_ms", [10**14, 10**17])
+def test_a_row_beyond_the_calendar_is_refused_like_any_other(open_ms: int) -> None:
+    async def scenario() -> None:
+        bench = Bench(at(3.5), intervals=("1M",))
+        row = [open_ms, "1", "1", "1", "1", "1", open_ms + 5, "1", 1, "1", "1", "0"]
+        counts = bench.answers.merge(bench.key, Answer(json.dumps([row]).encode(), at(3.5)))
+        assert (counts.rows, counts.refused) == (1, 1)
         assert bench.held == []
 
     run(scenario())

@@ -190,7 +190,7 @@ def test_answer_of_another_shape_is_an_error_not_a_crash(body: bytes) -> None:
         asyncio.run(api.exchange_info())
 
 
-@pytest.mark.parametrize("time_ms", [-1, 1 << 54, 10**30])
+@pytest.mark.parametrize("time_ms", [-1, 10**14, 10**30])
 def test_a_time_that_is_none_is_an_error_and_moves_nothing(time_ms: int) -> None:
     api = make_api(Answers(time=b'{"serverTime":%d}' % time_ms))
     with pytest.raises(RestError, match="time: the answer is not what was expected"):
