@@ -166,6 +166,9 @@ cdef inline void profile_init(
 
 cdef inline int bin_of(double price, double bottom, double size, int bins) noexcept nogil:
     cdef double place = (price - bottom) / size
+    # A row whose high is below its low is no kline, but must not leave the bins.
+    if not place > 0:
+        return 0
     return <int>place if place < bins - 1 else bins - 1
 
 
@@ -182,6 +185,8 @@ cdef inline void profile_fill(
         slot = slot + 1 if slot + 1 < s.period else 0
         first = bin_of(s.low[slot], bottom, size, s.bins)
         last = bin_of(s.high[slot], bottom, size, s.bins)
+        if last < first:
+            continue
         share = s.volume[slot] / (last - first + 1)
         for i in range(first, last + 1):
             volumes[i] += share

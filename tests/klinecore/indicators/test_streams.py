@@ -173,6 +173,17 @@ def test_what_is_far_out_but_finite_poisons_nothing(name: str, word: int) -> Non
         assert number < 10 or np.isfinite(output).all() or CATALOG[name].sparse
 
 
+def test_rows_that_are_no_klines_count_for_no_volume_node() -> None:
+    k = walk(16, 60)
+    upside_down = k.part(slice(0, 60))
+    upside_down.high[30], upside_down.low[30] = k.low[30] - 50, k.high[30]
+    without = Klines(k.open, k.high, k.low, k.close, np.where(np.arange(60) == 30, 0, k.volume))
+    nodes = [ki.volume_nodes(x.high, x.low, x.close, x.volume, 40, 10) for x in (
+        upside_down, without,
+    )]  # fmt: skip
+    np.testing.assert_allclose(nodes[0].nearby[50:], nodes[1].nearby[50:])
+
+
 def test_what_a_stream_shows() -> None:
     fed = ki.Macd(3, 6, 4)
     assert repr(fed) == "Macd(3, 6, 4, 'talib')"
