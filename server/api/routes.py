@@ -344,6 +344,8 @@ async def _describe_market(
     described: list[SeriesStatus] = []
     for name in symbols:
         for served_interval in intervals:
+            if (name, served_interval) not in market:
+                continue  # its symbol was removed since
             described.append(_describe_series(served, market[name, served_interval]))
             if len(described) % STATUS_CHUNK == 0:
                 await asyncio.sleep(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from klinecore import Market
+from server.api import routes
 from server.api.state import ServedMarket
 from server.errors import FeedError
 from server.feeds.universe import NoRoomError, UnknownSymbolsError
@@ -119,6 +121,27 @@ def test_a_symbol_added_later_is_in_every_answer(server: Any) -> None:
     assert server.served.readiness.series.total == 3
     assert "SOLUSDT" in server.get("/v1/symbols").json()["markets"]["spot"]["symbols"]
     assert server.get("/v1/status?symbol=SOLUSDT").status == 200
+
+
+def test_a_symbol_removed_while_the_status_is_written_is_left_out(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "STATUS_CHUNK", 1)
+    market = serve_with_room(server)
+    gone = market.symbols[1]
+    told = server.feed.series_state
+
+    def series_state(symbol: str, interval: str) -> Any:
+        if gone in market.symbols:
+            asyncio.get_running_loop().call_soon(market.remove_symbol, gone)
+        return told(symbol, interval)
+
+    monkeypatch.setattr(server.feed, "series_state", series_state)
+    answer = server.get("/v1/status")
+    assert answer.status == 200
+    described = {series["symbol"] for series in answer.json()["markets"]["spot"]["series"]}
+    assert gone not in market.symbols
+    assert described == set(market.symbols)
 
 
 def test_a_symbol_removed_and_added_again_never_shows_what_was_cached_of_it(server: Any) -> None:
