@@ -11,6 +11,7 @@ from klinecore.filters.tree import FIELDS, TIME, Operation
 from klinecore.filters.vocabulary import example
 from klinecore.indicators.entry import Indicator
 from klinecore.indicators.entry import Parameter as Declared
+from klinecore.interval import INTERVALS
 
 if TYPE_CHECKING:
     from klinecore.filters.checker import Checker
@@ -82,7 +83,9 @@ class Arguments:
         self._place(entry, rest, by_name)
         missing = [p.name for p in entry.parameters if p.name not in by_name and p.default is None]
         if missing:
-            message = f"{self.name} needs {missing[0]}"
+            for part in inputs.values():
+                self.checker.one(part)  # an unknown name is the nearer reason
+            message = f"{self.name} needs {missing[0]}, a number that is written out"
             self.refuse(self.call, message, f"write {self._example()}")
         params = tuple(
             self._read(by_name[name], p) if name in by_name else _default(p)
@@ -122,7 +125,7 @@ class Arguments:
             words = ", ".join(givable if leading > len(free) else free or givable)
             message = f"{self.name} takes {words} first, or none of them"
             if demanded:
-                message = f"{self.name} takes {words} first"
+                message = f"{self.name} takes these series first: {words}"
             if leading and not demanded and not free:
                 message = f"{self.name} reads {', '.join(givable)} by itself"
             self.refuse(given[-1] if given else self.call, message, f"write {self._example()}")
@@ -153,8 +156,11 @@ class Arguments:
         value = literal(part)
         if parameter.kind == "choice":
             if value not in parameter.choices:
-                words = " or ".join(f'"{word}"' for word in parameter.choices)
-                self.refuse(part, f"{parameter.name} of {self.name} is one of some words", words)
+                message = f"{parameter.name} of {self.name} is one of some words, in quotes"
+                hint = " or ".join(f'"{word}"' for word in parameter.choices)
+                if value in INTERVALS:
+                    hint = f'on another interval: {self._example()} @ "{value}"'
+                self.refuse(part, message, hint)
             return str(value)
         if not isinstance(value, int | float):
             message = f"{parameter.name} of {self.name} must be a number that is written out"

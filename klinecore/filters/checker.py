@@ -172,6 +172,10 @@ class Checker:
         self.placed, self.interval = False, ""
         if self.builder.parts[id(node)].ticks:
             self.refuse(part, "the ticker has no interval", "compare it outside of the @")
+        if not any(below.op == "field" for below in node.walk()):
+            # Most likely all before it was meant: x < 30 @ "1h" is x < (30 @ "1h").
+            hint = f'put what is meant in brackets: (rsi(14) < 30) @ "{name}"'
+            self.refuse(part, f"{_short(node.text)} reads no kline", hint)
         if self.builder.parts[id(node)].across:
             op = next(below.op for below in node.walk() if looks_across(below))
             hint = f'put the @ inside: {op}(x @ "{name}", ...)'

@@ -47,6 +47,9 @@ _INSTEAD = {
     "else": "a filter is a condition itself; join conditions with and, or, not",
     "is": "write ==",
     "in": "write low < x < high",
+    "%": "there is no remainder and no percent sign: 5 % is 0.05",
+    ";": "join conditions with and",
+    "crosses": "write crosses_above(x, y)",
     "True": "write a comparison",
     "False": "write a comparison",
 }
@@ -120,7 +123,9 @@ def _tokens(text: str, limits: Limits) -> list[Token]:
         kind = found.lastgroup or ""
         token = Token(kind, found[kind], found.start(kind))
         if kind == "number" and text[position : position + 1].isalnum():
-            raise FilterError("this is no number", text, token.offset, "such as 14, 0.5 or 1e6")
+            after_at = bool(tokens) and tokens[-1].text == "@"
+            hint = 'intervals stand in quotes: @ "1h"' if after_at else "such as 14, 0.5 or 1e6"
+            raise FilterError("this is no number", text, token.offset, hint)
         tokens.append(token)
         if len(tokens) > limits.tokens:
             raise FilterError(
@@ -203,7 +208,11 @@ class _Order:
 
     def sign_at(self, token: Token) -> None:
         if token.kind != "sign" and token.text not in _WORDS:
-            self.refuse(token, "expected a sign between two values", "such as <, + or and")
+            known = token.text.lower() in _WORDS
+            hint = f"write {token.text.lower()}" if known else "such as <, + or and"
+            if self.open and self.open[-1].call and not known:
+                hint = "arguments have commas between them"
+            self.refuse(token, "expected a sign between two values", hint)
         elif token.text in _BINARY:
             self.value = True
         elif token.text == "(":
@@ -245,13 +254,13 @@ class _Order:
             self.open[-1].named = self.open[-1].naming = True
             self.value = True
         elif token.text == "=":
-            self.refuse(token, "= compares nothing", "write ==")
+            turned = {"=>": "write >=", "=<": "write <="}
+            hint = turned.get(self.text[token.offset : token.offset + 2], "write ==")
+            self.refuse(token, "= compares nothing", hint)
         elif token.text == ",":
-            self.refuse(
-                token,
-                "a comma stands only between the arguments of a call",
-                "such as max(open, close)",
-            )
+            number = self.last.kind == "number"
+            hint = "numbers have a point: 1.02" if number else "such as max(open, close)"
+            self.refuse(token, "a comma stands only between the arguments of a call", hint)
         else:
             self.refuse(token, f"{token.text} is no sign of the language", _SIGN)
 

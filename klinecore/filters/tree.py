@@ -117,7 +117,8 @@ class Node:
     params: tuple[float | int | str, ...]
     interval: str
     kind: Kind
-    #: Normal form: the text that reads back as this node.
+    #: Normal form: the text that reads back as this node if it is a value by itself, which a number
+    #: of another interval, several outputs at once and ``TIME`` are not.
     text: str
 
     def __eq__(self, other: object) -> bool:

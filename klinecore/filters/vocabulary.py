@@ -71,6 +71,7 @@ OTHERWISE = {
     "bollinger": "bb(20, 2).upper",
     "ma": "sma(20)",
     "mean": "sma(20)",
+    "avg": "sma(20)",
     "average": "sma(20)",
     "rolling_mean": "sma(20)",
     "crossover": "crosses_above(x, y)",
@@ -85,6 +86,8 @@ OTHERWISE = {
     "iff": "x > y and close > open",
     "barssince": "bars_since(x > y)",
     "psar": "sar()",
+    "true": "x > y",
+    "false": "x > y",
 }
 
 

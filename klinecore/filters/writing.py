@@ -126,8 +126,9 @@ filter's own interval its value is that of the newest 1h kline that closed not l
 is due and not there, the value is unknown, not an old one. The interval may be longer or shorter
 than the filter's own, or the same, which changes nothing.
 
-`@` binds as `*` does: `rsi(14) @ "1h" < 30` needs no brackets, `(close + open) @ "1h"` does. It
-stands in no other `@`. What looks across symbols stands outside: `top(change(24) @ "1h", 10)`.
+`@` binds as `*` does: `rsi(14) @ "1h" < 30` needs no brackets, `(rsi(14) < 30) @ "1h"` does. It
+stands in no other `@`, and not behind a number alone. What looks across symbols stands outside:
+`top(change(24) @ "1h", 10)`.
 `(close @ "1h")[1]` is what `close @ "1h"` was one kline of the filter's own ago; `close[1] @ "1h"`
 is the 1h close before the newest.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 
+from filter_fuzz import Fuzzer
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from reference.filter_trees import trees
+from reference.filter_trees import reads, trees
 
-from klinecore.filters import FilterError, Node, compile, parse_expression
+from klinecore.filters import FilterError, Limits, Node, compile, parse_expression
 from klinecore.filters.scan import _TOKEN
 from klinecore.filters.tree import TIME
 
@@ -47,7 +48,9 @@ def test_a_tree_reads_back_from_its_text(root: Node) -> None:
 def test_every_part_reads_back_from_its_text(root: Node) -> None:
     outputs = {id(node.args[0]) for node in root.walk() if node.op == "output"}
     for node in root.walk():
-        if id(node) not in outputs and node.params != (TIME,):
+        # What stands for no kline of another interval is no value by itself.
+        alone = reads(node) or not node.interval
+        if alone and id(node) not in outputs and node.params != (TIME,):
             assert shape(read(node.text)) == shape(node)
 
 
@@ -84,3 +87,28 @@ def test_the_normal_form_is_its_own(root: Node) -> None:
 @given(trees("condition") | trees("number"))
 def test_a_text_is_an_expression_of_python(root: Node) -> None:
     ast.parse(root.text, mode="eval")
+
+
+SMALL = st.builds(
+    Limits,
+    text=st.integers(10, 200),
+    tokens=st.integers(5, 80),
+    depth=st.integers(2, 9),
+    nodes=st.integers(3, 40),
+    indicators=st.integers(1, 6),
+    window=st.integers(20, 200),
+    windows=st.integers(20, 500),
+    intervals=st.integers(1, 3),
+    cost_ns=st.integers(10, 500),
+)
+
+
+@given(st.integers(0, 2**32), SMALL)
+def test_a_normal_form_is_within_the_limits_that_its_text_was(seed: int, limits: Limits) -> None:
+    fuzzer = Fuzzer(seed)
+    for _ in range(20):
+        try:
+            made = parse_expression(fuzzer.written(), limits=limits)
+        except FilterError:
+            continue
+        assert parse_expression(made.normal, limits=limits) == made

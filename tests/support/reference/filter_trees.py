@@ -21,6 +21,11 @@ ACROSS = ("rank", "breadth", "top", "bottom")
 REMEMBERS = ("lag", "rising", "falling", "any_of", "all_of", "count", "bars_since")
 
 
+def reads(node: Node) -> bool:
+    """Whether a value depends on klines at all."""
+    return any(below.op == "field" for below in node.walk())
+
+
 class Grower:
     """Draws one tree. ``ticker`` and ``across`` say what may stand where it grows."""
 
@@ -81,6 +86,9 @@ class Grower:
         kept = self.interval, self.ticker, self.across
         self.interval, self.ticker, self.across = self.pick(INTERVALS), False, False
         node = self.of_kind(kind, depth - 1)
+        if not reads(node):
+            node = self.make("field", params=("close",))
+            node = node if kind == "number" else self.make("gt", node, self.leaf())
         self.interval, self.ticker, self.across = kept
         return node
 
