@@ -77,6 +77,19 @@ class Engine:
         Call it after ``pump``. What is missing is unknown; firings are told with ``complete``
         False. Raises UnknownSeriesError.
         """
+    def save(self) -> bytes:
+        """What all filters remember of every symbol, and which firings were told; checksummed.
+
+        O(symbols x steps). Counters are not in it.
+        """
+    def load(self, image: bytes) -> tuple[str, ...]:
+        """Go on from what ``save`` gave, after the same filters were added: to the bit, as if there
+        had been no restart.
+
+        Filters may have other numbers. Returns the symbols held that go on from the rows in memory
+        instead: those that are not in the image, or whose rows since then are others. Raises
+        SnapshotError: damaged, of another version, or of other filters; nothing is taken then.
+        """
     def value(self, filter_id: int, symbol: str) -> bool | None:
         """Whether a filter is true at a symbol's newest evaluated close; None while unknown.
 

@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 
 from klinecore.events cimport EventKind
 from klinecore.filters.cells cimport Cell
+from klinecore.filters.images cimport read_image, write_image
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport NEVER, Root, Stage
 from klinecore.market cimport Market
@@ -438,6 +439,14 @@ cdef class Engine:
                 elif open_ms in told and open_ms not in now and open_ms >= oldest:
                     price = told.pop(open_ms)
                     out.append(self._firing(root, lane, open_ms, price, True, True, True))
+
+    def save(self):
+        """What all filters remember, as bytes for ``load``."""
+        return write_image(self._runner, self._told)
+
+    def load(self, bytes image not None):
+        """Go on from what ``save`` gave; the symbols that did not, for their rows are others."""
+        return read_image(self._runner, image, self._told)
 
     # --- reading -------------------------------------------------------------------------------
 

@@ -77,6 +77,28 @@ class World:
         else:
             self.market.add_symbol(symbol)
 
+    def restart(self) -> None:
+        """Another process goes on: the same rows, the same filters, and what was remembered."""
+        self.pump()
+        image = self.engine.save()
+        market = Market(self.market.symbols[::-1], INTERVALS, self.market.capacity, room=1)
+        for symbol in self.market.symbols:
+            for interval in INTERVALS:
+                series = self.market[symbol, interval]
+                for row in series.klines(forming=True):
+                    market.push(symbol, interval, row)
+                for first, last in series.absences():
+                    market.confirm_absent(symbol, interval, first, last)
+        market.drain()
+        engine = Engine(market)
+        numbers = {
+            old: engine.add(f[0], f[1], mode=f[2], cooldown=f[3]) for old, f in self.filters.items()
+        }
+        assert engine.load(image) == ()
+        self.filters = {numbers[old]: f for old, f in self.filters.items()}
+        self.told = {numbers[old]: told for old, told in self.told.items()}
+        self.market, self.engine = market, engine
+
     def pump(self) -> None:
         self.hear(self.engine.pump(self.market.drain()))
 
@@ -136,10 +158,12 @@ def arrivals(random: Random, minutes: int) -> list[tuple[int, str, str, int]]:
     return sorted(found, key=lambda one: one[0])
 
 
-def disturb(world: World, random: Random, minute: int) -> None:
+def disturb(world: World, random: Random, minute: int, restarts: float) -> None:
     """One of the things that happen beside the closes."""
     symbol, interval = random.choice(world.market.symbols), random.choice(INTERVALS)
     what = random.choice(["pump", "pump", "pump", "revise", "absent", "deadline", "forming"])
+    if random.random() < restarts:
+        world.restart()
     if what == "pump":
         world.pump()
     elif what == "revise":
@@ -164,6 +188,7 @@ def live(
     *,
     capacity: int = 200,
     swaps: float = 0.0,
+    restarts: float = 0.0,
 ) -> World:
     """A market's life from a seed, with filters that come and go."""
     random = Random(seed)
@@ -186,7 +211,7 @@ def live(
         if symbol in world.market.symbols:
             world.push(symbol, interval, time, random.randint(90, 110), closed=True)
         if random.random() < 0.25:
-            disturb(world, random, minute)
+            disturb(world, random, minute, restarts)
     for interval in INTERVALS:
         world.deadline(interval, START + 100 * INTERVAL_MS[interval])
     return world
@@ -214,6 +239,36 @@ def test_symbols_come_and_go(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
     live(seed, minutes, added, swaps=0.03).check()
+
+
+@given(SEEDS, st.integers(3, 40), st.lists(filters(across=False), min_size=1, max_size=3))
+def test_a_restart_changes_nothing(
+    seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
+) -> None:
+    live(seed, minutes, added, restarts=0.2).check()
+
+
+@given(SEEDS, filters(across=False))
+@settings(max_examples=60)
+def test_a_restart_keeps_what_stands_on_rows_that_left_the_memory(
+    seed: int, added: tuple[Node, str, str, int]
+) -> None:
+    random = Random(seed)
+    one, other = World(capacity=10), World(capacity=10)
+    for world in (one, other):
+        world.add(*added)
+    for minute in range(45):
+        for interval in INTERVALS:
+            if (minute + 1) * MINUTE % INTERVAL_MS[interval] == 0:
+                for symbol in SYMBOLS:
+                    price = random.randint(90, 110)
+                    for world in (one, other):
+                        world.push(symbol, interval, clock(interval, minute), price, closed=True)
+        for world in (one, other):
+            world.pump()
+        if random.random() < 0.1:
+            other.restart()
+    assert list(one.told.values()) == list(other.told.values())
 
 
 @given(SEEDS, st.integers(20, 80), st.lists(filters(across=True), min_size=1, max_size=2))

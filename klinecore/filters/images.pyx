@@ -1,0 +1,257 @@
+"""What live filters remember, as checksummed bytes, and back: a restart goes on as if there was none.
+
+An image holds a block per symbol, of the same layout for all, and says which rows it was computed
+from. It is taken only by the same filters, and only for symbols whose rows in memory are the same.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.string cimport memcpy, memset
+
+from klinecore.filters.cells cimport Cell, bit, put_bit
+from klinecore.filters.runner cimport Runner
+from klinecore.filters.stages cimport Root, Stage
+from klinecore.kline cimport COLUMN_COUNT
+from klinecore.merge cimport SeriesMemory, series_find
+
+import hashlib
+import json
+import struct
+
+from klinecore.errors import SnapshotError
+
+__all__: list[str] = []
+
+cdef bytes MAGIC = b"KLFILTER"
+cdef int VERSION = 1
+HEAD = struct.Struct("<8sI16sQ")        # magic, version, digest of what follows, size of the index
+
+cdef struct StagePart:
+    int64_t fed
+    int64_t seen
+    int64_t floor
+    int64_t hole_ms
+    int32_t stretch
+    uint32_t blind
+
+cdef struct RootPart:
+    int64_t since
+    int64_t anchor
+    int32_t quiet
+    uint32_t armed
+
+
+cdef str stage_name(key):
+    reads = sorted([stage_name(read) for read in key.reads])
+    return f"{key.interval}{'*' if key.across else ''}({','.join(reads)})"
+
+
+cdef class Layout:
+    """Stages, cells and roots in an order that depends on the filters only."""
+    cdef list stages            # (stage, cells, roots)
+    cdef list roots
+    cdef Py_ssize_t size        # bytes of a symbol's block
+    cdef str digest
+
+    def __cinit__(self, Runner runner):
+        cdef Stage stage
+        names = hashlib.blake2b(digest_size=16)
+        self.stages = []
+        self.roots = []
+        for stage in sorted(runner.ordered, key=lambda one: stage_name(one.key)):
+            cells = sorted([(repr((<Cell>cell).key), cell) for cell in stage.cells])
+            roots = sorted([
+                (repr((<Root>root).cell.key), root.edge, root.cooldown, root.number, root)
+                for root in stage.roots
+            ])
+            names.update(stage_name(stage.key).encode())
+            names.update(repr([name for name, _ in cells]).encode())
+            names.update(repr([root[:3] for root in roots]).encode())
+            parts = [cell for _, cell in cells], [root[4] for root in roots]
+            self.stages.append((stage, *parts))
+            self.roots += parts[1]
+            self.size += sizeof(StagePart) + len(roots) * sizeof(RootPart)
+            for cell in parts[0]:
+                self.size += (<Cell>cell).image_size()
+        self.digest = names.hexdigest()
+
+    cdef void save(self, Py_ssize_t lane, char* to):
+        cdef StagePart part
+        cdef RootPart root_part
+        cdef Stage stage
+        cdef Root root
+        cdef Cell cell
+        for stage, cells, roots in self.stages:
+            part.fed = stage.fed[lane]
+            part.seen = stage.seen[lane]
+            part.floor = stage.floor[lane]
+            part.hole_ms = stage.hole_ms[lane]
+            part.stretch = stage.stretch[lane]
+            part.blind = bit(stage.blind, lane)
+            memcpy(to, &part, sizeof(part))
+            to += sizeof(part)
+            for cell in cells:
+                cell.save(lane, to)
+                to += cell.image_size()
+            for root in roots:
+                root_part.since = root.since[lane]
+                root_part.anchor = root.anchor[lane]
+                root_part.quiet = root.quiet[lane] if root.quiet != NULL else 0
+                root_part.armed = bit(root.armed, lane)
+                memcpy(to, &root_part, sizeof(root_part))
+                to += sizeof(root_part)
+
+    cdef void load(self, Py_ssize_t lane, const char* image):
+        cdef StagePart part
+        cdef RootPart root_part
+        cdef Stage stage
+        cdef Root root
+        cdef Cell cell
+        for stage, cells, roots in self.stages:
+            memcpy(&part, image, sizeof(part))
+            image += sizeof(part)
+            stage.fed[lane] = part.fed
+            stage.seen[lane] = part.seen
+            stage.floor[lane] = part.floor
+            stage.hole_ms[lane] = part.hole_ms
+            stage.stretch[lane] = part.stretch
+            put_bit(stage.blind, lane, part.blind)
+            for cell in cells:
+                cell.load(lane, image)
+                image += cell.image_size()
+            for root in roots:
+                memcpy(&root_part, image, sizeof(root_part))
+                image += sizeof(root_part)
+                root.since[lane] = root_part.since
+                root.anchor[lane] = root_part.anchor
+                if root.quiet != NULL:
+                    root.quiet[lane] = root_part.quiet
+                put_bit(root.armed, lane, root_part.armed)
+
+
+cdef str rows_digest(const SeriesMemory* series, int64_t first_ms, int64_t last_ms):
+    """Of the rows from one open time to another; "" if those two are not held."""
+    cdef uint32_t first = series_find(series, first_ms)
+    cdef uint32_t last = series_find(series, last_ms)
+    cdef uint32_t end = series.header.start + series.header.count
+    cdef Py_ssize_t count = <Py_ssize_t>last - first + 1
+    cdef const double* values
+    cdef int column
+    if (
+        last >= end or series.open_time_ms[first] != first_ms
+        or series.open_time_ms[last] != last_ms
+    ):
+        return ""
+    rows = hashlib.blake2b(digest_size=16)
+    rows.update((<const char*>(series.open_time_ms + first))[:8 * count])
+    for column in range(COLUMN_COUNT):
+        values = series.values + <Py_ssize_t>series.slots * column + first
+        rows.update((<const char*>values)[:8 * count])
+    # What is absent is in a bit of the tags; the rest of a tag says how a number was written.
+    rows.update(bytes([series.tags[slot] >> 15 for slot in range(first + 1, last + 1)]))
+    return rows.hexdigest()
+
+
+cdef list fed_rows(Runner runner, Py_ssize_t lane):
+    """Per interval that is read: its name, the first and last row that count, and their digest."""
+    cdef const SeriesMemory* series
+    cdef Stage stage
+    newest = {}
+    for stage in runner.ordered:
+        name = stage.key.interval
+        newest[name] = max(stage.fed[lane], newest.get(name, -1))
+    found = []
+    for name, last_ms in sorted(newest.items()):
+        if last_ms >= 0:
+            series = &runner.market._memory[
+                lane * runner.interval_count + <Py_ssize_t>runner.market._interval_index[name]
+            ]
+            first_ms = series.open_time_ms[series.header.start]
+            found.append([name, first_ms, last_ms, rows_digest(series, first_ms, last_ms)])
+    return found
+
+
+cdef bytes write_image(Runner runner, dict told):
+    """All that the filters remember of every symbol."""
+    cdef Layout layout = Layout(runner)
+    cdef dict places = runner.market._places
+    cdef bytes blocks = PyBytes_FromStringAndSize(NULL, layout.size * len(places))
+    cdef char* to = PyBytes_AS_STRING(blocks)
+    cdef Py_ssize_t lane
+    memset(to, 0, layout.size * len(places))
+    symbols = []
+    for symbol, place in places.items():
+        lane = place
+        layout.save(lane, to)
+        to += layout.size
+        some = told.get(lane, {})
+        symbols.append([
+            symbol, fed_rows(runner, lane),
+            [[i, sorted(some[root].items())] for i, root in enumerate(layout.roots)
+             if some.get(root)],
+        ])
+    index = json.dumps({
+        "filters": layout.digest,
+        "size": layout.size,
+        "intervals": {
+            name: [runner.barrier_ms[i], runner.deadline_ms[i], sorted(runner.incomplete[i])]
+            for i, name in enumerate(runner.market.intervals)
+        },
+        "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
+        "symbols": symbols,
+    }).encode()
+    return HEAD.pack(MAGIC, VERSION, digest_of(index, blocks), len(index)) + index + blocks
+
+
+cdef bytes digest_of(bytes index, bytes blocks):
+    summed = hashlib.blake2b(index, digest_size=16)
+    summed.update(blocks)
+    return summed.digest()
+
+
+cdef tuple read_image(Runner runner, bytes image, dict told):
+    """Take an image; the symbols that were not, because their rows are other ones."""
+    cdef Layout layout = Layout(runner)
+    cdef const char* block
+    cdef Py_ssize_t lane
+    cdef const SeriesMemory* series
+    if len(image) < HEAD.size or image[:8] != MAGIC:
+        raise SnapshotError("not an image of filters")
+    _, version, digest, size = HEAD.unpack_from(image)
+    if version != VERSION:
+        raise SnapshotError(f"an image of filters of version {version}; this is {VERSION}")
+    index_bytes = image[HEAD.size:HEAD.size + size]
+    blocks = image[HEAD.size + size:]
+    if digest_of(index_bytes, blocks) != digest:
+        raise SnapshotError("an image of filters that is damaged or cut short")
+    index = json.loads(index_bytes)
+    if index["filters"] != layout.digest or index["size"] != layout.size:
+        raise SnapshotError("an image of other filters than those held")
+    block = PyBytes_AS_STRING(blocks)
+    left = []
+    for symbol, rows, firings in index["symbols"]:
+        lane = runner.market._places.get(symbol, -1)
+        same = lane >= 0
+        for name, first_ms, last_ms, expected in rows:
+            if not same or name not in runner.market._interval_index:
+                same = False
+                break
+            series = &runner.market._memory[
+                lane * runner.interval_count + <Py_ssize_t>runner.market._interval_index[name]
+            ]
+            same = expected and rows_digest(series, first_ms, last_ms) == expected
+        if same:
+            layout.load(lane, block)
+            told[lane] = {layout.roots[i]: dict(some) for i, some in firings}
+        elif lane >= 0:
+            left.append(symbol)
+        block += layout.size
+    for name, (barrier_ms, deadline_ms, incomplete) in index["intervals"].items():
+        i = runner.market._interval_index.get(name)
+        if i is not None:
+            runner.barrier_ms[<int>i] = max(runner.barrier_ms[<int>i], <int64_t>barrier_ms)
+            runner.deadline_ms[<int>i] = max(runner.deadline_ms[<int>i], <int64_t>deadline_ms)
+            runner.incomplete[i] |= set(incomplete)
+    for stage, done_ms in zip(layout.stages, index["done"], strict=True):
+        (<Stage>stage[0]).done_ms = done_ms
+    return tuple(left)

@@ -1,0 +1,96 @@
+"""What filters remember, saved and taken up again; what is not whole or not ours is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from klinecore import Kline, Market
+from klinecore.errors import SnapshotError
+from klinecore.filters import Engine, compile
+
+MINUTE = 60_000
+START = 1_700_000_100_000 // MINUTE * MINUTE
+TEXT = "close > ema(3) or count(close > sma(2), 4) > 2"
+
+
+def push(market: Market, symbol: str, minute: int, price: int, trades: int = 1) -> None:
+    time, text = START + minute * MINUTE, f"{price}.0"
+    row = Kline(time, *[text] * 4, "1.0", time + MINUTE - 1, "1.0", trades, "1.0", "1.0", True)
+    market.push(symbol, "1m", row)
+
+
+def market_of(prices: list[int], symbols: tuple[str, ...] = ("A", "B")) -> Market:
+    made = Market(symbols, ["1m"], 50)
+    for minute, price in enumerate(prices):
+        for symbol in symbols:
+            push(made, symbol, minute, price)
+    return made
+
+
+def engine_of(market: Market, *texts: str) -> Engine:
+    made = Engine(market)
+    for text in texts or (TEXT,):
+        made.add(compile(text), "1m")
+    made.pump(market.drain())
+    return made
+
+
+PRICES = [3, 5, 4, 6, 2, 8, 7]
+
+
+def test_filters_that_were_added_in_another_order_take_it_too() -> None:
+    market = market_of(PRICES)
+    image = engine_of(market, TEXT, "close > 4").save()
+    other = engine_of(market_of(PRICES), "close > 4", TEXT)
+    assert other.load(image) == ()
+    assert other.save() == image
+
+
+def test_an_image_says_the_same_whenever_it_is_written() -> None:
+    engine = engine_of(market_of(PRICES))
+    assert engine.save() == engine.save()
+
+
+def test_a_symbol_with_other_rows_goes_on_from_those() -> None:
+    image = engine_of(market_of(PRICES)).save()
+    market = market_of(PRICES)
+    push(market, "B", 3, 9, trades=2)
+    other = engine_of(market)
+    assert other.load(image) == ("B",)
+
+
+def test_a_symbol_that_is_not_held_is_passed_over() -> None:
+    image = engine_of(market_of(PRICES)).save()
+    other = engine_of(market_of(PRICES, ("B", "C")))
+    assert other.load(image) == ()
+
+
+@pytest.mark.parametrize("place", [0, 8, 20, 40, -1])
+def test_one_broken_byte_is_refused_and_changes_nothing(place: int) -> None:
+    image = bytearray(engine_of(market_of(PRICES)).save())
+    image[place] ^= 1
+    other = engine_of(market_of(PRICES))
+    before = other.save()
+    with pytest.raises(SnapshotError):
+        other.load(bytes(image))
+    assert other.save() == before
+
+
+@pytest.mark.parametrize("size", [0, 7, 30, 100, -1])
+def test_a_part_of_an_image_is_refused(size: int) -> None:
+    image = engine_of(market_of(PRICES)).save()
+    with pytest.raises(SnapshotError, match="image of filters"):
+        engine_of(market_of(PRICES)).load(image[:size])
+
+
+def test_an_image_of_other_filters_is_refused() -> None:
+    image = engine_of(market_of(PRICES)).save()
+    with pytest.raises(SnapshotError, match="other filters"):
+        engine_of(market_of(PRICES), "close > 4").load(image)
+
+
+def test_an_image_of_another_version_is_refused_by_its_number() -> None:
+    image = bytearray(engine_of(market_of(PRICES)).save())
+    image[8] = 9
+    with pytest.raises(SnapshotError, match="version 9; this is 1"):
+        engine_of(market_of(PRICES)).load(bytes(image))
