@@ -1,4 +1,4 @@
-"""What live filters remember, as checksummed bytes, and back: a restart goes on as if there was none.
+"""What live filters remember, as checksummed bytes, and back, so that a restart changes nothing.
 
 An image holds a block per symbol, of the same layout for all, and says which rows it was computed
 from. It is taken only by the same filters, and only for symbols whose rows in memory are the same.
