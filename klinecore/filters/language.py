@@ -103,12 +103,12 @@ def parse_expression(text: str, *, limits: Limits = LIMITS) -> Filter:
 
 
 def _made(text: str, root: Node, limits: Limits) -> Filter:
-    if len(root.text) > limits.text:
-        message = f"a filter has at most {limits.text:,} characters"
-        message += f", the normal form of this has {len(root.text):,}"
-        raise FilterError(message, text, 0, "limit: text")
-    if len(root.text) > limits.tokens:
-        scan(root.text, limits)  # it must be one that is read again
+    if len(root.text) > min(limits.text, limits.tokens):
+        try:
+            scan(root.text, limits)  # it must be one that is read again
+        except FilterError as error:
+            message = f"in its normal form, {error.message}"
+            raise FilterError(message, text, 0, error.hint) from None
     need = needs(root)
     intervals = tuple(name for name in INTERVALS if name in need)
     return Filter(text, root.text, root, intervals, any(map(looks_across, root.walk())), need)

@@ -122,8 +122,14 @@ def test_a_limit_allows_what_is_at_it_and_names_itself_beyond(limit: str) -> Non
 
 
 def test_a_normal_form_over_the_limit_is_refused_too() -> None:
-    with pytest.raises(FilterError, match="the normal form of this has 18"):
+    with pytest.raises(FilterError) as caught:
         compile("rsi() > 3", limits=Limits(text=12))
+    assert caught.value.message.startswith("in its normal form, a filter has at most 12")
+    assert (caught.value.column, caught.value.hint) == (1, "limit: text")
+    with pytest.raises(FilterError) as caught:
+        compile("rsi() > 3", limits=Limits(tokens=7))
+    assert caught.value.message.startswith("in its normal form, a filter has at most 7")
+    assert (caught.value.column, caught.value.hint) == (1, "limit: tokens")
 
 
 def test_parts_that_are_shared_cost_no_more_than_once() -> None:
