@@ -9,6 +9,9 @@ ctypedef int (*OneToThree)(void* handle, double x, double* a, double* b, double*
 ctypedef int (*ThreeToOne)(
     void* handle, double high, double low, double close, double* out
 ) noexcept nogil
+ctypedef int (*ThreeToTwo)(
+    void* handle, double high, double low, double close, double* a, double* b
+) noexcept nogil
 
 
 def sweep(Lanes lanes not None, const double[:, :, ::1] rows not None, bint commit):
@@ -64,7 +67,12 @@ def handles(
     cdef int failed = 0
     for row in range(rows.shape[0]):
         x = &rows[row, 0, 0]
-        if rows.shape[1] == 3:
+        if rows.shape[1] == 3 and outputs == 2:
+            for i in range(count):
+                failed |= (<ThreeToTwo>function)(
+                    <void*>opened[i], x[i], rows[row, 1, i], rows[row, 2, i], &a, &b
+                )
+        elif rows.shape[1] == 3:
             for i in range(count):
                 failed |= (<ThreeToOne>function)(
                     <void*>opened[i], x[i], rows[row, 1, i], rows[row, 2, i], &a

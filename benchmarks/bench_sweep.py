@@ -259,7 +259,7 @@ def in_c(
     arguments = [
         ctypes.c_double(p) if isinstance(p, float) else ctypes.c_int(p) for p in parameters
     ]
-    outputs = 3 if theirs in {"MACD", "BBANDS"} else 1
+    outputs = {"MACD": 3, "BBANDS": 3, "STOCH": 2}.get(theirs, 1)
     results = [ctypes.byref(ctypes.c_double()) for _ in range(outputs)]
     handles = []
     for symbol in range(SYMBOLS):
@@ -308,6 +308,10 @@ def bench_atr_in_c(bench: Any, sweeps: Any) -> None:
 
 def bench_adx_in_c(bench: Any, sweeps: Any) -> None:
     in_c(bench, sweeps, "adx", "ADX", 14)
+
+
+def bench_stoch_in_c(bench: Any, sweeps: Any) -> None:
+    in_c(bench, sweeps, "stoch", "STOCH", 14, 3, 0, 3, 0)
 
 
 def bench_wma_in_c(bench: Any, sweeps: Any) -> None:

@@ -17,7 +17,7 @@ cdef extern from *:
         unsigned tail;                      /* lanes there are in the last one */
         uint8_t *warm, *left;               /* lanes, by block */
         double *closed[4], *live[4];        /* outputs by lane, room for whole blocks */
-        Py_ssize_t period;
+        Py_ssize_t period[4], ring[4];      /* of each ring: its length, and its first row */
         double full;                        /* what a warm lane has counted */
         double a, b, c;                     /* constants of the formula */
     } KcSweep;
@@ -40,7 +40,8 @@ cdef extern from *:
         uint8_t* left
         double** closed
         double** live
-        Py_ssize_t period
+        Py_ssize_t* period
+        Py_ssize_t* ring
         double full, a, b, c
 
     ctypedef unsigned (*Loop "KcLoop")(
@@ -49,6 +50,7 @@ cdef extern from *:
 
 cdef enum:
     FIELDS_MAX = 12
+    RINGS_MAX = 4
 
 cdef enum FieldKind:
     DOUBLE, SIZE, FLAG
@@ -57,6 +59,12 @@ cdef struct Field:
     Py_ssize_t offset       # in the scalar kernel's state
     FieldKind kind
 
+cdef struct Ring:
+    Py_ssize_t period       # where the state says how long it is,
+    Py_ssize_t start        # where it points to it,
+    Py_ssize_t stride       # where it says how far rows are apart
+    Py_ssize_t beyond       # rows behind its end
+
 cdef struct Shape:
     int loop                # its place in the table of loops
     int fields
@@ -64,10 +72,8 @@ cdef struct Shape:
     int counted             # the field that has stopped counting in a warm lane ...
     Py_ssize_t full         # ... at the state's number here,
     Py_ssize_t short        # less so many
-    Py_ssize_t period       # where the state says how long the ring is; -1: it has none
-    Py_ssize_t ring         # where it points to the ring,
-    Py_ssize_t stride       # where it says how far rows are apart
-    Py_ssize_t beyond       # rows behind the ring's end
+    int rings
+    Ring[RINGS_MAX] ring    # in the order in which the kernel takes memory for them
     Py_ssize_t[3] constant  # where a, b and c of the sweep stand
 
 

@@ -3,7 +3,7 @@
 from libc.string cimport memset
 
 from klinecore.indicators.kernels.averages cimport EmaState, WmaState
-from klinecore.indicators.kernels.momentum cimport MacdState, RsiState
+from klinecore.indicators.kernels.momentum cimport MacdState, RsiState, StochState
 from klinecore.indicators.kernels.trend cimport AdxState
 from klinecore.indicators.kernels.volatility cimport AtrState, BandState
 from klinecore.indicators.kernels.windows cimport SumState, TopState
@@ -52,18 +52,23 @@ cdef inline Py_ssize_t read_size(const char* state, Py_ssize_t offset) noexcept 
 
 
 cdef Py_ssize_t shape_rows(const Shape* shape, const char* state) noexcept nogil:
-    """Doubles of a lane: its fields and its ring."""
-    if shape.period < 0:
-        return shape.fields
-    return shape.fields + read_size(state, shape.period) + shape.beyond
+    """Doubles of a lane: its fields and its rings."""
+    cdef Py_ssize_t rows = shape.fields
+    cdef int i
+    for i in range(shape.rings):
+        rows += read_size(state, shape.ring[i].period) + shape.ring[i].beyond
+    return rows
 
 
 cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) noexcept nogil:
     """What a loop has to know of the parameters, as a state that was made with them says it."""
     cdef double* to = &sweep.a
+    cdef Py_ssize_t row = shape.fields
     cdef int i
-    if shape.period >= 0:
-        sweep.period = read_size(state, shape.period)
+    for i in range(shape.rings):
+        sweep.period[i] = read_size(state, shape.ring[i].period)
+        sweep.ring[i] = row
+        row += sweep.period[i] + shape.ring[i].beyond
     sweep.full = read_size(state, shape.full) - shape.short
     for i in range(3):
         if shape.constant[i] >= 0:
@@ -84,13 +89,15 @@ cdef void shape_gather(const Shape* shape, const double* column, char* state) no
             (<Py_ssize_t*>to)[0] = <Py_ssize_t>value
         else:
             (<int*>to)[0] = <int>value
-    if shape.period >= 0:
-        (<const double**>(state + shape.ring))[0] = column + shape.fields * BLOCK
-        (<Py_ssize_t*>(state + shape.stride))[0] = BLOCK
+    column += shape.fields * BLOCK
+    for i in range(shape.rings):
+        (<const double**>(state + shape.ring[i].start))[0] = column
+        (<Py_ssize_t*>(state + shape.ring[i].stride))[0] = BLOCK
+        column += (read_size(state, shape.ring[i].period) + shape.ring[i].beyond) * BLOCK
 
 
 cdef void shape_scatter(const Shape* shape, const char* state, double* column) noexcept nogil:
-    """The other way round; the ring was written by the state's own pointer."""
+    """The other way round; rings were written by the state's own pointers."""
     cdef int i
     cdef const char* at
     for i in range(shape.fields):
@@ -116,7 +123,6 @@ cdef Shape* begin(str name, int loop, void* state):
     memset(shape, 0, sizeof(Shape))
     origin = <char*>state
     shape.loop = loop
-    shape.period = -1
     shape.constant[:] = [-1, -1, -1]
     return shape
 
@@ -140,12 +146,15 @@ cdef void count_to(Shape* shape, const void* full, Py_ssize_t short) noexcept:
 
 
 cdef void ring_at(
-    Shape* shape, const void* period, const void* ring, const void* stride, Py_ssize_t beyond
+    Shape* shape, const void* period, const void* start, const void* stride, Py_ssize_t beyond
 ) noexcept:
-    shape.period = offset_of(period)
-    shape.ring = offset_of(ring)
-    shape.stride = offset_of(stride)
-    shape.beyond = beyond
+    """The next ring."""
+    cdef Ring* ring = &shape.ring[shape.rings]
+    ring.period = offset_of(period)
+    ring.start = offset_of(start)
+    ring.stride = offset_of(stride)
+    ring.beyond = beyond
+    shape.rings += 1
 
 
 cdef void make_sma():
@@ -262,6 +271,30 @@ cdef void make_top(str name, int loop):
     ring_at(shape, &s.period, &s.ring, &s.stride, 1)
 
 
+cdef void make_stoch(str name):
+    cdef StochState s
+    cdef Shape* shape = begin(name, 10, &s)
+    take(shape, &s.top.prefix, DOUBLE)
+    take(shape, &s.bottom.prefix, DOUBLE)
+    take(shape, &s.k.sum, DOUBLE)
+    take(shape, &s.d.sum, DOUBLE)
+    take(shape, &s.top.slot, SIZE)
+    take(shape, &s.bottom.slot, SIZE)
+    take(shape, &s.k.slot, SIZE)
+    take(shape, &s.d.slot, SIZE)
+    take(shape, &s.top.count, SIZE)
+    take(shape, &s.bottom.count, SIZE)
+    take(shape, &s.k.count, SIZE)
+    # The last to begin: it is fed with what the others give.
+    take(shape, &s.d.count, SIZE)
+    count_to(shape, &s.d.period, 1)
+    ring_at(shape, &s.top.period, &s.top.ring, &s.top.stride, 1)
+    ring_at(shape, &s.bottom.period, &s.bottom.ring, &s.bottom.stride, 1)
+    ring_at(shape, &s.k.period, &s.k.ring, &s.k.stride, 0)
+    ring_at(shape, &s.d.period, &s.d.ring, &s.d.stride, 0)
+    shape.constant[0] = offset_of(&s.still)
+
+
 make_sma()
 make_ema("ema")
 make_ema("rma")
@@ -273,5 +306,7 @@ make_atr()
 make_adx()
 make_top("highest", 8)
 make_top("lowest", 9)
+make_stoch("stoch")
+make_stoch("stochf")
 fill_limits()
 width = widest()

@@ -74,14 +74,14 @@ KC_TARGET KC_INLINE void KC(scatter)(
 /* Write value to the ring and move the slot on, for the lanes in `ok`. Lanes out of step are not
    at the ring's end: those are left to the scalar kernel. */
 KC_TARGET KC_INLINE void KC(push)(
-    const KcSweep *w, double *ring, double *slots, Py_ssize_t beat, int h, V value, M ok
+    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V value, M ok
 ) {
     const V slot = KC(load)(slots + h);
     V next = slot + 1.0;
     if (beat >= 0) {
         double *row = ring + beat * KC_BLOCK + h;
         KC(store)(row, KC(pick)(ok, value, KC(load)(row)));
-        if (beat + 1 == w->period) next = KC(all)(0.0);
+        if (beat + 1 == period) next = KC(all)(0.0);
     } else {
         KC(scatter)(ring, slots, h, value, KC_BITS(ok));
     }
@@ -233,34 +233,67 @@ LOOP(adx) {
     END_BLOCK
 }
 
+/* A step of a sum over a ring; lanes that want more than the common case are added to `rare`. */
+KC_TARGET KC_INLINE V KC(slide)(
+    const double *ring, Py_ssize_t period, const double *slots, Py_ssize_t beat, int h, V sum,
+    V value, M *rare
+) {
+    if (beat + 1 == period) {
+        V total = KC(all)(0.0);
+        for (Py_ssize_t i = 0; i < beat; i++) total += KC(load)(ring + i * KC_BLOCK + h);
+        return total + value;
+    }
+    const V gone = beat >= 0 ? KC(load)(ring + beat * KC_BLOCK + h) : KC(gather)(ring, slots, h, 0);
+    const V now = sum + (value - gone);
+    *rare |= KC(abs)(now) * 1024.0 < KC(abs)(gone);
+    if (beat < 0) *rare |= KC(load)(slots + h) + 1.0 == (double)period;
+    return now;
+}
+
+/* The largest of a window, not yet of the lanes that end a block of it out of step. */
+KC_TARGET KC_INLINE V KC(top)(
+    const double *ring, Py_ssize_t period, const double *slots, Py_ssize_t beat, int h, V prefix,
+    M *rare
+) {
+    if (beat < 0) *rare |= KC(load)(slots + h) + 1.0 == (double)period;
+    return KC(larger)(
+        prefix,
+        beat >= 0 ? KC(load)(ring + (beat + 1) * KC_BLOCK + h) : KC(gather)(ring, slots, h, 1));
+}
+
+/* Keep a value for the largest of a window; its new prefix. */
+KC_TARGET KC_INLINE V KC(keep_top)(
+    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V prefix, V value, M ok
+) {
+    if (beat + 1 == period) {
+        V suffix = value;
+        prefix = KC(all)(-INFINITY);
+        for (Py_ssize_t i = beat - 1; i >= 0; i--) {
+            double *row = ring + i * KC_BLOCK + h;
+            suffix = KC(larger)(suffix, KC(load)(row));
+            KC(store)(row, KC(pick)(ok, suffix, KC(load)(row)));
+        }
+    }
+    KC(push)(ring, period, slots, beat, h, value, ok);
+    return prefix;
+}
+
 /* Windows: rows of fields, then slot and count, then the ring. */
 
 LOOP(sma) {
-    const double loss = 1024.0;
     EACH_BLOCK
     double *slots = ROW(1), *ring = ROW(3);
     const Py_ssize_t beat = KC(beat)(&w, b, slots);
     HALVES(h) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h);
-        M ok = USABLE(value);
-        V now;
-        if (beat + 1 == w.period) {
-            now = KC(all)(0.0);
-            for (Py_ssize_t i = 0; i < beat; i++) now += KC(load)(ring + i * KC_BLOCK + h);
-            now += value;
-        } else {
-            const V gone = beat >= 0 ? KC(load)(ring + beat * KC_BLOCK + h)
-                : KC(gather)(ring, slots, h, 0);
-            now = sum + (value - gone);
-            M rare = KC(abs)(now) * loss < KC(abs)(gone);
-            if (beat < 0) rare |= KC(load)(slots + h) + 1.0 == (double)w.period;
-            LEAVE(rare);
-        }
+        M ok = USABLE(value), rare = {0};
+        const V now = KC(slide)(ring, w.period[0], slots, beat, h, sum, value, &rare);
+        LEAVE(rare);
         if (commit) {
             KEEP(0, now, sum);
-            KC(push)(&w, ring, slots, beat, h, value, ok);
+            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
         }
-        PUT(0, now / (double)w.period);
+        PUT(0, now / (double)w.period[0]);
     }
     END_BLOCK
 }
@@ -274,7 +307,7 @@ LOOP(wma) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h), weighted = KC(load)(ROW(1) + h);
         M ok = USABLE(value);
         V total, weight;
-        if (beat + 1 == w.period) {
+        if (beat + 1 == w.period[0]) {
             total = weight = KC(all)(0.0);
             for (Py_ssize_t i = 0; i < beat; i++) {
                 const V one = KC(load)(ring + i * KC_BLOCK + h);
@@ -282,20 +315,20 @@ LOOP(wma) {
                 weight += one * (double)(i + 1);
             }
             total += value;
-            weight += value * (double)w.period;
+            weight += value * (double)w.period[0];
         } else {
             const V gone = beat >= 0 ? KC(load)(ring + beat * KC_BLOCK + h)
                 : KC(gather)(ring, slots, h, 0);
-            weight = weighted + (value * (double)w.period - sum);
+            weight = weighted + (value * (double)w.period[0] - sum);
             total = sum + (value - gone);
             M rare = KC(abs)(total) * loss < KC(abs)(gone);
-            if (beat < 0) rare |= KC(load)(slots + h) + 1.0 == (double)w.period;
+            if (beat < 0) rare |= KC(load)(slots + h) + 1.0 == (double)w.period[0];
             LEAVE(rare);
         }
         if (commit) {
             KEEP(0, total, sum);
             KEEP(1, weight, weighted);
-            KC(push)(&w, ring, slots, beat, h, value, ok);
+            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
         }
         PUT(0, weight / w.a);
     }
@@ -308,14 +341,14 @@ LOOP(bb) {
     EACH_BLOCK
     double *slots = ROW(4), *ring = ROW(6);
     const Py_ssize_t beat = KC(beat)(&w, b, slots);
-    const double period = w.period;
+    const double period = w.period[0];
     HALVES(h) {
         const V value = INPUT(0);
         const V base = KC(load)(ROW(0) + h), average = KC(load)(ROW(1) + h);
         const V spread = KC(load)(ROW(2) + h), top = KC(load)(ROW(3) + h);
         M ok = USABLE(value);
         V origin, mean, squares, peak;
-        if (beat + 1 == w.period) {
+        if (beat + 1 == w.period[0]) {
             V total = none, rest = none, off;
             squares = none;
             origin = value;
@@ -350,7 +383,7 @@ LOOP(bb) {
             KEEP(1, mean, average);
             KEEP(2, squares, spread);
             KEEP(3, peak, top);
-            KC(push)(&w, ring, slots, beat, h, value, ok);
+            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
         }
         const V variance = squares * share;
         const V reach = deviations * KC_ROOT(variance), middle = origin + mean;
@@ -372,26 +405,14 @@ KC_TARGET KC_INLINE unsigned KC(extreme)(
     const Py_ssize_t beat = KC(beat)(&w, b, slots);
     HALVES(h) {
         const V given = INPUT(0), before = KC(load)(ROW(0) + h);
-        M ok = USABLE(given);
+        M ok = USABLE(given), rare = {0};
         const V value = smallest ? -given : given;
-        V prefix = KC(larger)(before, value);
-        const V best = KC(larger)(
-            prefix,
-            beat >= 0 ? KC(load)(ring + (beat + 1) * KC_BLOCK + h)
-                : KC(gather)(ring, slots, h, 1));
-        if (beat < 0) LEAVE(KC(load)(slots + h) + 1.0 == (double)w.period);
+        const V prefix = KC(larger)(before, value);
+        const V best = KC(top)(ring, w.period[0], slots, beat, h, prefix, &rare);
+        LEAVE(rare);
         if (commit) {
-            if (beat + 1 == w.period) {
-                V suffix = value;
-                prefix = KC(all)(-INFINITY);
-                for (Py_ssize_t i = beat - 1; i >= 0; i--) {
-                    double *row = ring + i * KC_BLOCK + h;
-                    suffix = KC(larger)(suffix, KC(load)(row));
-                    KC(store)(row, KC(pick)(ok, suffix, KC(load)(row)));
-                }
-            }
-            KEEP(0, prefix, before);
-            KC(push)(&w, ring, slots, beat, h, value, ok);
+            const V now = KC(keep_top)(ring, w.period[0], slots, beat, h, prefix, value, ok);
+            KEEP(0, now, before);
         }
         PUT(0, smallest ? -best : best);
     }
@@ -401,6 +422,46 @@ KC_TARGET KC_INLINE unsigned KC(extreme)(
 LOOP(highest) { return KC(extreme)(sweep, x, first, last, want, commit, 0); }
 
 LOOP(lowest) { return KC(extreme)(sweep, x, first, last, want, commit, 1); }
+
+LOOP(stoch) {
+    const V still = KC(all)(sweep->a), none = KC(all)(0.0);
+    EACH_BLOCK
+    const Py_ssize_t beat = KC(beat)(&w, b, ROW(4));
+    const Py_ssize_t k_beat = KC(beat)(&w, b, ROW(6)), d_beat = KC(beat)(&w, b, ROW(7));
+    double *tops = ROW(w.ring[0]), *bottoms = ROW(w.ring[1]);
+    double *k_ring = ROW(w.ring[2]), *d_ring = ROW(w.ring[3]);
+    HALVES(h) {
+        const V high = INPUT(0), low = INPUT(1), close = INPUT(2), below = -low;
+        const V high_before = KC(load)(ROW(0) + h), low_before = KC(load)(ROW(1) + h);
+        const V k_before = KC(load)(ROW(2) + h), d_before = KC(load)(ROW(3) + h);
+        M ok = USABLE(high) & USABLE(low) & USABLE(close), rare = {0};
+        const V high_prefix = KC(larger)(high_before, high);
+        const V low_prefix = KC(larger)(low_before, below);
+        const V top = KC(top)(tops, w.period[0], ROW(4), beat, h, high_prefix, &rare);
+        const V bottom = -KC(top)(bottoms, w.period[1], ROW(5), beat, h, low_prefix, &rare);
+        const V raw = KC(pick)(
+            top - bottom > still, 100.0 * ((close - bottom) / (top - bottom)), none);
+        const V k_sum = KC(slide)(k_ring, w.period[2], ROW(6), k_beat, h, k_before, raw, &rare);
+        const V k = k_sum / (double)w.period[2];
+        const V d_sum = KC(slide)(d_ring, w.period[3], ROW(7), d_beat, h, d_before, k, &rare);
+        LEAVE(rare);
+        if (commit) {
+            const V high_now = KC(keep_top)(
+                tops, w.period[0], ROW(4), beat, h, high_prefix, high, ok);
+            const V low_now = KC(keep_top)(
+                bottoms, w.period[1], ROW(5), beat, h, low_prefix, below, ok);
+            KEEP(0, high_now, high_before);
+            KEEP(1, low_now, low_before);
+            KEEP(2, k_sum, k_before);
+            KEEP(3, d_sum, d_before);
+            KC(push)(k_ring, w.period[2], ROW(6), k_beat, h, raw, ok);
+            KC(push)(d_ring, w.period[3], ROW(7), d_beat, h, k, ok);
+        }
+        PUT(0, k);
+        PUT(1, d_sum / (double)w.period[3]);
+    }
+    END_BLOCK
+}
 
 #define PAIR(name) \
     KC_TARGET static unsigned KC(name##_update)( \
@@ -420,6 +481,7 @@ PAIR(wma)
 PAIR(bb)
 PAIR(highest)
 PAIR(lowest)
+PAIR(stoch)
 
 /* In the order of the shapes in blocks.pyx. */
 static const KcLoop KC(table)[][2] = {
@@ -433,6 +495,7 @@ static const KcLoop KC(table)[][2] = {
     {KC(adx_preview), KC(adx_update)},
     {KC(highest_preview), KC(highest_update)},
     {KC(lowest_preview), KC(lowest_update)},
+    {KC(stoch_preview), KC(stoch_update)},
 };
 
 #undef V

@@ -49,6 +49,7 @@ cdef class Lanes:
     cdef int make_blocks(self) except -1
     cdef int make_outputs(self) except -1
     cdef int feed(self, tuple columns, object where, bint commit) except -1
+    cdef object numbers_of(self, object where)
     cdef Py_ssize_t choose(self, object where) except -1
     cdef void point(self, char* block) noexcept nogil
     cdef double* column_of(self, Py_ssize_t lane) noexcept nogil

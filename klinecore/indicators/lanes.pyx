@@ -473,11 +473,8 @@ cdef class Lanes:
                 PyBuffer_Release(&views[held])
         return 0
 
-    cdef Py_ssize_t choose(self, object where) except -1:
-        """Take down which lanes ``where`` names; how many."""
-        cdef Py_ssize_t count, i, lane
-        cdef const int64_t* listed
-        cdef bint twice = False, beyond = False
+    cdef object numbers_of(self, object where):
+        """Lanes by number, whichever way they are named."""
         lanes = np.asarray(where)
         if lanes.dtype == bool:
             if lanes.shape != (self.lanes,):
@@ -485,7 +482,23 @@ cdef class Lanes:
             lanes = lanes.nonzero()[0]
         elif lanes.ndim != 1 or (lanes.size and lanes.dtype.kind not in "iu"):
             raise ValueError("where must be lanes by number, or a bool for each")
-        cdef numpy.ndarray array = np.ascontiguousarray(lanes, dtype=np.int64)
+        return np.ascontiguousarray(lanes, dtype=np.int64)
+
+    cdef Py_ssize_t choose(self, object where) except -1:
+        """Take down which lanes ``where`` names; how many."""
+        cdef Py_ssize_t count, i, lane
+        cdef const int64_t* listed
+        cdef bint twice = False, beyond = False
+        cdef numpy.ndarray array
+        if (
+            numpy.PyArray_CheckExact(where)
+            and numpy.PyArray_TYPE(where) == numpy.NPY_INT64
+            and numpy.PyArray_ISCARRAY_RO(where)
+            and numpy.PyArray_NDIM(where) == 1
+        ):
+            array = where
+        else:
+            array = self.numbers_of(where)
         count = numpy.PyArray_SIZE(array)
         if count > self.lanes:
             raise ValueError(f"where names {count} lanes of {self.lanes}")

@@ -194,7 +194,7 @@ def test_loops_are_made_of_vector_instructions() -> None:
     listing = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", file], capture_output=True, text=True, check=True
     ).stdout
-    # Ten loops, each for updates and previews, have some two hundred of each.
+    # Eleven loops, each for updates and previews, have some two hundred of each.
     assert packed(listing, "%ymm") > 150
     assert packed(listing.replace("%ymm", ""), "%xmm") > 150
 
@@ -319,6 +319,8 @@ def test_what_lanes_refuse_to_be(call: object, message: str) -> None:
         ([True, False], r"where has shape \(2,\) for 3 lanes"),
         ([0.0], "where must be lanes by number"),
         ([[0]], "where must be lanes by number"),
+        (np.array([0, 3]), "where names lanes other than 0 to 2"),
+        (np.array([0, 1, 2, 0]), "where names 4 lanes of 3"),
     ],
 )
 def test_lanes_that_are_not_there_are_refused(where: object, message: str) -> None:
@@ -326,6 +328,18 @@ def test_lanes_that_are_not_there_are_refused(where: object, message: str) -> No
     with pytest.raises(ValueError, match=message):
         lanes.update(np.ones(3), where=where)  # type: ignore[arg-type]
     assert np.isnan(lanes.values).all()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, list])
+def test_lanes_are_named_by_any_integers(kind: type) -> None:
+    lanes = kc.Lanes("sma", 1, lanes=5)
+    where = [3, 0] if kind is list else np.array([3, 0], dtype=kind)
+    np.testing.assert_array_equal(
+        lanes.update(np.arange(5.0), where=where), [0.0, np.nan, np.nan, 3.0, np.nan]
+    )
+    scattered = np.array([1, 9, 2, 9])[::2]
+    made = lanes.update(np.arange(5.0), where=scattered)
+    np.testing.assert_array_equal(made, [0.0, 1.0, 2.0, 3.0, np.nan])
 
 
 def test_columns_are_one_number_per_lane() -> None:
