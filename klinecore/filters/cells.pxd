@@ -6,6 +6,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from klinecore.merge cimport SeriesMemory
 from klinecore.ticker cimport TickerRecord
 
+cdef enum:
+    KEPT = 4                # doubles that a cell shows of a lane at most
+
 cdef enum AsOf:
     HELD = 0                # the newest row that can have closed is there, or confirmed absent
     MISSED = 1              # it is missing, and a later one is held
@@ -51,6 +54,8 @@ cdef class Cell:
     cdef void* take(self, size_t count, size_t size) except NULL
     cdef void run(self, Rows* rows)
     cdef void reset(self, Py_ssize_t lane) noexcept
+    cdef void keep(self, Py_ssize_t lane, double* to) noexcept
+    cdef void put_back(self, Py_ssize_t lane, const double* kept) noexcept
     cdef Py_ssize_t image_size(self) noexcept
     cdef void save(self, Py_ssize_t lane, char* to) noexcept
     cdef void load(self, Py_ssize_t lane, const char* image) noexcept

@@ -136,6 +136,22 @@ cdef class Cell:
         elif not self.borrowed:
             self.value[lane] = NAN
 
+    cdef void keep(self, Py_ssize_t lane, double* to) noexcept:
+        """Copy what a lane shows, before it is run without ``commit``."""
+        if self.condition:
+            to[0] = bit(self.truth, lane)
+            to[1] = bit(self.known, lane)
+        elif not self.borrowed:
+            to[0] = self.value[lane]
+
+    cdef void put_back(self, Py_ssize_t lane, const double* kept) noexcept:
+        """Show that again."""
+        if self.condition:
+            put_bit(self.truth, lane, kept[0] != 0)
+            put_bit(self.known, lane, kept[1] != 0)
+        elif not self.borrowed:
+            self.value[lane] = kept[0]
+
     cdef Py_ssize_t image_size(self) noexcept:
         """Bytes of what is kept of one lane."""
         return 8
@@ -239,14 +255,21 @@ cdef class Past(Cell):
         cdef Cell arg = self.args[0]
         cdef Py_ssize_t i, lane
         cdef uint32_t slot = 0
+        cdef int64_t boundary_ms
         cdef bint held
         for i in range(rows.count):
             lane = rows.lanes[i]
             own = &rows.memory[lane * rows.interval_count + rows.interval]
             other = &rows.memory[lane * rows.interval_count + self.foreign]
-            held = as_of(
-                other, series_close_time(own, own.open_time_ms[rows.slots[lane]]) + 1, &slot
-            ) == HELD and self.fed[lane] == other.open_time_ms[slot]
+            boundary_ms = own.open_time_ms[rows.slots[lane]]
+            if rows.commit:
+                boundary_ms = series_close_time(own, boundary_ms) + 1
+            held = as_of(other, boundary_ms, &slot) == HELD and (
+                self.fed[lane] == other.open_time_ms[slot]
+            )
+            # A forming row sees what has closed since it began, too.
+            if not rows.commit and self.fed[lane] >= 0:
+                held |= series_close_time(other, self.fed[lane]) >= boundary_ms
             if not held:
                 put_bit(rows.missing, lane, True)
             if self.condition:

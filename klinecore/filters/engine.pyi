@@ -19,6 +19,7 @@ class Firing(NamedTuple):
     revision: bool  # rows that came late, or were corrected, changed what had been evaluated
     complete: bool  # False: a row that it reads, or a symbol it compares, was not there
     retracted: bool = False  # it was told before, and is no more
+    provisional: bool = False  # of a forming row, or (retracted, price NaN) it did not hold so long
 
 @final
 class Engine:
@@ -47,17 +48,21 @@ class Engine:
         *,
         mode: Literal["edge", "level"] = "edge",
         cooldown: int = 0,
+        when: Literal["closed", "forming"] = "closed",
     ) -> int:
         """Evaluate a filter at every close of ``interval`` from the next one on; its number.
 
         ``mode`` "edge" fires where it is true and was false when it was last known, "level"
         wherever it is true. Behind a firing the ``cooldown`` next klines of the symbol do not fire.
+        ``when="forming"`` evaluates it at forming klines, too: a firing there is told once a kline
+        as provisional, and again at the close if it holds, else as retracted.
+
         What it needs is computed from the rows in memory at once, so it is as warm as those allow;
         those rows' firings are not told. O(rows in memory) per step.
 
         Raises ValueError: the root is no condition, a mode there is not, a cooldown outside
-        0..100,000; UnknownSeriesError: an interval the market does not hold; FiltersFullError:
-        ``filters_max`` or ``state_bytes_max`` would be exceeded.
+        0..100,000, symbols compared while klines form; UnknownSeriesError: an interval the market
+        does not hold; FiltersFullError: ``filters_max`` or ``state_bytes_max`` would be exceeded.
         """
     def remove(self, filter_id: int) -> None:
         """Evaluate a filter no longer, and free what only it needed. ValueError: no such filter."""
@@ -94,6 +99,13 @@ class Engine:
         """Whether a filter is true at a symbol's newest evaluated close; None while unknown.
 
         Raises ValueError: no such filter; UnknownSeriesError.
+        """
+    def preview(self, filter_id: int, symbol: str) -> bool | None:
+        """What a filter would be if the symbol's forming row closed as it is; None while unknown.
+
+        None as well without such a row, if rows before it are missing, or if the filter compares
+        symbols. Parts on other intervals are as of their newest close. Raises ValueError: no such
+        filter; UnknownSeriesError.
         """
     def anchor(self, filter_id: int, symbol: str) -> int | None:
         """Open time of the first row a filter was fed for a symbol; None before the first.

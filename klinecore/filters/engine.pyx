@@ -1,15 +1,18 @@
 """Runs filters live: tells at which closes of which symbols each fires."""
 
 cimport cython
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from klinecore.events cimport EventKind
 from klinecore.filters.cells cimport Cell
+from klinecore.filters.forming cimport Forming
 from klinecore.filters.images cimport read_image, write_image
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport NEVER, Root, Stage
+from klinecore.kline cimport CLOSE
 from klinecore.market cimport Market
 from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time
 
@@ -43,6 +46,7 @@ class Firing(NamedTuple):
     revision: bool
     complete: bool
     retracted: bool = False
+    provisional: bool = False
 
 
 @cython.final
@@ -55,6 +59,8 @@ cdef class Engine:
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
     cdef dict _told             # lane -> root -> open_time_ms -> price
+    cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew
+    cdef dict _provisional      # (root, lane) -> open time of the forming row it fired at
     cdef int _next_id
     cdef tuple _symbols
     cdef list _generations      # by lane; None without a symbol
@@ -78,6 +84,7 @@ cdef class Engine:
         self._roots = {}
         self._counts = {}
         self._told = {}
+        self._provisional = {}
         self._next_id = 1
         self._known = <Known*>calloc(
             self._runner.places * self._runner.interval_count, sizeof(Known)
@@ -103,11 +110,13 @@ cdef class Engine:
 
     # --- filters -------------------------------------------------------------------------------
 
-    def add(self, filter, interval, *, mode="edge", cooldown=0):
+    def add(self, filter, interval, *, mode="edge", cooldown=0, when="closed"):
         """Evaluate a filter at every close of an interval from now on; its number."""
         cdef Root root
         if mode not in ("edge", "level"):
             raise ValueError(f"mode must be 'edge' or 'level', not {mode!r}")
+        if when not in ("closed", "forming"):
+            raise ValueError(f"when must be 'closed' or 'forming', not {when!r}")
         if not 0 <= cooldown <= COOLDOWN_MAX:
             raise ValueError(f"cooldown must be 0..{COOLDOWN_MAX} klines, not {cooldown}")
         if len(self._roots) >= self.filters_max:
@@ -115,12 +124,16 @@ cdef class Engine:
             raise FiltersFullError("filters_max", self.filters_max, self.filters_max + 1)
         self.market._interval(interval)
         step = resolve(getattr(filter, "root", filter), interval)
+        if when == "forming" and step.stage.across:
+            raise ValueError("symbols are compared at their closes, not while klines form")
         for below in step.walk():
             self.market._interval(below.stage.interval)
         warm = self._warm(step, mode == "edge", cooldown)
         root = self._adopt(warm, step)
+        root.forming = when == "forming"
         self._roots[root.number] = root
         self._next_id += 1
+        self._forming = None
         return root.number
 
     cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown):
@@ -199,6 +212,20 @@ cdef class Engine:
                 del self._counts[step.key]
                 gone.add(step.key)
         self._runner.drop(gone)
+        self._provisional = {
+            key: open_ms for key, open_ms in self._provisional.items() if key[0] is not root
+        }
+        self._forming = None
+
+    cdef _list_forming(self):
+        """Find out anew what is to be computed at forming rows."""
+        wanted = {}
+        for root in self._roots.values():
+            if root.forming:
+                wanted.setdefault(root.step.stage.interval, []).append(root)
+        self._forming = {
+            interval: Forming(self._runner, roots) for interval, roots in wanted.items()
+        }
 
     cdef Root _root(self, int filter_id):
         root = self._roots.get(filter_id)
@@ -217,12 +244,19 @@ cdef class Engine:
         cdef int kind
         cdef Py_ssize_t lane, index
         cdef bint everyone = False
+        cdef list forming = []
         memset(self._marked, 0, self._runner.places)
         if self.market.symbols is not self._symbols:
             self._follow_symbols()
         for event in events:
             kind = event[0]
-            if kind == EventKind.TICKER or kind == EventKind.FORMING:
+            if kind == EventKind.TICKER:
+                continue
+            if kind == EventKind.FORMING:
+                if self._forming is None:
+                    self._list_forming()
+                if event[2] in self._forming:
+                    forming.append((event[1], event[2]))
                 continue
             if kind >= EventKind.BARRIER:
                 if kind == EventKind.BARRIER:
@@ -246,7 +280,29 @@ cdef class Engine:
             everyone = True
         if everyone:
             memset(self._marked, 1, self._runner.places)
-        return self._advance(first_closed, told_changes)
+        out = self._advance(first_closed, told_changes)
+        for symbol, interval in forming:
+            place = places.get(symbol)
+            if place is not None:
+                self._look_at_forming(place, self._forming[interval], out)
+        return out
+
+    cdef _look_at_forming(self, Py_ssize_t lane, Forming forming, list out):
+        """Tell which filters would fire if the forming row closed as it is; once per row."""
+        cdef const SeriesMemory* series
+        cdef Root root
+        cdef uint32_t slot
+        for root in forming.fires(self._runner, lane):
+            series = self._runner.series(self._runner.stages[root.step.stage], lane)
+            slot = series.header.start + series.header.count
+            open_ms = series.open_time_ms[slot]
+            if self._provisional.get((root, lane)) != open_ms:
+                self._provisional[root, lane] = open_ms
+                price = series.values[CLOSE * <Py_ssize_t>series.slots + slot]
+                out.append(Firing(
+                    root.number, self.market._names[lane], root.step.stage.interval, open_ms,
+                    price, False, True, False, True
+                ))
 
     def deadline(self, interval, int64_t open_time_ms):
         """Wait no longer for what rows of that time are read together with; the firings."""
@@ -372,6 +428,8 @@ cdef class Engine:
                 continue
             self._generations[lane] = generation
             self._told.pop(lane, None)
+            for key in [key for key in self._provisional if key[1] == lane]:
+                del self._provisional[key]
             for stage in runner.ordered:
                 stage.forget(lane)
             for i in range(runner.interval_count):
@@ -401,7 +459,24 @@ cdef class Engine:
             if not repeated:
                 self._remember(lane, root, open_ms, price)
                 out.append(self._firing(root, lane, open_ms, price, False, whole, False))
+                if self._provisional.get((root, lane)) == open_ms:
+                    del self._provisional[root, lane]
+        if self._provisional:
+            self._take_back(out)
         return out
+
+    cdef _take_back(self, list out):
+        """Tell which firings at forming rows did not hold till the close."""
+        cdef Stage stage
+        cdef Py_ssize_t lane
+        for (root, place), open_ms in list(self._provisional.items()):
+            stage = self._runner.stages[root.step.stage]
+            lane = place
+            if stage.seen[lane] >= open_ms:
+                del self._provisional[root, place]
+                out.append(self._firing(root, place, open_ms, NAN, False, True, True)._replace(
+                    provisional=True
+                ))
 
     cdef _firing(self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted):
         self._fired += not retracted
@@ -453,6 +528,15 @@ cdef class Engine:
     def value(self, int filter_id, symbol):
         """Whether a filter is true at a symbol's newest evaluated close; None while unknown."""
         return self._root(filter_id).cell.at(self.market._symbol(symbol))
+
+    def preview(self, int filter_id, symbol):
+        """What a filter would be if the forming row closed as it is."""
+        cdef Root root = self._root(filter_id)
+        cdef Py_ssize_t lane = self.market._symbol(symbol)
+        if root.step.stage.across:
+            return None
+        found = Forming(self._runner, [root]).values(self._runner, lane)
+        return found[0] if found else None
 
     def anchor(self, int filter_id, symbol):
         """Open time of the first row a filter was fed for a symbol; None before the first."""

@@ -43,12 +43,30 @@ cdef class Series(Cell):
                 lane = rows.lanes[i]
                 if out[lane] - out[lane] != 0 or (self.endless and bit(rows.blind, lane)):
                     out[lane] = self.lanes.closed[k][lane] = NAN
+                elif not rows.commit:
+                    self.lanes.closed[k][lane] = out[lane]      # until it is put back
         if self.condition:
             out = self.lanes.live[0]
             for i in range(rows.count):
                 lane = rows.lanes[i]
                 put_bit(self.known, lane, out[lane] == out[lane])
                 put_bit(self.truth, lane, out[lane] > 0)
+
+    cdef void keep(self, Py_ssize_t lane, double* to) noexcept:
+        cdef int k
+        if self.condition:
+            Cell.keep(self, lane, to)
+            return
+        for k in range(self.lanes.outputs):
+            to[k] = self.lanes.closed[k][lane]
+
+    cdef void put_back(self, Py_ssize_t lane, const double* kept) noexcept:
+        cdef int k
+        if self.condition:
+            Cell.put_back(self, lane, kept)
+            return
+        for k in range(self.lanes.outputs):
+            self.lanes.closed[k][lane] = kept[k]
 
     cdef void reset(self, Py_ssize_t lane) noexcept:
         Cell.reset(self, lane)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from klinecore.filters.cells cimport Cell
+from klinecore.filters.cells cimport Cell, Rows
 from klinecore.filters.stages cimport Root, Stage
 from klinecore.market cimport Market
 from klinecore.merge cimport SeriesMemory
@@ -46,6 +46,7 @@ cdef class Runner:
     cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *
     cdef int64_t next_boundary(self, Stage stage) except -2
     cdef bint gather(self, Stage stage, int64_t boundary_ms) except -1
+    cdef void describe(self, Stage stage, Rows* rows) noexcept
     cdef run(self, Stage stage, int64_t boundary_ms)
     cdef void enter_row(self, Stage stage, Py_ssize_t lane)
     cdef fire(self, Stage stage, Root root, int64_t boundary_ms)

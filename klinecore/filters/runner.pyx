@@ -306,15 +306,9 @@ cdef class Runner:
             put_bit(stage.blind, lane, False)
         stage.stretch[lane] += 1
 
-    cdef run(self, Stage stage, int64_t boundary_ms):
-        """Move the gathered lanes of a stage to their rows."""
-        cdef Rows rows
-        cdef Py_ssize_t i, lane
-        cdef int64_t open_ms
-        memset(stage.missing, 0, self.places // 8)
-        memset(stage.tickerless, 0, self.places // 8)
-        for i in range(stage.count):
-            self.enter_row(stage, stage.lanes[i])
+    cdef void describe(self, Stage stage, Rows* rows) noexcept:
+        """The rows to which the gathered lanes of a stage move."""
+        self.moves += 1
         rows.lanes = stage.lanes
         rows.count = stage.count
         rows.dense = stage.count == self.live_count
@@ -329,8 +323,18 @@ cdef class Runner:
         rows.missing = stage.missing
         rows.tickerless = stage.tickerless
         rows.order = self.order
-        self.moves += 1
         rows.number = self.moves
+
+    cdef run(self, Stage stage, int64_t boundary_ms):
+        """Move the gathered lanes of a stage to their rows."""
+        cdef Rows rows
+        cdef Py_ssize_t i, lane
+        cdef int64_t open_ms
+        memset(stage.missing, 0, self.places // 8)
+        memset(stage.tickerless, 0, self.places // 8)
+        for i in range(stage.count):
+            self.enter_row(stage, stage.lanes[i])
+        self.describe(stage, &rows)
         for cell in stage.cells:
             (<Cell>cell).run(&rows)
         for root in stage.roots:

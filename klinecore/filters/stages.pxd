@@ -11,6 +11,7 @@ cdef class Root:
     cdef public Cell cell
     cdef readonly object step
     cdef readonly bint edge
+    cdef public bint forming            # evaluated at forming rows, too
     cdef readonly Py_ssize_t cooldown
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t rows       # of its interval, before it can be known

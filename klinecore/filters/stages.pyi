@@ -12,6 +12,7 @@ class Root:
 
     def __new__(cls, number: int, step: Any, cell: Cell, *, edge: bool, cooldown: int) -> Root: ...
     cell: Cell
+    forming: bool
     @property
     def number(self) -> int: ...
     @property

@@ -271,6 +271,26 @@ def test_a_restart_keeps_what_stands_on_rows_that_left_the_memory(
     assert list(one.told.values()) == list(other.told.values())
 
 
+@given(SEEDS, conditions(("1m",), 3, False))
+@settings(max_examples=100)
+def test_a_preview_is_bit_for_bit_what_the_close_says(seed: int, root: Node) -> None:
+    random = Random(seed)
+    world = World()
+    world.add(root, "1m", "edge", 0)
+    (number,) = world.filters
+    for minute in range(25):
+        price = random.randint(90, 110)
+        for symbol in SYMBOLS:
+            time = clock("1m", minute)
+            world.push(symbol, "1m", time, price, closed=False)
+            previewed = world.engine.preview(number, symbol)
+            world.push(symbol, "1m", time, price, closed=True)
+            world.pump()
+            if minute:
+                assert world.engine.value(number, symbol) is previewed
+    world.check()
+
+
 @given(SEEDS, st.integers(20, 80), st.lists(filters(across=True), min_size=1, max_size=2))
 def test_rows_that_left_the_memory_leave_no_trace_once_a_symbol_starts_anew(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
