@@ -17,7 +17,7 @@ cdef enum AsOf:
 
 cdef struct Rows:
     # One step of a stage: which lanes move to which of their rows.
-    const int32_t* lanes        # ascending
+    const int32_t* lanes
     Py_ssize_t count
     bint dense                  # every lane that has a symbol moves
     bint commit                 # False: ask only, for the forming row
@@ -41,6 +41,7 @@ cdef class Cell:
     cdef readonly Py_ssize_t places     # lanes, a multiple of 64
     cdef readonly Py_ssize_t size       # bytes of memory
     cdef readonly bint endless          # says nothing while its lane is blind
+    cdef readonly bint remembers        # rows before the one it is at
     cdef public list args
     cdef double* value                  # numbers: NaN is unknown
     cdef uint64_t* truth                # conditions: two planes of bits

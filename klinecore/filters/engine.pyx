@@ -128,6 +128,8 @@ cdef class Engine:
             raise ValueError("symbols are compared at their closes, not while klines form")
         for below in step.walk():
             self.market._interval(below.stage.interval)
+        if step.stage.across:
+            self._settle_barrier(step)
         warm = self._warm(step, mode == "edge", cooldown)
         root = self._adopt(warm, step)
         root.forming = when == "forming"
@@ -135,6 +137,23 @@ cdef class Engine:
         self._next_id += 1
         self._forming = None
         return root.number
+
+    cdef _settle_barrier(self, step):
+        """Of comparisons begun now, let all but the newest row be history: no barrier tells it."""
+        cdef const SeriesMemory* series
+        cdef uint32_t index
+        cdef Py_ssize_t lane
+        for below in step.walk():
+            if below.stage.across:
+                index = self.market._interval(below.stage.interval)
+                for place in self.market._places.values():
+                    lane = place
+                    series = &self.market._memory[lane * self._runner.interval_count + index]
+                    if series.header.count:
+                        self._runner.barrier_ms[index] = max(
+                            self._runner.barrier_ms[index],
+                            series.open_time_ms[series.header.start + series.header.count - 1]
+                        )
 
     cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown):
         """The steps of one filter, run alone over the rows in memory to where the others stand."""
@@ -453,8 +472,12 @@ cdef class Engine:
             if repeated:
                 again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole)
         for lane in sorted(runner.rerun):
-            self._revise(lane, again.get(lane, {}), out)
+            self._revise(lane, again.get(lane, {}), None, 0, out)
+        for lane, stages in runner.repeated.items():
+            for stage, open_ms in stages.items() if lane not in runner.rerun else ():
+                self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
         runner.rerun.clear()
+        runner.repeated.clear()
         for root, lane, open_ms, price, whole, repeated in fired:
             if not repeated:
                 self._remember(lane, root, open_ms, price)
@@ -495,16 +518,19 @@ cdef class Engine:
             del told[min(told)]
             self._forgotten += 1
 
-    cdef _revise(self, Py_ssize_t lane, dict again, list out):
-        """Tell how the firings of a lane that started anew differ from those that were told."""
+    cdef _revise(self, Py_ssize_t lane, dict again, list roots, int64_t from_ms, list out):
+        """Tell how the firings of a lane that started anew differ from those that were told; or of
+        some filters, from one row on."""
         cdef const SeriesMemory* series
         cdef Root root
         before = self._told.get(lane, {})
         for root in sorted({*before, *again}, key=lambda one: one.number):
+            if roots is not None and root not in roots:
+                continue
             told = before.get(root, {})
             now = again.get(root, {})
             series = self._runner.series(self._runner.stages[root.step.stage], lane)
-            oldest = series.open_time_ms[series.header.start]
+            oldest = max(from_ms, series.open_time_ms[series.header.start])
             known_from = min(told) if len(told) >= TOLD_MAX else oldest
             for open_ms in sorted({*told, *now}):
                 if open_ms in now and open_ms not in told and open_ms >= known_from:

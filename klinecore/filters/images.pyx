@@ -38,7 +38,9 @@ cdef struct RootPart:
     int64_t since
     int64_t anchor
     int32_t quiet
-    uint32_t armed
+    int32_t quiet_before
+    uint32_t armed              # and, in the next bit, before the newest row
+    uint32_t spare
 
 
 cdef str stage_name(key):
@@ -98,6 +100,11 @@ cdef class Layout:
                 root_part.anchor = root.anchor[lane]
                 root_part.quiet = root.quiet[lane] if root.quiet != NULL else 0
                 root_part.armed = bit(root.armed, lane)
+                root_part.quiet_before = root_part.spare = 0
+                if root.armed_before != NULL:
+                    root_part.armed |= bit(root.armed_before, lane) << 1
+                if root.quiet_before != NULL:
+                    root_part.quiet_before = root.quiet_before[lane]
                 memcpy(to, &root_part, sizeof(root_part))
                 to += sizeof(root_part)
 
@@ -126,7 +133,11 @@ cdef class Layout:
                 root.anchor[lane] = root_part.anchor
                 if root.quiet != NULL:
                     root.quiet[lane] = root_part.quiet
-                put_bit(root.armed, lane, root_part.armed)
+                put_bit(root.armed, lane, root_part.armed & 1)
+                if root.armed_before != NULL:
+                    put_bit(root.armed_before, lane, root_part.armed & 2)
+                if root.quiet_before != NULL:
+                    root.quiet_before[lane] = root_part.quiet_before
 
 
 cdef str rows_digest(const SeriesMemory* series, int64_t first_ms, int64_t last_ms):

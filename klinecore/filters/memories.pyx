@@ -469,4 +469,5 @@ cdef Cell make(object step, list args, Py_ssize_t places, int foreign):
     else:
         cell = make_plain(step, places, foreign)
     cell.args = args
+    cell.remembers = isinstance(cell, (Series, Lag, Trend, Flags, Since))
     return cell

@@ -32,6 +32,7 @@ cdef class Runner:
     cdef Py_ssize_t touched_count
     cdef uint8_t* broken                # lanes to start anew
     cdef readonly set rerun             # lanes that did
+    cdef dict repeated                  # lane -> stage -> open time of the row taken once more
     cdef readonly uint64_t rerun_count
     cdef uint64_t moves                 # of stages
 
@@ -46,6 +47,7 @@ cdef class Runner:
     cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *
     cdef int64_t next_boundary(self, Stage stage) except -2
     cdef bint gather(self, Stage stage, int64_t boundary_ms) except -1
+    cdef bint gather_again(self, Stage stage, int64_t boundary_ms) except -1
     cdef void describe(self, Stage stage, Rows* rows) noexcept
     cdef run(self, Stage stage, int64_t boundary_ms)
     cdef void enter_row(self, Stage stage, Py_ssize_t lane)

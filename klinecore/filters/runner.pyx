@@ -56,6 +56,7 @@ cdef class Runner:
         self.ordered = []
         self.fired = []
         self.rerun = set()
+        self.repeated = {}
         self.incomplete = [set() for _ in market.intervals]
         self.order = <int32_t*>calloc(self.places, sizeof(int32_t))
         self.touched = <int32_t*>calloc(self.places, sizeof(int32_t))
@@ -149,6 +150,9 @@ cdef class Runner:
             ]
             stage.reads = [self.stages[key] for key in stage.key.reads]
             stage.endless = any([(<Cell>cell).endless for cell in stage.cells])
+            stage.repeatable = stage.across and not any(
+                [(<Cell>cell).remembers for cell in stage.cells]
+            )
             for other in stage.reads:
                 other.readers.append(stage)
 
@@ -185,7 +189,7 @@ cdef class Runner:
             return BROKEN           # the hole has left the memory: all that is left is known
         stage.slots[lane] = slot
         boundary_ms[0] = series_close_time(series, series.open_time_ms[slot]) + 1
-        if stage.across and boundary_ms[0] <= stage.done_ms:
+        if stage.across and boundary_ms[0] <= stage.done_ms - stage.repeatable:
             return BROKEN           # others were compared without it
         return READY
 
@@ -284,7 +288,42 @@ cdef class Runner:
                 stage.lanes[stage.count] = <int32_t>lane
                 stage.count += 1
                 put_bit(stage.mask, lane, True)
+        if stage.across and stage.count and boundary_ms == stage.done_ms:
+            return self.gather_again(stage, boundary_ms)
         return stage.count > 0
+
+    cdef bint gather_again(self, Stage stage, int64_t boundary_ms) except -1:
+        """Collect the lanes that are at that boundary already, to compare them once more."""
+        cdef const SeriesMemory* series
+        cdef Py_ssize_t lane
+        cdef uint32_t slot
+        cdef bint passed = False
+        cdef Stage other
+        for lane in range(self.places):
+            if self.order[lane] < 0 or stage.fed[lane] < 0:
+                continue
+            series = self.series(stage, lane)
+            if series_close_time(series, stage.fed[lane]) + 1 != boundary_ms:
+                continue
+            slot = series_find(series, stage.fed[lane])
+            passed |= slot == series.header.start + series.header.count or (
+                series.open_time_ms[slot] != stage.fed[lane]
+            )
+            for other in stage.below:
+                passed |= other.fed[lane] != stage.fed[lane]
+            for other in stage.reads:
+                passed |= other.fed[lane] >= 0 and series_close_time(
+                    self.series(other, lane), other.fed[lane]
+                ) >= boundary_ms
+            stage.slots[lane] = slot
+            stage.lanes[stage.count] = <int32_t>lane
+            stage.count += 1
+            put_bit(stage.mask, lane, True)
+            self.repeated.setdefault(lane, {})[stage] = stage.fed[lane]
+        if passed:
+            self.broken[stage.lanes[0]] = 1
+            return False
+        return True
 
     cdef void enter_row(self, Stage stage, Py_ssize_t lane):
         """Begin a stretch where the row stands behind a hole."""
@@ -333,11 +372,15 @@ cdef class Runner:
         memset(stage.missing, 0, self.places // 8)
         memset(stage.tickerless, 0, self.places // 8)
         for i in range(stage.count):
-            self.enter_row(stage, stage.lanes[i])
+            lane = stage.lanes[i]
+            if stage.fed[lane] != self.series(stage, lane).open_time_ms[stage.slots[lane]]:
+                self.enter_row(stage, lane)
         self.describe(stage, &rows)
         for cell in stage.cells:
             (<Cell>cell).run(&rows)
         for root in stage.roots:
+            if stage.across:
+                (<Root>root).begin_row(boundary_ms == stage.done_ms)
             self.fire(stage, <Root>root, boundary_ms)
         for i in range(stage.count):
             lane = stage.lanes[i]

@@ -19,11 +19,14 @@ cdef class Root:
     cdef readonly bint endless
     cdef uint64_t* armed                # lanes whose last known value was false
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown
+    cdef uint64_t* armed_before         # the newest row: only where symbols are compared
+    cdef int32_t* quiet_before
     cdef int64_t* since                 # by lane: rows up to this one are history
     cdef int64_t* anchor                # by lane: the first row; -1 before
     cdef uint64_t[7] unknown            # by Reason
 
     cdef void reset(self, Py_ssize_t lane) noexcept
+    cdef void begin_row(self, bint again) noexcept
 
 cdef class Stage:
     cdef readonly object key
@@ -31,6 +34,7 @@ cdef class Stage:
     cdef readonly Py_ssize_t size
     cdef readonly bint across
     cdef readonly bint endless          # some step says nothing after a hole
+    cdef bint repeatable                # no step remembers rows: the newest can be taken again
     cdef public list cells              # arguments before what uses them
     cdef public list roots
     cdef list below                     # stages of the same interval it builds on

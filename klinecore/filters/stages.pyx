@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from klinecore.filters.cells cimport Cell, put_bit
 
@@ -33,6 +34,16 @@ cdef class Root:
         if cooldown:
             self.quiet = <int32_t*>calloc(places, 4)
             self.size += 4 * places
+        if step.stage.across:
+            self.armed_before = <uint64_t*>calloc(places // 64, 8)
+            self.size += places // 8
+            if self.armed_before == NULL:
+                raise MemoryError(f"no {self.size} bytes for a filter")
+            if cooldown:
+                self.quiet_before = <int32_t*>calloc(places, 4)
+                self.size += 4 * places
+                if self.quiet_before == NULL:
+                    raise MemoryError(f"no {self.size} bytes for a filter")
         if (
             self.armed == NULL or self.since == NULL or self.anchor == NULL
             or (cooldown and self.quiet == NULL)
@@ -43,6 +54,8 @@ cdef class Root:
 
     def __dealloc__(self):
         free(self.armed)
+        free(self.armed_before)
+        free(self.quiet_before)
         free(self.since)
         free(self.anchor)
         free(self.quiet)
@@ -52,6 +65,22 @@ cdef class Root:
         put_bit(self.armed, lane, False)
         if self.quiet != NULL:
             self.quiet[lane] = 0
+        if self.armed_before != NULL:
+            put_bit(self.armed_before, lane, False)
+        if self.quiet_before != NULL:
+            self.quiet_before[lane] = 0
+
+    cdef void begin_row(self, bint again) noexcept:
+        """Keep what was before this row; or go back to that, if it is the same once more."""
+        cdef Py_ssize_t places = self.cell.places
+        if again:
+            memcpy(self.armed, self.armed_before, places // 8)
+            if self.quiet != NULL:
+                memcpy(self.quiet, self.quiet_before, 4 * places)
+        else:
+            memcpy(self.armed_before, self.armed, places // 8)
+            if self.quiet != NULL:
+                memcpy(self.quiet_before, self.quiet, 4 * places)
 
 
 cdef class Stage:

@@ -274,6 +274,38 @@ def test_symbols_are_compared_at_the_deadline_without_the_missing_ones() -> None
     assert told == [("A", True, True), ("B", False, False)]
 
 
+def test_a_late_close_is_compared_with_the_others_of_its_boundary_once_more() -> None:
+    desk = Desk(symbols="ABC")
+    number = desk.engine.add(compile("rank(close) > 1"), "1m")
+    for minute, closes in enumerate([{"A": 3.0, "B": 2.0}, {"A": 1.0}]):
+        for symbol, price in closes.items():
+            desk.close(minute, price, symbol=symbol)
+        desk.pump()
+        desk.engine.deadline("1m", START + minute * MINUTE)
+    assert desk.engine.value(number, "A") is False
+    desk.close(1, 9.0, symbol="B")
+    told = [(one.symbol, one.revision) for one in desk.pump()]
+    assert told == [("A", True)]
+    desk.close(1, 10.0, symbol="C")
+    assert desk.engine.value(number, "B") is False
+    assert desk.pump() == []  # B was true a minute before as well
+    assert desk.engine.value(number, "B") is True
+    assert desk.engine.counters()["started_anew"] == 0
+
+
+def test_comparisons_begun_later_take_the_rows_in_memory_for_history() -> None:
+    desk = Desk(symbols="AB")
+    for minute in range(3):
+        desk.close(minute, HIGH)
+        desk.close(minute, LOW, symbol="B")
+    number = desk.engine.add(compile("rank(close) > 1"), "1m")
+    assert desk.engine.anchor(number, "B") == START
+    assert desk.engine.value(number, "B") is True
+    assert desk.engine.history(number, "B") == START + MINUTE
+    assert desk.engine.deadline("1m", START + 2 * MINUTE) == []
+    assert desk.engine.counters()["started_anew"] == 0
+
+
 def test_a_ticker_is_the_newest_one_and_has_no_past() -> None:
     desk = Desk()
     desk.engine.add(compile("ticker.last > 100"), "1m", mode="level")
