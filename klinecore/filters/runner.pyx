@@ -315,6 +315,10 @@ cdef class Runner:
                 passed |= other.fed[lane] >= 0 and series_close_time(
                     self.series(other, lane), other.fed[lane]
                 ) >= boundary_ms
+            for other in stage.readers:
+                passed |= other.fed[lane] >= 0 and series_close_time(
+                    self.series(other, lane), other.fed[lane]
+                ) + 1 >= boundary_ms
             stage.slots[lane] = slot
             stage.lanes[stage.count] = <int32_t>lane
             stage.count += 1
