@@ -123,11 +123,12 @@ class Engine:
         """
     @property
     def state_bytes(self) -> int:
-        """Bytes that all filters take together."""
+        """Bytes that all filters and their checkpoints take together."""
     @property
     def step_count(self) -> int:
         """Steps computed, each for all filters that need it."""
     def counters(self) -> dict[str, int]:
         """``fired``, ``revised`` (of those), ``retracted``, ``incomplete`` firings; ``forgotten``:
         too old to be corrected; ``refused`` filters; ``started_anew``: a symbol's filters computed
-        again from the oldest row in memory."""
+        again, from a checkpoint or the oldest row in memory; ``checkpoints_left_out``: not made,
+        for ``state_bytes_max`` had no room."""

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from klinecore.events cimport EventKind
 from klinecore.filters.cells cimport Cell
 from klinecore.filters.forming cimport Forming
-from klinecore.filters.images cimport read_image, write_image
+from klinecore.filters.images cimport Checkpoints, read_image, write_image
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport NEVER, Root, Stage
 from klinecore.kline cimport CLOSE
@@ -56,6 +56,7 @@ cdef class Engine:
     cdef readonly int64_t state_bytes_max
     cdef readonly int filters_max
     cdef Runner _runner
+    cdef Checkpoints _checkpoints
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
     cdef dict _told             # lane -> root -> open_time_ms -> price
@@ -68,6 +69,7 @@ cdef class Engine:
     cdef uint8_t* _marked       # lanes to look at
     cdef uint64_t _lost
     cdef uint64_t _fired, _revised, _retracted, _forgotten, _incomplete, _refused
+    cdef uint64_t _checkpoints_left_out
 
     def __cinit__(
         self, Market market not None, *, int64_t state_bytes_max=1 << 30, int filters_max=10_000
@@ -98,6 +100,7 @@ cdef class Engine:
             barrier = market.barrier(interval)
             if barrier is not None and barrier.ended:
                 self._barrier(i, barrier.open_time_ms)
+        self._replan()
         self._follow_symbols()
 
     def __dealloc__(self):
@@ -135,7 +138,7 @@ cdef class Engine:
         root.forming = when == "forming"
         self._roots[root.number] = root
         self._next_id += 1
-        self._forming = None
+        self._replan()
         return root.number
 
     cdef _settle_barrier(self, step):
@@ -234,7 +237,15 @@ cdef class Engine:
         self._provisional = {
             key: open_ms for key, open_ms in self._provisional.items() if key[0] is not root
         }
+        self._replan()
+
+    cdef _replan(self):
+        """Begin checkpoints anew: those there are say nothing of new filters."""
         self._forming = None
+        if self._checkpoints is not None:
+            self._checkpoints_left_out += self._checkpoints.left_out
+        self._checkpoints = Checkpoints(self._runner)
+        self._runner.rewinder = self._checkpoints
 
     cdef _list_forming(self):
         """Find out anew what is to be computed at forming rows."""
@@ -341,6 +352,7 @@ cdef class Engine:
         """Take the rows of the marked lanes."""
         cdef Runner runner = self._runner
         cdef Py_ssize_t i
+        self._checkpoints.settle(self.state_bytes_max)
         runner.touch(self._marked)
         for i in range(runner.touched_count):
             self._look(runner.touched[i], told_changes)
@@ -349,6 +361,8 @@ cdef class Engine:
         if runner.across:
             runner.touch_all()
         runner.advance()
+        for i in range(runner.touched_count):
+            self._checkpoints.keep(runner.touched[i])
         return self._tell()
 
     cdef _disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms):
@@ -359,6 +373,7 @@ cdef class Engine:
         ]
         cdef int64_t boundary_ms = series_close_time(series, open_time_ms) + 1
         cdef Stage stage, read
+        self._checkpoints.disturb(lane, interval, open_time_ms)
         for stage in runner.ordered:
             if stage.interval == interval and stage.fed[lane] >= open_time_ms:
                 runner.broken[lane] = 1
@@ -447,6 +462,7 @@ cdef class Engine:
                 continue
             self._generations[lane] = generation
             self._told.pop(lane, None)
+            self._checkpoints.forget(lane)
             for key in [key for key in self._provisional if key[1] == lane]:
                 del self._provisional[key]
             for stage in runner.ordered:
@@ -473,6 +489,7 @@ cdef class Engine:
                 again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole)
         for lane in sorted(runner.rerun):
             self._revise(lane, again.get(lane, {}), None, 0, out)
+            runner.rewound.pop(lane, None)
         for lane, stages in runner.repeated.items():
             for stage, open_ms in stages.items() if lane not in runner.rerun else ():
                 self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
@@ -531,6 +548,9 @@ cdef class Engine:
             now = again.get(root, {})
             series = self._runner.series(self._runner.stages[root.step.stage], lane)
             oldest = max(from_ms, series.open_time_ms[series.header.start])
+            if lane in self._runner.rewound:
+                stage = self._runner.stages[root.step.stage]
+                oldest = max(oldest, <int64_t>self._runner.rewound[lane][stage] + 1)
             known_from = min(told) if len(told) >= TOLD_MAX else oldest
             for open_ms in sorted({*told, *now}):
                 if open_ms in now and open_ms not in told and open_ms >= known_from:
@@ -547,6 +567,7 @@ cdef class Engine:
 
     def load(self, bytes image not None):
         """Go on from what ``save`` gave; the symbols that did not, for their rows are others."""
+        self._replan()
         return read_image(self._runner, image, self._told)
 
     # --- reading -------------------------------------------------------------------------------
@@ -593,7 +614,7 @@ cdef class Engine:
     @property
     def state_bytes(self):
         """Bytes that all filters take together."""
-        return self._runner.size
+        return self._runner.size + self._checkpoints.size
 
     @property
     def step_count(self):
@@ -610,4 +631,5 @@ cdef class Engine:
             "forgotten": self._forgotten,
             "refused": self._refused,
             "started_anew": self._runner.rerun_count,
+            "checkpoints_left_out": self._checkpoints_left_out + self._checkpoints.left_out,
         }

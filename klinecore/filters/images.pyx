@@ -4,15 +4,16 @@ An image holds a block per symbol, of the same layout for all, and says which ro
 from. It is taken only by the same filters, and only for symbols whose rows in memory are the same.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from klinecore.filters.cells cimport Cell, bit, put_bit
-from klinecore.filters.runner cimport Runner
+from klinecore.filters.runner cimport Rewinder, Runner
 from klinecore.filters.stages cimport Root, Stage
 from klinecore.kline cimport COLUMN_COUNT
-from klinecore.merge cimport SeriesMemory, series_find
+from klinecore.merge cimport SeriesMemory, series_close_time, series_find
 
 import hashlib
 import json
@@ -20,7 +21,7 @@ import struct
 
 from klinecore.errors import SnapshotError
 
-__all__: list[str] = []
+__all__ = ["Checkpoints", "Layout"]
 
 cdef bytes MAGIC = b"KLFILTER"
 cdef int VERSION = 1
@@ -50,10 +51,6 @@ cdef str stage_name(key):
 
 cdef class Layout:
     """Stages, cells and roots in an order that depends on the filters only."""
-    cdef list stages            # (stage, cells, roots)
-    cdef list roots
-    cdef Py_ssize_t size        # bytes of a symbol's block
-    cdef str digest
 
     def __cinit__(self, Runner runner):
         cdef Stage stage
@@ -108,7 +105,8 @@ cdef class Layout:
                 memcpy(to, &root_part, sizeof(root_part))
                 to += sizeof(root_part)
 
-    cdef void load(self, Py_ssize_t lane, const char* image):
+    cdef void load(self, Py_ssize_t lane, const char* image, bint rewind):
+        """Go back to an image; ``rewind``: of this very run, whose rows were seen since."""
         cdef StagePart part
         cdef RootPart root_part
         cdef Stage stage
@@ -118,8 +116,9 @@ cdef class Layout:
             memcpy(&part, image, sizeof(part))
             image += sizeof(part)
             stage.fed[lane] = part.fed
-            stage.seen[lane] = part.seen
-            stage.floor[lane] = part.floor
+            if not rewind:
+                stage.seen[lane] = part.seen
+                stage.floor[lane] = part.floor
             stage.hole_ms[lane] = part.hole_ms
             stage.stretch[lane] = part.stretch
             put_bit(stage.blind, lane, part.blind)
@@ -129,7 +128,8 @@ cdef class Layout:
             for root in roots:
                 memcpy(&root_part, image, sizeof(root_part))
                 image += sizeof(root_part)
-                root.since[lane] = root_part.since
+                if not rewind:
+                    root.since[lane] = root_part.since
                 root.anchor[lane] = root_part.anchor
                 if root.quiet != NULL:
                     root.quiet[lane] = root_part.quiet
@@ -138,6 +138,113 @@ cdef class Layout:
                     put_bit(root.armed_before, lane, root_part.armed & 2)
                 if root.quiet_before != NULL:
                     root.quiet_before[lane] = root_part.quiet_before
+
+
+@cython.final
+cdef class Checkpoints(Rewinder):
+    """What a symbol's filters remembered some rows ago, so that a late change of newer rows does
+    not move their anchor."""
+
+    def __cinit__(self, Runner runner):
+        self.runner = runner
+        self.images = {}
+        self.tried = {}
+
+    cdef settle(self, int64_t allowed):
+        """Look at all steps, once they will be run."""
+        if self.layout is None:
+            self.layout = Layout(self.runner)
+            self.allowed = allowed - <int64_t>self.runner.size
+
+    cdef void forget(self, Py_ssize_t lane):
+        """Drop a lane's images."""
+        for image in self.images.pop(lane, ()):
+            self.size -= len(image)
+
+    cdef void disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms):
+        """Drop the images that were made of a row that changed, or of rows behind it."""
+        cdef list images = self.images.get(lane)
+        if images:
+            kept = [
+                image for image in images if not self.knows(image, lane, interval, open_time_ms)
+            ]
+            self.size -= self.layout.size * (len(images) - len(kept))
+            self.images[lane] = kept
+
+    cdef bint knows(
+        self, bytes image, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms
+    ) except -1:
+        cdef const char* at = PyBytes_AS_STRING(image)
+        cdef const SeriesMemory* series = &self.runner.market._memory[
+            lane * self.runner.interval_count + interval
+        ]
+        cdef int64_t boundary_ms = series_close_time(series, open_time_ms) + 1
+        cdef StagePart part
+        cdef Stage stage, read
+        cdef Cell cell
+        for stage, cells, roots in self.layout.stages:
+            memcpy(&part, at, sizeof(part))
+            at += sizeof(part) + len(roots) * sizeof(RootPart)
+            for cell in cells:
+                at += cell.image_size()
+            if stage.interval == interval and part.fed >= open_time_ms:
+                return True
+            for read in stage.reads:
+                if read.interval == interval and part.fed >= 0 and series_close_time(
+                    self.runner.series(stage, lane), part.fed
+                ) + 1 >= boundary_ms:
+                    return True
+        return False
+
+    cdef bint rewind(self, Py_ssize_t lane) except -1:
+        """Go back to the lane's newest image that was not tried in this call; False without."""
+        cdef list images = self.images.get(lane)
+        if not images or self.runner.across:
+            return False
+        if lane in self.tried:
+            self.size -= len(images.pop())
+        if not images:
+            return False
+        self.tried[lane] = True
+        self.layout.load(lane, PyBytes_AS_STRING(<bytes>images[len(images) - 1]), True)
+        return True
+
+    cdef begin(self):
+        self.tried.clear()
+
+    cdef keep(self, Py_ssize_t lane):
+        """Make an image if the newest is half a memory old, and there is room for it."""
+        cdef list images = self.images.setdefault(lane, [])
+        cdef Py_ssize_t half = max(self.runner.market.capacity // 2, 1)
+        cdef Stage stage
+        cdef StagePart part
+        cdef bytes image
+        if self.runner.across or not self.layout.stages:
+            return
+        if images:
+            # Not all symbols at the same close.
+            half -= lane * 37 % max(half // 4, 1)
+            image = images[len(images) - 1]
+            stage = self.layout.stages[0][0]
+            memcpy(&part, PyBytes_AS_STRING(image), sizeof(part))
+            if rows_between(self.runner.series(stage, lane), part.fed, stage.fed[lane]) < half:
+                return
+        if self.size + self.layout.size > self.allowed:
+            self.left_out += 1
+            return
+        image = PyBytes_FromStringAndSize(NULL, self.layout.size)
+        memset(PyBytes_AS_STRING(image), 0, self.layout.size)
+        self.layout.save(lane, PyBytes_AS_STRING(image))
+        images.append(image)
+        self.size += len(image)
+        if len(images) > 2:
+            self.size -= len(images.pop(0))
+
+
+cdef Py_ssize_t rows_between(
+    const SeriesMemory* series, int64_t first_ms, int64_t last_ms
+) noexcept:
+    return <Py_ssize_t>series_find(series, last_ms) - <Py_ssize_t>series_find(series, first_ms)
 
 
 cdef str rows_digest(const SeriesMemory* series, int64_t first_ms, int64_t last_ms):
@@ -252,7 +359,7 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
             ]
             same = expected and rows_digest(series, first_ms, last_ms) == expected
         if same:
-            layout.load(lane, block)
+            layout.load(lane, block, False)
             told[lane] = {layout.roots[i]: dict(some) for i, some in firings}
         elif lane >= 0:
             left.append(symbol)

@@ -13,6 +13,10 @@ cdef enum Next:
     WAITS = 2               # there is one, but not what it must be read together with
     BROKEN = 3              # what was computed is not what the rows say: start anew
 
+cdef class Rewinder:
+    cdef begin(self)
+    cdef bint rewind(self, Py_ssize_t lane) except -1
+
 cdef class Runner:
     cdef readonly Market market
     cdef readonly Py_ssize_t places
@@ -32,6 +36,8 @@ cdef class Runner:
     cdef Py_ssize_t touched_count
     cdef uint8_t* broken                # lanes to start anew
     cdef readonly set rerun             # lanes that did
+    cdef Rewinder rewinder              # knows earlier states of lanes; or None
+    cdef dict rewound                   # lane -> stage -> open time it went back to
     cdef dict repeated                  # lane -> stage -> open time of the row taken once more
     cdef readonly uint64_t rerun_count
     cdef uint64_t moves                 # of stages

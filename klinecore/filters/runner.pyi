@@ -6,7 +6,11 @@ from klinecore.filters.cells import Cell
 from klinecore.filters.stages import Stage
 from klinecore.market import Market
 
-__all__ = ["Runner"]
+__all__ = ["Rewinder", "Runner"]
+
+@disjoint_base
+class Rewinder:
+    """Where a lane goes back to that has to start anew: nowhere, but for ``Checkpoints``."""
 
 @disjoint_base
 class Runner:

@@ -22,7 +22,7 @@ from klinecore.merge cimport ABSENT_BIT, SeriesHeader, SeriesMemory, series_clos
 
 from klinecore.filters.reasons import Reason
 
-__all__ = ["Runner"]
+__all__ = ["Rewinder", "Runner"]
 
 cdef extern from "words.h":
     int words_fire(
@@ -42,6 +42,17 @@ assert [int(reason) for reason in (
     Reason.NOT_WARM, Reason.UNDEFINED, Reason.NO_TICKER, Reason.HOLE, Reason.MISSING_CLOSE
 )] == [NOT_WARM, UNDEFINED, NO_TICKER, HOLE, MISSING_CLOSE]
 
+cdef class Rewinder:
+    """Where a lane goes back to that has to start anew: nowhere, but for ``Checkpoints``."""
+
+    cdef begin(self):
+        """A new call."""
+
+    cdef bint rewind(self, Py_ssize_t lane) except -1:
+        """Let the lane stand where it stood before; False if nothing is known of that."""
+        return False
+
+
 cdef class Runner:
     """All stages over one market."""
 
@@ -57,6 +68,8 @@ cdef class Runner:
         self.fired = []
         self.rerun = set()
         self.repeated = {}
+        self.rewound = {}
+        self.rewinder = Rewinder()
         self.incomplete = [set() for _ in market.intervals]
         self.order = <int32_t*>calloc(self.places, sizeof(int32_t))
         self.touched = <int32_t*>calloc(self.places, sizeof(int32_t))
@@ -476,6 +489,10 @@ cdef class Runner:
             self.broken[lane] = 0
             anew.add(lane)
             self.rerun_count += 1
+            self.rewound.pop(lane, None)
+            if self.rewinder.rewind(lane):
+                self.rewound[lane] = {stage: stage.fed[lane] for stage in self.ordered}
+                continue
             for stage in self.ordered:
                 stage.reset(lane)
         self.rerun |= anew
@@ -507,6 +524,7 @@ cdef class Runner:
         cdef Py_ssize_t i, lane
         cdef Stage stage
         cdef int beginnings = 0
+        self.rewinder.begin()
         while True:
             earliest = NEVER
             for stage in self.ordered:

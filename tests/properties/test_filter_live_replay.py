@@ -186,7 +186,7 @@ def live(
     minutes: int,
     added: list[tuple[Node, str, str, int]],
     *,
-    capacity: int = 200,
+    capacity: int = 40,
     swaps: float = 0.0,
     restarts: float = 0.0,
 ) -> World:
@@ -238,7 +238,7 @@ def test_so_it_is_when_symbols_are_compared(
 def test_symbols_come_and_go(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
-    live(seed, minutes, added, swaps=0.03).check()
+    live(seed, minutes, added, capacity=64, swaps=0.03).check()
 
 
 @given(SEEDS, st.integers(3, 40), st.lists(filters(across=True), min_size=1, max_size=3))
@@ -246,6 +246,40 @@ def test_a_restart_changes_nothing(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
     live(seed, minutes, added, restarts=0.2).check()
+
+
+@given(SEEDS, filters(across=False))
+@settings(max_examples=100)
+def test_a_correction_of_new_rows_moves_no_anchor(
+    seed: int, added: tuple[Node, str, str, int]
+) -> None:
+    random = Random(seed)
+    short, whole = World(capacity=12), World()
+    for world in (short, whole):
+        world.add(*added)
+    for minute in range(60):
+        changes = [(minute, random.randint(90, 110), False)] if random.random() < 0.9 else []
+        if random.random() < 0.1:
+            changes.append((minute - random.randint(0, 1), 111 + minute, True))
+        for at, price, corrects in changes:
+            for interval in INTERVALS:
+                if at >= 0 and (at + 1) * MINUTE % INTERVAL_MS[interval] == 0:
+                    time = clock(interval, at)
+                    for symbol in SYMBOLS[:1] if corrects else SYMBOLS:
+                        if not corrects or time in whole.market[symbol, interval].open_time_ms:
+                            for world in (short, whole):
+                                world.push(symbol, interval, time, price, closed=True)
+        for world in (short, whole):
+            for symbol in SYMBOLS:
+                for interval in INTERVALS:
+                    for first, last in world.market[symbol, interval].holes():
+                        world.market.confirm_absent(symbol, interval, first, last)
+            world.pump()
+    for symbol in SYMBOLS[1:]:
+        anchors = {world.engine.anchor(1, symbol) for world in (short, whole)}
+        assert len(anchors) == 1
+    assert short.engine.value(1, "A") == whole.engine.value(1, "A")
+    assert short.told == whole.told
 
 
 @given(SEEDS, filters(across=False))

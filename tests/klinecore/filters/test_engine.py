@@ -5,53 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from filter_desk import ABOVE, HIGH, LOW, MINUTE, START, Desk, kline
 
-from klinecore import Kline, Market, UnknownSeriesError
+from klinecore import Market, UnknownSeriesError
 from klinecore.errors import FiltersFullError
 from klinecore.filters import Engine, Filter, Firing, Reason, compile, parse_expression
-from klinecore.interval import next_open_ms, open_time_ms
-
-MINUTE = 60_000
-START = 1_700_000_100_000 // 300_000 * 300_000
-HIGH, LOW = 110.0, 90.0
-ABOVE = "close > 100"
-
-
-def kline(interval: str, time: int, price: float, *, trades: int = 1, closed: bool = True) -> Kline:
-    text = f"{price:.2f}"
-    end = next_open_ms(interval, time) - 1
-    return Kline(time, text, text, text, text, "1.0", end, "1.0", trades, "1.0", "1.0", closed)
-
-
-class Desk:
-    """A market with an engine, fed by minutes since the start."""
-
-    def __init__(self, *intervals: str, symbols: str = "A", capacity: int = 50) -> None:
-        self.market = Market(list(symbols), intervals or ("1m",), capacity, room=1)
-        self.engine = Engine(self.market)
-
-    def close(
-        self, minute: int, price: float, *, symbol: str = "A", interval: str = "1m", trades: int = 1
-    ) -> None:
-        time = open_time_ms(interval, START + minute * MINUTE)
-        self.market.push(symbol, interval, kline(interval, time, price, trades=trades))
-
-    def pump(self) -> list[Firing]:
-        return self.engine.pump(self.market.drain())
-
-    def minutes(self, firings: list[Firing]) -> list[tuple[int, bool, bool]]:
-        """Of each firing: minute, revision, retracted."""
-        return [
-            ((one.open_time_ms - START) // MINUTE, one.revision, one.retracted) for one in firings
-        ]
-
-    def run(self, *prices: float, first: int = 0) -> list[int]:
-        """Close minute after minute; those that fired."""
-        fired = []
-        for minute, price in enumerate(prices, first):
-            self.close(minute, price)
-            fired += [minute for minute, _, _ in self.minutes(self.pump())]
-        return fired
 
 
 def test_an_edge_fires_when_it_becomes_true_and_not_at_the_first_known_value() -> None:
@@ -317,98 +275,6 @@ def test_a_ticker_is_the_newest_one_and_has_no_past() -> None:
     assert desk.run(LOW, first=1) == [1]
 
 
-def form(desk: Desk, minute: int, price: float, interval: str = "1m") -> None:
-    time = open_time_ms(interval, START + minute * MINUTE)
-    trades = len(desk.market["A", interval]) + int(price)
-    row = kline(interval, time, price, trades=trades, closed=False)
-    desk.market.push("A", interval, row)
-
-
-def kinds(firings: list[Firing]) -> list[tuple[int, bool, bool]]:
-    """Of each firing: minute, provisional, retracted."""
-    return [((f.open_time_ms - START) // MINUTE, f.provisional, f.retracted) for f in firings]
-
-
-def test_a_preview_is_what_the_close_would_say_and_changes_nothing() -> None:
-    desk = Desk()
-    number = desk.engine.add(compile("close > ema(2) and macd(2, 3, 2).hist > 0"), "1m")
-    assert desk.engine.preview(number, "A") is None
-    desk.run(LOW, HIGH, LOW, HIGH, LOW)
-    form(desk, 5, HIGH)
-    before = desk.engine.save()
-    assert desk.engine.preview(number, "A") is True
-    assert desk.engine.value(number, "A") is False
-    assert desk.engine.save() == before
-    form(desk, 5, HIGH + 1)
-    desk.close(5, LOW, trades=500)
-    desk.pump()
-    assert desk.engine.preview(number, "A") is None
-
-
-def test_a_preview_behind_missing_rows_is_unknown() -> None:
-    desk = Desk()
-    number = desk.engine.add(compile(ABOVE), "1m")
-    desk.run(LOW, LOW)
-    form(desk, 4, HIGH)
-    assert desk.engine.preview(number, "A") is None
-    desk.market.confirm_absent("A", "1m", START + 2 * MINUTE, START + 3 * MINUTE)
-    assert desk.engine.preview(number, "A") is True
-
-
-def test_a_preview_reads_what_has_closed_of_other_intervals() -> None:
-    desk = Desk("1m", "5m")
-    number = desk.engine.add(compile('(close @ "1m") > 100'), "5m")
-    for minute in range(5):
-        desk.close(minute, LOW)
-    desk.close(0, LOW, interval="5m")
-    form(desk, 5, LOW, interval="5m")
-    desk.pump()
-    assert desk.engine.preview(number, "A") is False
-    desk.close(5, HIGH)
-    desk.pump()
-    assert desk.engine.preview(number, "A") is True
-
-
-def test_a_firing_of_a_forming_kline_is_provisional_until_the_close() -> None:
-    desk = Desk()
-    desk.engine.add(compile(ABOVE), "1m", when="forming")
-    desk.run(LOW, LOW)
-    form(desk, 2, HIGH)
-    assert kinds(desk.pump()) == [(2, True, False)]
-    form(desk, 2, HIGH + 1)
-    assert desk.pump() == []
-    desk.close(2, HIGH, trades=500)
-    assert kinds(desk.pump()) == [(2, False, False)]
-    form(desk, 3, HIGH)
-    assert desk.pump() == []  # it was true at the last close
-
-
-def test_a_provisional_firing_that_does_not_hold_is_taken_back_at_the_close() -> None:
-    desk = Desk()
-    desk.engine.add(compile(ABOVE), "1m", when="forming")
-    desk.run(LOW, LOW)
-    form(desk, 2, HIGH)
-    assert kinds(desk.pump()) == [(2, True, False)]
-    desk.close(2, LOW, trades=500)
-    assert kinds(desk.pump()) == [(2, True, True)]
-
-
-def test_filters_of_closes_only_are_not_told_at_forming_klines() -> None:
-    desk = Desk()
-    desk.engine.add(compile(ABOVE), "1m")
-    desk.run(LOW, LOW)
-    form(desk, 2, HIGH)
-    assert desk.pump() == []
-
-
-def test_comparing_symbols_while_klines_form_is_refused() -> None:
-    desk = Desk(symbols="AB")
-    with pytest.raises(ValueError, match="symbols are compared at their closes"):
-        desk.engine.add(compile("top(close, 1)"), "1m", when="forming")
-    number = desk.engine.add(compile("top(close, 1)"), "1m")
-    assert desk.engine.preview(number, "A") is None
-
-
 def test_equal_parts_are_computed_once_and_given_back_with_the_last_filter() -> None:
     desk = Desk()
     empty = desk.engine.state_bytes
@@ -447,6 +313,22 @@ def test_memory_is_bounded_and_the_refusal_says_by_how_much() -> None:
     assert engine.counters()["refused"] == 1
     assert engine.state_bytes == held
     assert len(engine) == 1
+
+
+def test_checkpoints_are_left_out_where_there_is_no_room_for_them() -> None:
+    market = Market(["A"], ["1m"], 50)
+    roomy = Engine(market)
+    roomy.add(compile(ABOVE), "1m")
+    tight = Engine(market, state_bytes_max=roomy.state_bytes)
+    tight.add(compile(ABOVE), "1m")
+    market.push("A", "1m", kline("1m", START, HIGH))
+    events = market.drain()
+    before = roomy.state_bytes
+    roomy.pump(events)
+    tight.pump(events)
+    assert roomy.state_bytes > before == tight.state_bytes
+    assert roomy.counters()["checkpoints_left_out"] == 0
+    assert tight.counters()["checkpoints_left_out"] == 1
 
 
 def test_filters_are_counted_and_no_more_taken_than_allowed() -> None:
