@@ -26,7 +26,7 @@ class Engine:
     """Filters over one market, evaluated close by close."""
 
     def __new__(
-        cls, market: Market, *, state_bytes_max: int = 1 << 30, filters_max: int = 10_000
+        cls, market: Market, *, state_bytes_max: int = 256 << 20, filters_max: int = 10_000
     ) -> Engine:
         """Take memory for ``market``'s symbols and its room for more.
 

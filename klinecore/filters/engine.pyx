@@ -72,7 +72,7 @@ cdef class Engine:
     cdef uint64_t _checkpoints_left_out
 
     def __cinit__(
-        self, Market market not None, *, int64_t state_bytes_max=1 << 30, int filters_max=10_000
+        self, Market market not None, *, int64_t state_bytes_max=256 << 20, int filters_max=10_000
     ):
         if state_bytes_max < 1 or filters_max < 1:
             raise ValueError(

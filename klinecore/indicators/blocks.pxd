@@ -18,7 +18,7 @@ cdef extern from *:
         uint8_t *warm, *left;               /* lanes, by block */
         double *closed[4], *live[4];        /* outputs by lane, room for whole blocks */
         Py_ssize_t period[4], ring[4];      /* of each ring: its length, and its first row */
-        double full;                        /* what a warm lane has counted */
+        double full[3];                     /* what a warm lane has counted */
         double a, b, c;                     /* constants of the formula */
     } KcSweep;
 
@@ -42,7 +42,8 @@ cdef extern from *:
         double** live
         Py_ssize_t* period
         Py_ssize_t* ring
-        double full, a, b, c
+        double* full
+        double a, b, c
 
     ctypedef unsigned (*Loop "KcLoop")(
         const Sweep* sweep, const double** x, Py_ssize_t first, Py_ssize_t last, unsigned want
@@ -51,6 +52,7 @@ cdef extern from *:
 cdef enum:
     FIELDS_MAX = 12
     RINGS_MAX = 4
+    COUNTS_MAX = 3
 
 cdef enum FieldKind:
     DOUBLE, SIZE, FLAG
@@ -65,13 +67,17 @@ cdef struct Ring:
     Py_ssize_t stride       # where it says how far rows are apart
     Py_ssize_t beyond       # rows behind its end
 
+cdef struct Count:
+    int field               # the field that stops counting ...
+    Py_ssize_t full         # ... at the state's number here,
+    Py_ssize_t short        # less so many
+
 cdef struct Shape:
     int loop                # its place in the table of loops
     int fields
     Field[FIELDS_MAX] field
-    int counted             # the field that has stopped counting in a warm lane ...
-    Py_ssize_t full         # ... at the state's number here,
-    Py_ssize_t short        # less so many
+    int counts
+    Count[COUNTS_MAX] count # all of them full: the lane is warm
     int rings
     Ring[RINGS_MAX] ring    # in the order in which the kernel takes memory for them
     Py_ssize_t[3] constant  # where a, b and c of the sweep stand

@@ -69,7 +69,8 @@ cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) no
         sweep.period[i] = read_size(state, shape.ring[i].period)
         sweep.ring[i] = row
         row += sweep.period[i] + shape.ring[i].beyond
-    sweep.full = read_size(state, shape.full) - shape.short
+    for i in range(shape.counts):
+        sweep.full[i] = read_size(state, shape.count[i].full) - shape.count[i].short
     for i in range(3):
         if shape.constant[i] >= 0:
             to[i] = (<const double*>(state + shape.constant[i]))[0]
@@ -140,9 +141,11 @@ cdef void take(Shape* shape, const void* member, FieldKind kind) noexcept:
 
 cdef void count_to(Shape* shape, const void* full, Py_ssize_t short) noexcept:
     """The field taken last counts to this."""
-    shape.counted = shape.fields - 1
-    shape.full = offset_of(full)
-    shape.short = short
+    cdef Count* count = &shape.count[shape.counts]
+    count.field = shape.fields - 1
+    count.full = offset_of(full)
+    count.short = short
+    shape.counts += 1
 
 
 cdef void ring_at(
@@ -282,10 +285,12 @@ cdef void make_stoch(str name):
     take(shape, &s.bottom.slot, SIZE)
     take(shape, &s.k.slot, SIZE)
     take(shape, &s.d.slot, SIZE)
+    # Each window is fed with what the one before gives, and one of a single row counts nothing.
     take(shape, &s.top.count, SIZE)
+    count_to(shape, &s.top.period, 1)
     take(shape, &s.bottom.count, SIZE)
     take(shape, &s.k.count, SIZE)
-    # The last to begin: it is fed with what the others give.
+    count_to(shape, &s.k.period, 1)
     take(shape, &s.d.count, SIZE)
     count_to(shape, &s.d.period, 1)
     ring_at(shape, &s.top.period, &s.top.ring, &s.top.stride, 1)

@@ -330,10 +330,13 @@ cdef class Lanes:
         """Note whether the lane is warm, so that loops may step it."""
         cdef unsigned bit = 1u << (lane % BLOCK)
         cdef uint8_t* warm = self.sweep.warm + lane // BLOCK
-        if self.column_of(lane)[self.shape.counted * BLOCK] >= self.sweep.full:
-            warm[0] |= bit
-        else:
-            warm[0] &= ~bit
+        cdef const double* column = self.column_of(lane)
+        cdef int i
+        for i in range(self.shape.counts):
+            if column[self.shape.count[i].field * BLOCK] < self.sweep.full[i]:
+                warm[0] &= ~bit
+                return
+        warm[0] |= bit
 
     cdef void clear_outputs(self, Py_ssize_t lane) noexcept nogil:
         cdef int k

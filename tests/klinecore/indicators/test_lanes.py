@@ -148,6 +148,18 @@ def test_each_lane_is_a_stream(
         played(name, some_parameters(name, period, word), lanes, 40, seed, odd)
 
 
+@pytest.mark.parametrize("short", range(3))
+@pytest.mark.parametrize("name", CATALOG)
+def test_each_lane_is_a_stream_where_a_period_is_one(name: str, short: int) -> None:
+    """What is fed with another window's values counts nothing of its own then."""
+    periods = [p for p in CATALOG[name].parameters if p.kind == "period"]
+    if short < len(periods):
+        for others in (1, 3):
+            given = {p.name: max(others, int(p.low)) for p in periods}
+            given[periods[short].name] = int(periods[short].low)
+            played(name, CATALOG[name].defaults(**given), 11, 40, 3, 0.02)
+
+
 @pytest.mark.parametrize("using", blocks.INSTRUCTIONS)
 @pytest.mark.parametrize("odd", [0.0, 0.01])
 @pytest.mark.parametrize("name", CATALOG)
