@@ -77,7 +77,7 @@ cdef struct Shape:
     int fields
     Field[FIELDS_MAX] field
     int counts
-    Count[COUNTS_MAX] count # all of them full: the lane is warm
+    Count[COUNTS_MAX] count  # all of them full: the lane is warm
     int rings
     Ring[RINGS_MAX] ring    # in the order in which the kernel takes memory for them
     Py_ssize_t[3] constant  # where a, b and c of the sweep stand
