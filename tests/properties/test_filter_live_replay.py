@@ -221,7 +221,7 @@ SEEDS = st.integers(0, 2**32)
 
 
 @given(SEEDS, st.integers(3, 40), st.lists(filters(across=False), min_size=1, max_size=3))
-def test_what_live_filters_say_is_what_the_rows_in_memory_say(
+def test_must_never_19_live_filters_differ_from_their_replay(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
     live(seed, minutes, added).check()

@@ -51,7 +51,7 @@ def as_tuple(output: object) -> tuple[float, ...]:
 @pytest.mark.parametrize("name", CATALOG)
 @settings(max_examples=20)
 @given(klines=klines(), period=st.integers(1, 9), word=st.integers(0, 2))
-def test_batch_is_updates_and_previews_bit_for_bit(
+def test_must_never_18_streaming_differs_from_batch_in_a_bit(
     name: str, klines: Klines, period: int, word: int
 ) -> None:
     parameters = some_parameters(name, period, word)
