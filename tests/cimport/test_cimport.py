@@ -55,6 +55,11 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+#: Compiled modules that have no C face: the live engine is pumped from Python, and loops over rows
+#: take NumPy's arrays.
+CALLED_FROM_PYTHON = {"engine", "loops"}
+
+
 def test_every_declaration_file_is_installed_beside_its_module() -> None:
     package = Path(kc.__file__).parent
     compiled = {
@@ -65,7 +70,8 @@ def test_every_declaration_file_is_installed_beside_its_module() -> None:
     declared = {path.stem for path in package.rglob("*.pxd")}
     stubbed = {path.stem for path in package.rglob("*.pyi")}
     assert compiled
-    assert compiled <= declared
+    assert compiled - CALLED_FROM_PYTHON <= declared
+    assert compiled >= CALLED_FROM_PYTHON
     assert compiled <= stubbed
     assert (package / "py.typed").exists()
 
