@@ -209,7 +209,10 @@ class Builder:
     ) -> str:
         entry = CATALOG[str(params[0])]
         given = [(name, arg) for name, arg in zip(entry.inputs, args, strict=True) if name != TIME]
-        usual = [arg.op == "field" and arg.params == (name,) for name, arg in given]
+        usual = [
+            arg.op == "field" and arg.params == (name,) and arg.interval == interval
+            for name, arg in given
+        ]
         if all(usual) and bare(entry):
             return entry.name
         columns = [name in FIELDS for name, _ in given]

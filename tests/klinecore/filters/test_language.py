@@ -91,6 +91,21 @@ def test_texts_that_say_the_same_are_one_filter(text: str, other: str) -> None:
     assert compile(text).root == compile(other).root
 
 
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ('pivot_high(high @ "1m", 1, 1)', 'pivot_high(high @ "1m", 1, 1)'),
+        ('atr(high=high @ "1m")', 'atr(high @ "1m", low, close, 14)'),
+        ('pivot_high(high, 1, 1) @ "1m"', 'pivot_high(1, 1) @ "1m"'),
+    ],
+)
+def test_a_column_of_another_interval_is_written_out(text: str, normal: str) -> None:
+    """It was left out as if it were the own one: two filters had one text and one hash."""
+    made = parse_expression(text)
+    assert made.normal == normal
+    assert parse_expression(normal).root.args[0].interval == made.root.args[0].interval
+
+
 def test_the_source_that_is_meant_by_default_is_the_close() -> None:
     node = parse_expression("ema(50)").root
     assert (node.op, node.params) == ("indicator", ("ema", 50, "sma"))
