@@ -28,11 +28,6 @@ cdef enum:
     TOLD_MAX = 64               # firings remembered per filter and symbol, to revise them
     COOLDOWN_MAX = 100000       # klines
 
-cdef struct Known:
-    uint64_t revision           # of a series when it was last looked at
-    uint64_t closed_count
-    uint64_t inserted
-    uint64_t changed            # rows corrected or inserted
 
 
 class Firing(NamedTuple):
@@ -52,24 +47,6 @@ class Firing(NamedTuple):
 @cython.final
 cdef class Engine:
     """Filters over one market, evaluated close by close."""
-    cdef readonly Market market
-    cdef readonly int64_t state_bytes_max
-    cdef readonly int filters_max
-    cdef Runner _runner
-    cdef Checkpoints _checkpoints
-    cdef dict _roots            # filter id -> Root
-    cdef dict _counts           # key of a step -> filters that need it
-    cdef dict _told             # lane -> root -> open_time_ms -> price
-    cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew
-    cdef dict _provisional      # (root, lane) -> open time of the forming row it fired at
-    cdef int _next_id
-    cdef tuple _symbols
-    cdef list _generations      # by lane; None without a symbol
-    cdef Known* _known          # by series
-    cdef uint8_t* _marked       # lanes to look at
-    cdef uint64_t _lost
-    cdef uint64_t _fired, _revised, _retracted, _forgotten, _incomplete, _refused
-    cdef uint64_t _checkpoints_left_out
 
     def __cinit__(
         self, Market market not None, *, int64_t state_bytes_max=256 << 20, int filters_max=10_000

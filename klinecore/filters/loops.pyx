@@ -112,7 +112,7 @@ def spaced(const int64_t[::1] rows not None, const int32_t[::1] symbols not None
     return made
 
 
-cdef void _sort(
+cdef void sort_rows(
     const double* values, int64_t* rows, int64_t* spare, int64_t count
 ) noexcept nogil:
     """Rows by value, the largest first; equal ones stay in their order."""
@@ -183,7 +183,7 @@ def places(
         # Each entry now says where its moment ends, and the one before where it begins.
         first = 0
         for moment in range(most):
-            _sort(&values[0], rows + first, rows + count, begins[moment] - first)
+            sort_rows(&values[0], rows + first, rows + count, begins[moment] - first)
             for i in range(first, begins[moment]):
                 out[rows[i]] = i - first + 1
             first = begins[moment]
