@@ -29,7 +29,6 @@ cdef enum:
     COOLDOWN_MAX = 100000       # klines
 
 
-
 class Firing(NamedTuple):
     """A filter fired for a symbol at a close, or one that was told did not after all."""
 
