@@ -93,27 +93,6 @@ def _shortest_ms(interval: str) -> int:
     return INTERVAL_MS[interval] or 28 * _DAY_MS
 
 
-#: Indicators that go over their whole window at each kline: ns for each kline in it.
-_OVER_WINDOW_NS = {
-    "aroon": 0.4,
-    "cci": 1.2,
-    "correl": 1.0,
-    "divergence": 6.0,
-    "linreg": 1.2,
-    "linreg_slope": 1.2,
-    "pivot_high": 1.0,
-    "pivot_low": 1.0,
-}
-
-
-def _over_window_ns(node: Node) -> int:
-    name, *parameters = node.params
-    if name == "volume_nodes":  # it goes over its bins
-        period, bins = map(int, parameters[:2])
-        return bins * (35 + period // 10)
-    return int(_OVER_WINDOW_NS.get(str(name), 0) * looks_back(node))
-
-
 def cost_ns(root: Node) -> int:
     """About how many nanoseconds a filter takes per symbol and close if it shares nothing."""
     return sum(map(node_ns, root.walk()))
