@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import reduce
-from importlib import import_module
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,19 +16,13 @@ from klinecore.filters.reasons import Reason
 from klinecore.filters.table import AsOf, Reasons, Table
 from klinecore.filters.tree import TIME, Node, looks_across
 from klinecore.indicators import CATALOG
-from klinecore.indicators.catalog import FAMILIES
 from klinecore.indicators.entry import Indicator, Values
-from klinecore.indicators.kernel import Kernel
+from klinecore.indicators.kernels import kernel_of
 
 __all__ = ["Column", "Columns", "Order"]
 
 Truths: TypeAlias = NDArray[np.bool_]
 
-KERNELS: dict[str, Kernel] = {
-    name: kernel
-    for family in FAMILIES
-    for name, kernel in import_module(f"klinecore.indicators.kernels.{family}").KERNELS.items()
-}
 #: Letters of the exchange for what is read of a ticker.
 LETTERS = {
     "last": "c",
@@ -228,7 +221,7 @@ def _indicator(
     inputs = tuple(np.ascontiguousarray(arg.data) for arg in args)
     if len(inputs) < len(entry.inputs) and entry.inputs[-1] == TIME:
         inputs += (table.open_time_ms.astype(np.float64),)
-    outputs = KERNELS[entry.name].stretches(inputs, table.starts, parameters)
+    outputs = kernel_of(entry.name).stretches(inputs, table.starts, parameters)
     fed = _worst(args) if args else np.zeros(len(table), dtype=np.uint8)
     recursive = entry.memory == "recursive"
     return [

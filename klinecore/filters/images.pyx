@@ -345,6 +345,8 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
     index = json.loads(index_bytes)
     if index["filters"] != layout.digest or index["size"] != layout.size:
         raise SnapshotError("an image of other filters than those held")
+    if len(blocks) != layout.size * len(index["symbols"]):
+        raise SnapshotError("an image of filters that lacks symbols, or has too many")
     block = PyBytes_AS_STRING(blocks)
     left = []
     for symbol, rows, firings in index["symbols"]:

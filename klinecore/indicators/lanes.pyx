@@ -11,11 +11,10 @@ from libc.string cimport memcpy, memset
 cimport numpy
 
 import hashlib
-from importlib import import_module
 
 import numpy as np
 
-from klinecore.indicators.catalog import CATALOG
+from klinecore.indicators.kernels import kernel_of
 
 from klinecore.indicators.blocks cimport (
     ALL, BLOCK, loop_of, shape_describe, shape_gather, shape_of, shape_rows, shape_scatter,
@@ -46,13 +45,6 @@ cdef inline const double* column_at(object given, Py_ssize_t lanes) noexcept:
     ):
         return <const double*>numpy.PyArray_DATA(given)
     return NULL
-
-
-cdef Kernel kernel_of(str name):
-    entry = CATALOG.get(name)
-    if entry is None:
-        raise ValueError(f"there is no indicator {name!r}; see klinecore.CATALOG")
-    return import_module(f"klinecore.indicators.kernels.{entry.family}").KERNELS[name]
 
 
 @cython.final

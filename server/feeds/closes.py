@@ -201,7 +201,7 @@ class Closes:
             want = self._wants.get(key)
             # A kline that had begun does close, though its symbol was halted meanwhile.
             seldom = halted and self._market[key].forming is None
-            if want is None or want.halted != halted or want.seldom > seldom:
+            if want is None or want.halted != halted or (want.seldom and not seldom):
                 wait_s = HALTED_RETRY_S[0] if seldom else RETRY_S[0]
                 want = _Want(due_ms, wait_s, now_s, halted, seldom)
             self._wants[key] = want._replace(open_ms=due_ms)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from struct import Struct
+
 import pytest
 
 from klinecore import Kline, Market
@@ -10,6 +13,7 @@ from klinecore.filters import Engine, compile
 
 MINUTE = 60_000
 START = 1_700_000_100_000 // MINUTE * MINUTE
+HEAD = Struct("<8sI16sQ")  # of an image: magic, version, digest, size of its index
 TEXT = "close > ema(3) or count(close > sma(2), 4) > 2"
 
 
@@ -94,3 +98,16 @@ def test_an_image_of_another_version_is_refused_by_its_number() -> None:
     image[8] = 9
     with pytest.raises(SnapshotError, match="version 9; this is 1"):
         engine_of(market_of(PRICES)).load(bytes(image))
+
+
+def test_an_image_with_fewer_blocks_than_symbols_is_refused() -> None:
+    """Its checksum is right: it was made so, not damaged."""
+    image = engine_of(market_of(PRICES, ("B", "C"))).save()
+    magic, version, _, size = HEAD.unpack_from(image)
+    index, blocks = image[HEAD.size :][:size], image[HEAD.size + size :]
+    blocks = blocks[: len(blocks) // 2]
+    digest = blake2b(index + blocks, digest_size=16).digest()
+    with pytest.raises(SnapshotError, match="lacks symbols"):
+        engine_of(market_of(PRICES, ("B", "C"))).load(
+            HEAD.pack(magic, version, digest, size) + index + blocks
+        )
