@@ -115,9 +115,8 @@ cdef inline void show(Cell cell, Py_ssize_t lane, double value) noexcept:
         cell.value[lane] = value
 
 
-@cython.final
-cdef class Lag(Cell):
-    """The value n rows ago, of a number or a condition."""
+cdef class Ringed(Cell):
+    """What remembers the n values before the newest one."""
     cdef Py_ssize_t n
     cdef double* ring               # [lane][n]
     cdef uint32_t* place            # by lane: of the oldest value
@@ -132,21 +131,6 @@ cdef class Lag(Cell):
     def __dealloc__(self):
         free(self.ring)
         free(self.place)
-
-    cdef void run(self, Rows* rows):
-        cdef Cell arg = self.args[0]
-        cdef double* ring
-        cdef Py_ssize_t i, lane
-        for i in range(rows.count):
-            lane = rows.lanes[i]
-            if self.n == 0:
-                show(self, lane, shown(arg, lane))
-                continue
-            ring = self.ring + lane * self.n
-            show(self, lane, ring[self.place[lane]])
-            if rows.commit:
-                ring[self.place[lane]] = shown(arg, lane)
-                self.place[lane] = (self.place[lane] + 1) % self.n
 
     cdef void reset(self, Py_ssize_t lane) noexcept:
         cdef Py_ssize_t i
@@ -171,26 +155,40 @@ cdef class Lag(Cell):
         self.place[lane] = <uint32_t>place
         memcpy(self.ring + lane * self.n, image + 16, 8 * self.n)
 
+    cdef inline void push(self, Py_ssize_t lane, double value) noexcept:
+        """Take a value in the place of the oldest one."""
+        if self.n:
+            self.ring[lane * self.n + self.place[lane]] = value
+            self.place[lane] = (self.place[lane] + 1) % <uint32_t>self.n
+
 
 @cython.final
-cdef class Trend(Cell):
+cdef class Lag(Ringed):
+    """The value n rows ago, of a number or a condition."""
+
+    cdef void run(self, Rows* rows):
+        cdef Cell arg = self.args[0]
+        cdef double* ring
+        cdef Py_ssize_t i, lane
+        for i in range(rows.count):
+            lane = rows.lanes[i]
+            if self.n == 0:
+                show(self, lane, shown(arg, lane))
+                continue
+            ring = self.ring + lane * self.n
+            show(self, lane, ring[self.place[lane]])
+            if rows.commit:
+                self.push(lane, shown(arg, lane))
+
+
+@cython.final
+cdef class Trend(Ringed):
     """``rising`` and ``falling``: beyond each of the n values before."""
-    cdef Py_ssize_t n
     cdef bint up
-    cdef double* ring               # [lane][n]
-    cdef uint32_t* place
 
     def __init__(self, step, Py_ssize_t places):
-        self.n = step.params[0]
+        Ringed.__init__(self, step, places)
         self.up = step.op == "rising"
-        self.ring = <double*>self.take(places * self.n + 1, sizeof(double))
-        self.place = <uint32_t*>self.take(places, sizeof(uint32_t))
-        for lane in range(places):
-            self.reset(lane)
-
-    def __dealloc__(self):
-        free(self.ring)
-        free(self.place)
 
     cdef void run(self, Rows* rows):
         cdef const double* xs = (<Cell>self.args[0]).value
@@ -210,32 +208,8 @@ cdef class Trend(Cell):
                 truth &= x > other if self.up else x < other
             put_bit(self.known, lane, known)
             put_bit(self.truth, lane, known and truth)
-            if rows.commit and self.n:
-                ring[self.place[lane]] = x
-                self.place[lane] = (self.place[lane] + 1) % self.n
-
-    cdef void reset(self, Py_ssize_t lane) noexcept:
-        cdef Py_ssize_t i
-        Cell.reset(self, lane)
-        self.place[lane] = 0
-        for i in range(self.n):
-            self.ring[lane * self.n + i] = NAN
-
-    cdef Py_ssize_t image_size(self) noexcept:
-        return 16 + 8 * self.n
-
-    cdef void save(self, Py_ssize_t lane, char* to) noexcept:
-        cdef uint64_t place = self.place[lane]
-        Cell.save(self, lane, to)
-        memcpy(to + 8, &place, 8)
-        memcpy(to + 16, self.ring + lane * self.n, 8 * self.n)
-
-    cdef void load(self, Py_ssize_t lane, const char* image) noexcept:
-        cdef uint64_t place
-        Cell.load(self, lane, image)
-        memcpy(&place, image + 8, 8)
-        self.place[lane] = <uint32_t>place
-        memcpy(self.ring + lane * self.n, image + 16, 8 * self.n)
+            if rows.commit:
+                self.push(lane, x)
 
 
 cdef enum Flag:
@@ -383,14 +357,6 @@ cdef int larger_first(const void* first, const void* second) noexcept nogil:
     return (a.order > b.order) - (a.order < b.order)
 
 
-cdef int smaller_first(const void* first, const void* second) noexcept nogil:
-    cdef const Rival* a = <const Rival*>first
-    cdef const Rival* b = <const Rival*>second
-    if a.value != b.value:
-        return -1 if a.value < b.value else 1
-    return (a.order > b.order) - (a.order < b.order)
-
-
 @cython.final
 cdef class Across(Cell):
     """``rank``, ``top``, ``bottom`` and ``breadth``: among all lanes that move."""
@@ -420,14 +386,12 @@ cdef class Across(Cell):
             else:
                 self.value[lane] = NAN
             if x[lane] == x[lane]:
-                self.rivals[count].value = x[lane]
+                # bottom(x, n) is top(-x, n), ties included.
+                self.rivals[count].value = -x[lane] if self.op == "bottom" else x[lane]
                 self.rivals[count].order = rows.order[lane]
                 self.rivals[count].lane = <int32_t>lane
                 count += 1
-        qsort(
-            self.rivals, count, sizeof(Rival),
-            smaller_first if self.op == "bottom" else larger_first
-        )
+        qsort(self.rivals, count, sizeof(Rival), larger_first)
         for i in range(count):
             lane = self.rivals[i].lane
             if self.condition:

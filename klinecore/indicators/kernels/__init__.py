@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 
 from klinecore.indicators.catalog import CATALOG
@@ -11,7 +10,6 @@ from klinecore.indicators.kernel import Kernel
 __all__ = ["kernel_of"]
 
 
-@cache
 def kernel_of(name: str) -> Kernel:
     """The kernel of an indicator.
 
