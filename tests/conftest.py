@@ -22,7 +22,6 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("sanitized", max_examples=25, deadline=None)
 settings.load_profile("default")
 
 
