@@ -23,7 +23,7 @@ ROWS = (
     ("klinecore",),     # the front door: gathers names, and is what users import
     ("klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
-    ("server.settings", "server.clock", "server.logs", "server.metrics"),
+    ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity"),
     ("server.disk",),
     ("server.signals",),
     ("server.traders",),

@@ -1,0 +1,1 @@
+"""Traders: conditions that somebody wants to hear of."""
