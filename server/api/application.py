@@ -10,7 +10,7 @@ from server.api.auth import Gate
 from server.api.cache import BodyCache
 from server.api.door import Door
 from server.api.problems import ApiError, problem_response
-from server.api.router import Access, Request, Route, Router, parse_query
+from server.api.router import METHODS, Access, Request, Route, Router, parse_query
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
@@ -91,8 +91,10 @@ class Api:
             if scope["method"] in _METHODS:
                 if b"content-length" in headers or b"transfer-encoding" in headers:
                     await self._door.check_body(headers, receive)
-                if route.access is not Access.OPEN:
-                    self._gate.check(scope["headers"], scope["client"][0])
+                if route.personal:
+                    request = await self._own(scope, headers, route, segments)
+                elif route.access is not Access.OPEN:
+                    self._gate.check(scope["headers"], scope["client"][0], access=route.access)
                 if request is None:
                     request = self._read(target, route, segments)
                 answer = route.handler(request)
@@ -116,15 +118,15 @@ class Api:
 
     def _find(self, target: Target) -> tuple[Route, tuple[str, ...]]:
         path = target[0].decode("latin-1")
-        found = self._router.find(path) or self._router.find(path, "POST")
+        found = next(filter(None, (self._router.find(path, method) for method in METHODS)), None)
         if found is None:
             raise ApiError(404, "unknown_path", "No such path; / names them all.")
         return found
 
     def _read(self, target: Target, route: Route, segments: tuple[str, ...]) -> Request:
         """What the target means; kept, since clients ask for the same few again and again."""
-        if route.body is not None:  # there is nothing to read with GET
-            raise _not_allowed("GET", self._methods(target, True))
+        if route.method != "GET":
+            raise _not_allowed("GET", self._methods(target))
         query = parse_query(target[1], route.names, route.repeatable)
         request = Request(route, segments, query)
         if len(target[0]) + len(target[1]) <= TARGET_LENGTH_MAX:
@@ -133,33 +135,53 @@ class Api:
             self._known[target] = request
         return request
 
+    async def _own(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        route: Route,
+        segments: tuple[str, ...],
+    ) -> Request:
+        """A request that nobody else gets, as one that changes something or knows who asks."""
+        who = self._gate.check(scope["headers"], scope["client"][0], access=route.access)
+        if route.method != scope["method"] and (route.method, scope["method"]) != ("GET", "HEAD"):
+            raise _not_allowed(scope["method"], self._methods((scope["raw_path"], b"")))
+        query = parse_query(scope["query_string"], route.names, route.repeatable)
+        request = Request(route, segments, query)
+        if route.personal:
+            request.principal = who
+            request.headers = headers
+        return request
+
     async def _other_method(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, target: Target
     ) -> Response:
         """OPTIONS, also a browser's preflight, needs no key: browsers send none with it."""
         method = scope["method"]
-        posted = self._router.find(target[0].decode("latin-1"), "POST")
-        if method == "POST" and posted is not None:
-            route, segments = posted
-            self._gate.check(scope["headers"], scope["client"][0])
-            request = Request(route, segments, parse_query(target[1], route.names))
-            request.body = await self._door.read_body(headers, receive)
+        found = self._router.find(target[0].decode("latin-1"), method)
+        if found is not None:
+            route, segments = found
+            request = await self._own(scope, headers, route, segments)
+            self._door.check_change(headers, changes=route.changes)
+            if route.body is None:
+                await self._door.check_body(headers, receive)
+            else:
+                request.body = await self._door.read_body(headers, receive)
             answer = route.handler(request)
             return answer if isinstance(answer, Response) else await answer
         if method != "OPTIONS":
-            raise _not_allowed(method, self._methods(target, bool(posted)))
-        allow = ", ".join(self._methods(target, bool(posted))).encode()
-        readable = posted is not None and not posted[0].changes
+            raise _not_allowed(method, self._methods(target))
+        allow = ", ".join(self._methods(target)).encode()
+        posted = self._router.methods(target[0].decode("latin-1")).get("POST")
+        readable = posted is not None and not posted.changes
         return Response.bare(
             204, [(b"allow", allow), *self._door.preflight(headers, posts=readable)]
         )
 
-    def _methods(self, target: Target, posted: bool) -> list[str]:
+    def _methods(self, target: Target) -> list[str]:
         """What a path can be asked with; of an unknown one, what most can."""
-        if not posted:
-            return ["GET", "HEAD", "OPTIONS"]
-        got = self._router.find(target[0].decode("latin-1"))
-        return [*(["GET", "HEAD"] if got else []), "OPTIONS", "POST"]
+        found = list(self._router.methods(target[0].decode("latin-1"))) or ["GET"]
+        return sorted([*found, "OPTIONS", *(["HEAD"] if "GET" in found else [])])
 
     def _failed(self, path: str) -> Response:
         """The one answer that is our fault: an id for the client, the traceback for the log."""

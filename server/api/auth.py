@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from server.api.problems import ApiError
+from server.api.router import Access
 from server.clock import Clock
+from server.identity import OPERATOR, Principal, Scope, Tier
 
 __all__ = ["SUBPROTOCOL", "SUBPROTOCOL_KEY_PREFIX", "Gate"]
 
@@ -23,6 +25,11 @@ FAILURES_MAX = 10
 WINDOW_S = 60.0
 #: Addresses remembered; the one that failed longest ago is forgotten first.
 ADDRESSES_MAX = 4096
+
+#: What a route asks of a key beyond being one.
+_NEEDED = {Access.TRADE: Scope.TRADE, Access.ADMIN: Scope.ADMIN}
+
+_EVERYBODY = Principal(owner=OPERATOR, tier=Tier.ELITE, scope=Scope.ADMIN)
 
 _KEY_HEADERS = (b"x-api-key", b"x-mbx-apikey")
 _CHALLENGE = [(b"www-authenticate", b'Bearer realm="klinecore"')]
@@ -60,15 +67,19 @@ class Gate:
         headers: Sequence[tuple[bytes, bytes]],
         address: str,
         subprotocols: Sequence[str] = (),
-    ) -> None:
-        """Return if the request may pass.
+        access: Access = Access.READ,
+    ) -> Principal:
+        """Who asks, if the request may pass.
 
         Raises
         ------
-        ApiError: 401, the same for every kind of failure; 429 after too many of them.
+        ApiError: 401, the same for every kind of failure; 429 after too many of them; 403, a key
+            that is not good for what ``access`` says.
         """
         if not self._digests:
-            return
+            return _EVERYBODY
+        if access is Access.OPEN and not _presented(headers, subprotocols):
+            return _anybody(address)
         self._refuse_guesser(address)
         presented = _presented(headers, subprotocols)
         # No early exit: how long it takes must not tell which key, or how much of it, was right.
@@ -85,6 +96,7 @@ class Gate:
                 "A valid key is needed: header X-API-Key, or Authorization: Bearer.",
                 headers=_CHALLENGE,
             )
+        return _permitted(_EVERYBODY, access)
 
     def _refuse_guesser(self, address: str) -> None:
         entry = self._failures.get(address)
@@ -111,6 +123,23 @@ class Gate:
         self._failures[address] = (start, count + 1)
         if len(self._failures) > ADDRESSES_MAX:
             self._failures.popitem(last=False)
+
+
+def _anybody(address: str) -> Principal:
+    """Who shows no key where none is needed."""
+    bucket = f"address:{address}"
+    return Principal(owner=None, tier=Tier.ANONYMOUS, scope=Scope.READ, bucket=bucket)
+
+
+def _permitted(principal: Principal, access: Access) -> Principal:
+    needed = _NEEDED.get(access)
+    if needed is not None and not principal.scope.includes(needed):
+        raise ApiError(
+            403,
+            "insufficient_scope",
+            f"This needs a key with the scope {needed}, not only {principal.scope}.",
+        )
+    return principal
 
 
 def _presented(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str]) -> list[bytes]:

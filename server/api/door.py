@@ -140,8 +140,15 @@ class Door:
 
         Raises ApiError: 403. CORS does not cover WebSockets, so nothing else would refuse it.
         """
+        self.check_change(headers, changes=False)
+
+    def check_change(self, headers: Mapping[bytes, bytes], *, changes: bool) -> None:
+        """The same for what a page may send without asking first, such as a POST without a body.
+
+        Pages of no other site may send what ``changes`` something. Raises ApiError: 403.
+        """
         origin = headers.get(b"origin")
-        if origin is None or self._allows(origin):
+        if origin is None or (not changes and self._allows(origin)):
             return
         if origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower():
             raise ApiError(

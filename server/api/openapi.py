@@ -20,6 +20,7 @@ _PROBLEM = "application/problem+json"
 _PATH_HELP = {
     "symbol": "Symbol in any case; percent-encoded UTF-8 where it is not ASCII.",
     "interval": "Interval, case-sensitive: 1m is a minute, 1M a month.",
+    "id": "Its id, a UUID.",
 }
 _KEYS = {
     "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -71,7 +72,7 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
             "name": name,
             "in": "path",
             "required": True,
-            "description": _PATH_HELP[name],
+            "description": _PATH_HELP.get(name, "See the summary."),
             "schema": {"type": "string"},
         }
         for name in names
@@ -104,7 +105,8 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
 def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if route.answer is None:
-        responses["101"] = {"description": "Switching Protocols"}
+        status = 101 if route.method == "GET" else 204
+        responses[str(status)] = {"description": _phrase(status)}
     elif isinstance(route.answer, str):
         responses["200"] = {"description": "OK", "content": {route.answer: {}}}
     else:

@@ -41,7 +41,7 @@ def front_page(table: Iterable[Route]) -> bytes:
     rows = []
     for route in table:
         path = escape(route.path)
-        link = f"<code>{'POST ' if route.method == 'POST' else ''}{path}</code>"
+        link = f"<code>{'' if route.method == 'GET' else route.method + ' '}{path}</code>"
         if "{" not in path and path != "/ws" and route.method == "GET":
             link = f'<a href="{path}">{link}</a>'
         mark = "" if route.access is Access.OPEN else " *"

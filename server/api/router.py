@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from server.api.problems import ApiError
 from server.api.types import Response
+from server.identity import Principal
 
-__all__ = ["Access", "Handler", "Parameter", "Query", "Request", "Route", "Router", "parse_query"]
+__all__ = [
+    "METHODS",
+    "Access",
+    "Handler",
+    "Parameter",
+    "Query",
+    "Request",
+    "Route",
+    "Router",
+    "parse_query",
+]
 
 #: Query parameters one request may carry.
 PARAMETERS_MAX = 16
@@ -19,8 +31,10 @@ PARAMETERS_MAX = 16
 class Access(Enum):
     """Who may use a route."""
 
-    OPEN = "open"  # anybody: carries no market data
-    READ = "read"  # a key, if the server has one
+    OPEN = "open"  # anybody: carries no market data, or little of it where it is personal
+    READ = "read"  # a key or token, if the server asks for one
+    TRADE = "trade"  # one that is good for its owner's traders
+    ADMIN = "admin"  # the operator's
 
 
 class Parameter(NamedTuple):
@@ -47,15 +61,21 @@ _NO_PARAMETERS = Query()
 
 
 class Request:
-    """What a target - path and query - means. It says nothing of a client and so may be kept."""
+    """What a target - path and query - means. It says nothing of a client and so may be kept.
 
-    __slots__ = ("body", "plan", "query", "route", "segments")
+    A personal route's is its own: only there are ``principal`` and ``headers`` set.
+    """
+
+    __slots__ = ("body", "headers", "plan", "principal", "query", "route", "segments")
+
+    principal: Principal  # who asks
+    headers: Mapping[bytes, bytes]  # names in lower case; of one given twice the last
 
     def __init__(self, route: Route, segments: tuple[str, ...], query: Query) -> None:
         self.route = route
         self.segments = segments  # values of the path's parameters, decoded
         self.query = query
-        self.body = b""  # of a POST, which is never kept
+        self.body = b""  # of a POST or PATCH, which are never kept
         #: Whatever the handler worked out from the target and need not work out again.
         self.plan: Any = None
 
@@ -63,24 +83,37 @@ class Request:
 Handler: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
 
 
-class Route(NamedTuple):
-    """One path. ``{name}`` stands for one segment of it."""
+#: Methods of routes. HEAD goes with GET, OPTIONS with every path.
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and method. ``{name}`` stands for one segment of the path."""
 
     path: str
     handler: Handler
     summary: str
     access: Access
-    answer: Any  # a message type; or the media type of what is none; None for a WebSocket
+    #: A message type; or the media type of what is none. None: a WebSocket with GET, nothing (204)
+    #: with another method.
+    answer: Any
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()  # statuses with a problem document, and 304
     answer_statuses: tuple[int, ...] = ()  # statuses beside 200 with the answer's own type
-    body: Any = None  # the message type of a POST's body; None for what is read with GET
-    changes: bool = False  # a POST that changes something, which pages of other sites never may
+    body: Any = None  # the message type of a POST's or PATCH's body; None for what takes none
+    changes: bool = False  # it changes something, which pages of other sites never may
+    method: str = ""  # one of METHODS; not given: POST with a body, GET without
+    personal: bool = False  # its requests know who asks; ones of an open route may be anybody's
 
-    @property
-    def method(self) -> str:
-        """GET, which HEAD goes with, or POST."""
-        return "GET" if self.body is None else "POST"
+    def __post_init__(self) -> None:
+        """Raises ValueError: a method that is not possible so."""
+        method = self.method or ("GET" if self.body is None else "POST")
+        object.__setattr__(self, "method", method)
+        if method not in METHODS or (self.body is not None and method not in ("POST", "PATCH")):
+            raise ValueError(f"route {self.path}: not with {method}")
+        if self.changes != (method in ("PATCH", "DELETE")) and method != "POST":
+            raise ValueError(f"route {self.path}: PATCH and DELETE change something, GET does not")
 
     @property
     def names(self) -> frozenset[str]:
@@ -114,7 +147,7 @@ class Router:
             self._entries.setdefault(first, []).append(_Entry(route, pattern))
 
     def find(self, path: str, method: str = "GET") -> tuple[Route, tuple[str, ...]] | None:
-        """The route of a raw path, GET's or POST's, and the values of its parameters, decoded.
+        """The route of a raw path and method, and the values of its parameters, decoded.
 
         Raises ApiError: a parameter is not UTF-8, or empty.
         """
@@ -133,6 +166,11 @@ class Router:
             else:
                 return route, tuple(map(_decode, values))
         return None
+
+    def methods(self, path: str) -> dict[str, Route]:
+        """What a raw path can be asked with. Raises ApiError: see ``find``."""
+        found = ((method, self.find(path, method)) for method in METHODS)
+        return {method: entry[0] for method, entry in found if entry is not None}
 
 
 def parse_query(

@@ -84,7 +84,7 @@ class Routes:
         self._description = Response(describe(self.table), headers=[_FRESH])
 
     def _make_table(self) -> tuple[Route, ...]:
-        opened, read = Access.OPEN, Access.READ
+        opened, read, operator = Access.OPEN, Access.READ, Access.ADMIN
         errors = (400, 401, 404, 429, 503)
         return (
             Route("/", self._front, "Where everything is", opened, "text/html"),
@@ -154,10 +154,10 @@ class Routes:
                 "/v1/symbols",
                 self._change_symbols,
                 "Hold more symbols, or hold some no longer",
-                read,
+                operator,
                 MarketSymbols,
                 (MARKET,),
-                (400, 401, 409, 413, 415, 429, 503),
+                (400, 401, 403, 409, 413, 415, 429, 503),
                 body=SymbolsChange,
                 changes=True,
             ),
@@ -170,7 +170,9 @@ class Routes:
                 SERIES_FILTER,
                 errors,
             ),
-            Route("/metrics", self._metrics, "Metrics", read, "text/plain", (), (401, 429)),
+            Route(
+                "/metrics", self._metrics, "Metrics", operator, "text/plain", (), (401, 403, 429)
+            ),
         )
 
     def _front(self, request: Request) -> Response:
