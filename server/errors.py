@@ -5,13 +5,14 @@
     Exception
     └── ServerError
         ├── SettingsError     the operator's input is wrong: say what was expected, do not start
+        ├── QuotaError        its owner may have no more: say how many there may be
         └── FeedError         the exchange did not do its part: wait, then try again
             └── RestError     an answer that is no success; carries its status
 """
 
 from __future__ import annotations
 
-__all__ = ["FeedError", "RestError", "ServerError", "SettingsError"]
+__all__ = ["FeedError", "QuotaError", "RestError", "ServerError", "SettingsError"]
 
 
 class ServerError(Exception):
@@ -20,6 +21,14 @@ class ServerError(Exception):
 
 class SettingsError(ServerError):
     """A setting is unknown or out of bounds; the message names it and what is allowed."""
+
+
+class QuotaError(ServerError):
+    """Somebody may have no more enabled traders than ``limit``. Tell them; nothing was changed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"at most {limit} traders may be enabled")
+        self.limit = limit
 
 
 class FeedError(ServerError):
