@@ -133,6 +133,7 @@ class Server:
         """Begin to bring every market up; returns at once."""
         self.state.waiting_for.clear()
         self._spawn(self._beat())
+        self._spawn(self.state.gate.keep())
         for name in self._settings.markets:
             self._wait_for(name, "asking the exchange for its symbols")
             self._spawn(self._bring_up(name))

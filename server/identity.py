@@ -47,3 +47,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope
     key_id: str | None = None  # public part of the key; None for tokens and open servers
     bucket: str = ""  # whose requests are counted together: a key, a user or an address
+    # of a token, what decides how long it holds
+    issued_ms: int = 0
+    expires_ms: int | None = None
+    signed_by: str | None = None  # id of the key that it is signed with

@@ -23,13 +23,29 @@ __all__ = ["LOOPBACK_HOSTS", "Secret", "Settings"]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 #: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
-_BARE_NAMES = {"API_KEY": "api_key", "SYMBOLS": "symbols", "PORT": "port"}
+_BARE_NAMES = {
+    "API_KEY": "api_key",
+    "SYMBOLS": "symbols",
+    "PORT": "port",
+    "SUPABASE_URL": "supabase_url",
+    "SUPABASE_PUBLISHABLE_KEY": "supabase_publishable_key",
+    "SUPABASE_JWT_SECRET": "supabase_jwt_secret",
+}
 
 #: Hosts that may stand in for each other, of one face of the exchange.
 _HOSTS_MAX = 8
 
 #: Names whose empty text means: not set.
-_OPTIONAL = ("api_key", "arena")
+_OPTIONAL = (
+    "api_key",
+    "api_keys_file",
+    "arena",
+    "supabase_url",
+    "supabase_publishable_key",
+    "supabase_jwt_secret",
+)
+#: Names whose values are never shown.
+_SECRETS = ("api_key", "supabase_jwt_secret")
 
 #: Inclusive bounds of numeric settings.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -66,6 +82,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "subscriber_queue_max": (1, 1 << 20),
     "subscriber_stall_s": (0.1, 3600.0),
     "ws_clients_max": (0, 10_000),
+    "connections_per_key_max": (1, 10_000),
     "ws_message_max": (64, 1 << 20),
     "ws_subscriptions_max": (1, 4096),
     "ws_messages_per_s": (0.1, 1000.0),
@@ -103,8 +120,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     port: int = 8080
     stream_port: int = 8081
-    api_key: str | None = None
+    api_key: str | None = None  # the operator's
+    api_keys_file: str | None = None  # other people's keys, hashed; see ``klineserver keys``
     cors_origins: tuple[str, ...] = ()
+
+    # a Supabase project, whose users' tokens are taken
+    supabase_url: str | None = None
+    supabase_publishable_key: str | None = None  # public: says which project, not who asks
+    supabase_jwt_secret: str | None = None  # only for a project that signs tokens with one, HS256
 
     # the exchange: comma lists of URLs, the preferred one first; see ``bases``
     spot_rest: str = (
@@ -147,6 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013
     subscriber_stall_s: float = 10.0  # a send may block this long
     ws_clients_max: int = 200
+    connections_per_key_max: int = 50  # of one key, user or address; the operator has no such limit
     ws_message_max: int = 4096  # bytes a client may send at once
     ws_subscriptions_max: int = 1024
     ws_messages_per_s: float = 5.0
@@ -185,11 +209,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("spot_ws", "um_ws"):
             _check_urls(name, self.bases(name), ("ws://", "wss://"))
         _check_symbols(self.symbols)
-        if self.api_key is not None:
-            msgspec.structs.force_setattr(self, "api_key", Secret(self.api_key) or None)
-        if self.host not in LOOPBACK_HOSTS and not self.api_key:
+        for name in _SECRETS:
+            value = getattr(self, name)
+            if value is not None:
+                msgspec.structs.force_setattr(self, name, Secret(value) or None)
+        if self.supabase_url is not None:
+            _check_urls("supabase_url", (self.supabase_url,), ("http://", "https://"))
+        if self.host not in LOOPBACK_HOSTS and not self.asks_for_keys:
             raise ValueError(
-                f"host is {self.host!r}, which others can reach: set API_KEY, or bind to 127.0.0.1"
+                f"host is {self.host!r}, which others can reach: set API_KEY or "
+                "KLINE_API_KEYS_FILE, or bind to 127.0.0.1"
             )
 
     @classmethod
@@ -234,6 +263,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """URLs of ``spot_rest``, ``spot_ws``, ``um_rest`` or ``um_ws``; at least one."""
         text: str = getattr(self, name)
         return tuple(part.strip() for part in text.split(","))
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """False: whoever reaches the server may do everything."""
+        return bool(self.api_key) or self.api_keys_file is not None
 
     @property
     def markets(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from typing import TypeAlias
 
-from server.api.auth import Gate
+from server.api.auth import EVERYBODY
 from server.api.cache import BodyCache
 from server.api.door import Door
 from server.api.problems import ApiError, problem_response
@@ -14,7 +14,8 @@ from server.api.router import METHODS, Access, Request, Route, Router, parse_que
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
-from server.api.types import Message, Receive, Response, Scope, Send
+from server.api.types import Headers, Message, Receive, Response, Scope, Send
+from server.identity import Principal
 
 __all__ = ["Api", "create_api"]
 
@@ -50,7 +51,7 @@ class Api:
     def __init__(self, state: ServerState) -> None:
         settings = state.settings
         self._state = state
-        self._gate = Gate([settings.api_key] if settings.api_key else [], state.clock)
+        self._gate = state.gate
         self._door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
         self._router = Router(Routes(state, self._cache).table)
@@ -58,7 +59,7 @@ class Api:
         #: The route table.
         self.routes = self._router.routes
         #: The WebSocket side.
-        self.streams = StreamServer(state, self._gate, self._door)
+        self.streams = StreamServer(state, self._door)
         self._monotonic = state.clock.monotonic
         self._known: dict[Target, Request] = {}
         self._counts: dict[tuple[str, int], int] = {}
@@ -84,6 +85,7 @@ class Api:
         target = (scope["raw_path"], scope["query_string"])
         request = self._known.get(target)
         label = _NO_ROUTE
+        limits: Headers = []
         try:
             self._door.check(scope, headers)
             route, segments = (request.route, request.segments) if request else self._find(target)
@@ -92,9 +94,12 @@ class Api:
                 if b"content-length" in headers or b"transfer-encoding" in headers:
                     await self._door.check_body(headers, receive)
                 if route.personal:
-                    request = await self._own(scope, headers, route, segments)
+                    request, limits = await self._own(scope, headers, route, segments)
                 elif route.access is not Access.OPEN:
-                    self._gate.check(scope["headers"], scope["client"][0], access=route.access)
+                    address = scope["client"][0]
+                    who = self._gate.check(scope["headers"], address, access=route.access)
+                    if who is not EVERYBODY:
+                        _, limits = await self._limit(who, route)
                 if request is None:
                     request = self._read(target, route, segments)
                 answer = route.handler(request)
@@ -103,11 +108,13 @@ class Api:
                 if wanted is not None:
                     response = _unless_known(response, wanted)
             else:
-                response = await self._other_method(scope, headers, receive, target)
+                response, limits = await self._other_method(scope, headers, receive, target)
         except ApiError as error:
             response = problem_response(error, target[0].decode("latin-1"))
         except Exception:
             response = self._failed(target[0].decode("latin-1"))
+        if limits:
+            response = response.with_headers(limits)
         if self._door.cross_origin:
             response = response.with_headers(self._door.cors(headers))
         await send(response.start)
@@ -141,34 +148,42 @@ class Api:
         headers: Mapping[bytes, bytes],
         route: Route,
         segments: tuple[str, ...],
-    ) -> Request:
+    ) -> tuple[Request, Headers]:
         """A request that nobody else gets, as one that changes something or knows who asks."""
         who = self._gate.check(scope["headers"], scope["client"][0], access=route.access)
+        principal, limits = await self._limit(who, route)
         if route.method != scope["method"] and (route.method, scope["method"]) != ("GET", "HEAD"):
             raise _not_allowed(scope["method"], self._methods((scope["raw_path"], b"")))
         query = parse_query(scope["query_string"], route.names, route.repeatable)
         request = Request(route, segments, query)
         if route.personal:
-            request.principal = who
+            request.principal = principal
             request.headers = headers
-        return request
+        return request, limits
+
+    async def _limit(
+        self, who: Principal | Awaitable[Principal], route: Route
+    ) -> tuple[Principal, Headers]:
+        """Count a request; who asks, and the headers that say what is left to them."""
+        principal = who if isinstance(who, Principal) else await who
+        return principal, self._gate.limit(principal, route.path, route.weight)
 
     async def _other_method(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, target: Target
-    ) -> Response:
+    ) -> tuple[Response, Headers]:
         """OPTIONS, also a browser's preflight, needs no key: browsers send none with it."""
         method = scope["method"]
         found = self._router.find(target[0].decode("latin-1"), method)
         if found is not None:
             route, segments = found
-            request = await self._own(scope, headers, route, segments)
+            request, limits = await self._own(scope, headers, route, segments)
             self._door.check_change(headers, changes=route.changes)
             if route.body is None:
                 await self._door.check_body(headers, receive)
             else:
                 request.body = await self._door.read_body(headers, receive)
             answer = route.handler(request)
-            return answer if isinstance(answer, Response) else await answer
+            return (answer if isinstance(answer, Response) else await answer), limits
         if method != "OPTIONS":
             raise _not_allowed(method, self._methods(target))
         allow = ", ".join(self._methods(target)).encode()
@@ -176,7 +191,7 @@ class Api:
         readable = posted is not None and not posted.changes
         return Response.bare(
             204, [(b"allow", allow), *self._door.preflight(headers, posts=readable)]
-        )
+        ), []
 
     def _methods(self, target: Target) -> list[str]:
         """What a path can be asked with; of an unknown one, what most can."""
@@ -207,8 +222,6 @@ class Api:
             ("http_cache_hits", "Answers from the cache.", self._cache.hits),
             ("http_cache_misses", "Answers built.", self._cache.misses),
             ("http_cache_evictions", "Answers that made room.", self._cache.evictions),
-            ("auth_failures", "Requests without a valid key.", self._gate.failures),
-            ("auth_limited", "Requests refused after too many of those.", self._gate.limited),
             ("event_loop_lag_seconds", "Delay of the last beat.", self._state.loop_lag_s),
         ):
             gauge(name, text).set(value)

@@ -34,7 +34,11 @@ _PREFLIGHT_POST: Headers = [
     ),
     (b"access-control-max-age", b"600"),
 ]
-_EXPOSED = (b"access-control-expose-headers", b"etag, retry-after, x-data-state, x-data-age-ms")
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"etag, retry-after, x-data-state, x-data-age-ms, x-ratelimit-limit, x-ratelimit-remaining, "
+    b"x-ratelimit-reset, x-ratelimit-weight",
+)
 _VARY = (b"vary", b"origin")
 
 
@@ -47,7 +51,7 @@ class Door:
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
         # Without a key, a page of any site could read us through a name of its own that it
         # points at 127.0.0.1 (DNS rebinding): only loopback's names are answered then.
-        self._own_names_only = settings.host in LOOPBACK_HOSTS and not settings.api_key
+        self._own_names_only = settings.host in LOOPBACK_HOSTS and not settings.asks_for_keys
 
     @property
     def cross_origin(self) -> bool:

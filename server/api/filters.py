@@ -50,6 +50,10 @@ _NEVER = (b"cache-control", b"no-store")
 _FRESH = (b"cache-control", b"no-cache")
 _POSTED = (400, 401, 413, 415, 429, 503)
 
+#: Requests that one of these counts as: all share one thread.
+EVALUATION_WEIGHT = 5
+REPLAY_WEIGHT = 10
+
 #: Symbols that are copied before other requests get a turn.
 COPY_CHUNK = 8
 
@@ -136,6 +140,7 @@ class FilterRoutes:
                 (),
                 _POSTED,
                 body=EvaluateFilter,
+                weight=EVALUATION_WEIGHT,
             ),
             Route(
                 "/v1/filters/replay",
@@ -146,6 +151,7 @@ class FilterRoutes:
                 (),
                 _POSTED,
                 body=ReplayFilter,
+                weight=REPLAY_WEIGHT,
             ),
         )
 

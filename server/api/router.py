@@ -105,6 +105,7 @@ class Route:
     changes: bool = False  # it changes something, which pages of other sites never may
     method: str = ""  # one of METHODS; not given: POST with a body, GET without
     personal: bool = False  # its requests know who asks; ones of an open route may be anybody's
+    weight: int = 1  # of how many requests it counts as
 
     def __post_init__(self) -> None:
         """Raises ValueError: a method that is not possible so."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from klinecore.interval import INTERVAL_MS
 from klinecore.market import Market
+from server.api.auth import open_gate
 from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
 from server.clock import Clock
@@ -147,12 +148,17 @@ class ServerState:
         market_clock: Clock | None = None,
     ) -> None:
         """``market_clock`` is the one the exchange runs by, where that is not ``clock``: a
-        simulated exchange may be faster. Clients and timeouts always live by ``clock``."""
+        simulated exchange may be faster. Clients and timeouts always live by ``clock``.
+
+        Raises SettingsError: see ``open_gate``.
+        """
         self.settings = settings
         self.clock = clock
         self.market_clock = market_clock or clock
         self.metrics = metrics
         self.hub = hub
+        #: Who asks; whatever stays open is entered in its ``leases``.
+        self.gate = open_gate(settings, clock, metrics)
         self.started_s = clock.monotonic()
         self.markets: dict[str, ServedMarket] = {}
         #: What the start still waits for; with no market served yet every data route answers 503.

@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import logging
 
-from server.api.auth import SUBPROTOCOL, Gate
+from server.api.auth import SUBPROTOCOL
 from server.api.door import Door
+from server.api.leases import UNAUTHORIZED_CODE, Lease
 from server.api.parameters import MARKET
 from server.api.problems import ApiError, problem_response
 from server.api.router import parse_query
 from server.api.state import ServedMarket, ServerState
 from server.api.types import Receive, Response, Scope, Send
+from server.identity import Principal
 from server.signals.channels import TICKERS
 from server.signals.control import (
     ControlError,
@@ -46,8 +48,11 @@ _PARAMETERS = frozenset({MARKET.name})
 class _Client:
     """One connection: a reader and a writer task that never wait for each other."""
 
-    def __init__(self, server: StreamServer, served: ServedMarket, send: Send) -> None:
+    def __init__(
+        self, server: StreamServer, served: ServedMarket, principal: Principal, send: Send
+    ) -> None:
         state = server.state
+        self.principal = principal
         self._server = server
         self._settings = state.settings
         self._clock = state.clock
@@ -178,9 +183,8 @@ class _Client:
 class StreamServer:
     """Admits clients to ``/ws`` before the handshake, and ends those that do not keep up."""
 
-    def __init__(self, state: ServerState, gate: Gate, door: Door) -> None:
+    def __init__(self, state: ServerState, door: Door) -> None:
         self.state = state
-        self._gate = gate
         self._door = door
         self._clients: set[_Client] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -203,13 +207,14 @@ class StreamServer:
         headers = dict(scope["headers"])
         await receive()  # websocket.connect
         try:
-            served = self._admit(scope, headers)
+            served, principal = await self._admit(scope, headers)
+            client = _Client(self, served, principal, send)
+            lease = self._lease(client)
         except ApiError as error:
             self._refused.inc(str(error.status))
             path = scope["raw_path"].decode("latin-1")
             await _refuse(scope, send, problem_response(error, path))
             return
-        client = _Client(self, served, send)
         self._clients.add(client)
         self._schedule_sweep()
         try:
@@ -218,21 +223,37 @@ class StreamServer:
             await send({"type": "websocket.accept", "subprotocol": chosen})
             await client.run(receive)
         finally:
+            lease.release()
             client.subscriber.end("closed")
             self._clients.discard(client)
+
+    def _lease(self, client: _Client) -> Lease:
+        """The client's entry with those that end with their key. Raises ApiError: one too many."""
+        try:
+            return self.state.gate.leases.take(
+                client.principal, lambda reason: client.stop(UNAUTHORIZED_CODE, reason)
+            )
+        except ApiError:
+            client.subscriber.end("refused")
+            raise
 
     def close_all(self) -> None:
         """Tell every client that the server goes away."""
         for client in self._clients:
             client.stop(_GOING_AWAY, "the server is shutting down")
 
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> ServedMarket:
-        """The market the client may listen to. Raises ApiError: it may not connect."""
+    async def _admit(
+        self, scope: Scope, headers: dict[bytes, bytes]
+    ) -> tuple[ServedMarket, Principal]:
+        """The client's market, and who it is. Raises ApiError: it may not connect."""
         state = self.state
         self._door.check(scope, headers)
         if scope["raw_path"] != b"/ws":
             raise ApiError(404, "unknown_path", "WebSockets are at /ws.")
-        self._gate.check(scope["headers"], scope["client"][0], scope.get("subprotocols", ()))
+        gate = state.gate
+        who = gate.check(scope["headers"], scope["client"][0], scope.get("subprotocols", ()))
+        principal = who if isinstance(who, Principal) else await who
+        gate.limit(principal, "/ws")
         self._door.check_origin(headers)
         served = state.served(parse_query(scope["query_string"], _PARAMETERS).get("market"))
         if len(self._clients) >= state.settings.ws_clients_max:
@@ -242,7 +263,7 @@ class StreamServer:
                 f"All {state.settings.ws_clients_max} connections are taken.",
                 headers=[(b"retry-after", b"5")],
             )
-        return served
+        return served, principal
 
     def _schedule_sweep(self) -> None:
         if self._sweep is None:

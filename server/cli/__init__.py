@@ -1,4 +1,4 @@
-"""The command line: ``klineserver serve | demo | replay | query | watch | trader | doctor`` etc.
+"""The command line: ``klineserver serve | demo | replay | query | watch | trader | keys | doctor``.
 
 Commands import what they need when they run: asking a running server must not load one.
 """
@@ -11,6 +11,7 @@ import click
 
 from server.cli.ask import query, watch
 from server.cli.doctor import doctor
+from server.cli.keys import keys
 from server.cli.processes import end_with_parent
 from server.cli.serve import openapi, serve
 from server.cli.simulate import demo, exchange, replay
@@ -48,5 +49,17 @@ def main() -> None:
     end_with_parent()
 
 
-for command in (serve, demo, replay, exchange, query, watch, symbols, trader, doctor, openapi):
+for command in (
+    serve,
+    demo,
+    replay,
+    exchange,
+    query,
+    watch,
+    symbols,
+    trader,
+    keys,
+    doctor,
+    openapi,
+):
     main.add_command(command)

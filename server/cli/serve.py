@@ -20,9 +20,13 @@ __all__ = ["announce", "listening_port", "openapi", "serve"]
 @click.option("--quiet", is_flag=True, hidden=True, help="Say no addresses: the caller does.")
 def serve(quiet: bool, **flags: Any) -> None:
     """Follow the exchange and serve its klines."""
+    from server.api.auth import open_gate
     from server.app import run
+    from server.clock import SystemClock
+    from server.metrics import Registry
 
     settings = load_settings(flags)
+    open_gate(settings, SystemClock(), Registry())  # who may ask is settled before anybody can
     settings = load_settings(flags, port=listening_port(settings.host, settings.port))
     if not quiet:
         announce(settings)
@@ -55,7 +59,7 @@ def announce(settings: Settings, what: str = "klineserver") -> None:
     click.echo(f"  klines     http://{base}/klines/{symbol}/{settings.intervals[0]}", err=True)
     click.echo(f"  WebSocket  ws://{base}/ws", err=True)
     click.echo(f"  ready?     http://{base}/ready", err=True)
-    if settings.api_key:
+    if settings.asks_for_keys:
         click.echo("  The API key is asked for: header X-API-Key.", err=True)
 
 

@@ -108,9 +108,9 @@ def test_wrong_value_is_refused_by_name_and_bounds(environ: dict[str, str], mess
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::"])
 def test_host_others_can_reach_needs_a_key(host: str) -> None:
-    with pytest.raises(SettingsError, match="set API_KEY, or bind to"):
+    with pytest.raises(SettingsError, match="set API_KEY or KLINE_API_KEYS_FILE, or bind to"):
         Settings.load({"KLINE_HOST": host})
-    with pytest.raises(SettingsError, match="set API_KEY, or bind to"):
+    with pytest.raises(SettingsError, match="set API_KEY or KLINE_API_KEYS_FILE, or bind to"):
         Settings.load({"KLINE_HOST": host, "API_KEY": ""})
     assert Settings.load({"KLINE_HOST": host, "API_KEY": "k"}).host == host
 
