@@ -32,6 +32,9 @@ _BARE_NAMES = {
     "SUPABASE_JWT_SECRET": "supabase_jwt_secret",
 }
 
+#: What edge functions call this server by: theirs, in an environment that we may share.
+_THEIRS = ("KLINE_SERVER_URL", "KLINE_SERVER_API_KEY")
+
 #: Hosts that may stand in for each other, of one face of the exchange.
 _HOSTS_MAX = 8
 
@@ -123,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key: str | None = None  # the operator's
     api_keys_file: str | None = None  # other people's keys, hashed; see ``klineserver keys``
     cors_origins: tuple[str, ...] = ()
+    anonymous_klines: bool = False  # get-klines answers without a key too, a little
 
     # a Supabase project, whose users' tokens are taken
     supabase_url: str | None = None
@@ -289,7 +293,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in environ.items():
         if variable in _BARE_NAMES:
             values.setdefault(_BARE_NAMES[variable], text)
-        elif variable.startswith("KLINE_"):
+        elif variable.startswith("KLINE_") and variable not in _THEIRS:
             name = variable.removeprefix("KLINE_").lower()
             if name not in Settings.__struct_fields__:
                 raise SettingsError(f"unknown environment variable {variable}{_suggest(name)}")

@@ -277,6 +277,7 @@ class Gate:
             "rate_limited",
             f"At most {allowance.limit} requests a minute here with tier {principal.tier}.",
             headers=[(b"retry-after", b"%d" % allowance.wait_s), *headers],
+            tier=principal.tier,
         )
 
     def _presented(

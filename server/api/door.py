@@ -30,13 +30,15 @@ _PREFLIGHT_POST: Headers = [
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS, POST"),
     (
         b"access-control-allow-headers",
-        b"x-api-key, authorization, x-mbx-apikey, if-none-match, content-type",
+        b"x-api-key, authorization, x-mbx-apikey, if-none-match, content-type, "
+        b"apikey, x-client-info",  # of Supabase's client
     ),
     (b"access-control-max-age", b"600"),
 ]
 _EXPOSED = (
     b"access-control-expose-headers",
-    b"etag, retry-after, x-data-state, x-data-age-ms, x-ratelimit-limit, x-ratelimit-remaining, "
+    b"etag, retry-after, x-data-state, x-data-age-ms, x-response-time, x-user-tier, "
+    b"x-ratelimit-limit, x-ratelimit-remaining, "
     b"x-ratelimit-reset, x-ratelimit-weight",
 )
 _VARY = (b"vary", b"origin")

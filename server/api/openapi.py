@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from server.api.function_types import FunctionError
+from server.api.problems import FUNCTIONS
 from server.api.router import Access, Parameter, Route
 from server.api.types import Problem
 
@@ -34,11 +36,11 @@ def describe(table: Iterable[Route]) -> bytes:
     routes = tuple(table)
     types = [route.answer for route in routes if _is_type(route.answer)]
     types += [route.body for route in routes if route.body is not None]
+    types += [Problem, FunctionError]
     schemas, components = msgspec.json.schema_components(
-        [*types, Problem], ref_template="#/components/schemas/{name}"
+        types, ref_template="#/components/schemas/{name}"
     )
-    problem = schemas[-1]
-    by_type = dict(zip(map(str, types), schemas, strict=False))
+    by_type = dict(zip(map(str, types), schemas, strict=True))
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -46,18 +48,16 @@ def describe(table: Iterable[Route]) -> bytes:
             "version": _version(),
             "description": "The newest klines of every symbol, exactly as the exchange sent them.",
         },
-        "paths": _paths(routes, by_type, problem),
+        "paths": _paths(routes, by_type),
         "components": {"schemas": components, "securitySchemes": _KEYS},
     }
     return msgspec.json.encode(document)
 
 
-def _paths(
-    routes: Iterable[Route], by_type: dict[str, Any], problem: dict[str, Any]
-) -> dict[str, Any]:
+def _paths(routes: Iterable[Route], by_type: dict[str, Any]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in routes:
-        operation = _operation(route, by_type, problem)
+        operation = _operation(route, by_type)
         if route.body is not None:
             content = {"application/json": {"schema": by_type[str(route.body)]}}
             operation["requestBody"] = {"required": True, "content": content}
@@ -65,7 +65,7 @@ def _paths(
     return paths
 
 
-def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
     names = _PARAMETER.findall(route.path)
     parameters: list[dict[str, Any]] = [
         {
@@ -91,7 +91,7 @@ def _operation(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
         "operationId": _operation_id(route),
         "summary": route.summary,
         "parameters": parameters,
-        "responses": _responses(route, by_type, problem),
+        "responses": _responses(route, by_type),
         # An empty requirement beside the keys: a server without a key asks for none.
         "security": [] if route.access is Access.OPEN else [{}, *({name: []} for name in _KEYS)],
     }
@@ -102,7 +102,7 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
     return {"type": "array", "items": schema, "minItems": 1} if parameter.several else schema
 
 
-def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+def _responses(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if route.answer is None:
         status = 101 if route.method == "GET" else 204
@@ -114,12 +114,20 @@ def _responses(route: Route, by_type: dict[str, Any], problem: dict[str, Any]) -
         responses["200"] = {"description": "OK", "content": content}
         for status in route.answer_statuses:
             responses[str(status)] = {"description": _phrase(status), "content": content}
+    failure = _failure(route, by_type)
     for status in route.errors:
         responses[str(status)] = {"description": _phrase(status)}
         if status != HTTPStatus.NOT_MODIFIED:
-            responses[str(status)]["content"] = {_PROBLEM: {"schema": problem}}
-    responses["default"] = {"description": "Error", "content": {_PROBLEM: {"schema": problem}}}
+            responses[str(status)]["content"] = failure
+    responses["default"] = {"description": "Error", "content": failure}
     return responses
+
+
+def _failure(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
+    """What a route says when it does not answer."""
+    if route.path.startswith(FUNCTIONS):
+        return {"application/json": {"schema": by_type[str(FunctionError)]}}
+    return {_PROBLEM: {"schema": by_type[str(Problem)]}}
 
 
 def _operation_id(route: Route) -> str:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: one shape for every route, with a code that stays."""
+"""Errors as RFC 9457 problem details, of the functions as the seed's: each with a lasting code."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from http import HTTPStatus
 import msgspec
 
 from klinecore.errors import FilterError
+from server.api.function_types import FieldFault, FunctionError
 from server.api.types import Headers, Problem, Response
 
-__all__ = ["ALLOWED_SHOWN_MAX", "ApiError", "InvalidFilterError", "problem_response"]
+__all__ = ["ALLOWED_SHOWN_MAX", "FUNCTIONS", "ApiError", "InvalidFilterError", "problem_response"]
 
 CONTENT_TYPE = b"application/problem+json"
+
+#: Paths that stand in for edge functions.
+FUNCTIONS = "/functions/v1/"
+#: The seed's words for what it knew too, by our codes.
+_SEEDS = {
+    "unauthorized": ("UNAUTHORIZED", "Unauthorized"),
+    "insufficient_scope": ("FORBIDDEN", "Forbidden"),
+    "rate_limited": ("RATE_LIMITED", "Too many requests"),
+    "too_many_failures": ("RATE_LIMITED", "Too many requests"),
+    "method_not_allowed": ("METHOD_NOT_ALLOWED", "Method not allowed"),
+    "internal_error": ("INTERNAL_ERROR", "Internal server error"),
+}
 
 #: Names an error lists at most; the whole list has a route of its own.
 ALLOWED_SHOWN_MAX = 100
@@ -37,7 +50,10 @@ class ApiError(Exception):
         reasons: list[str] | None = None,
         failure_id: str | None = None,
         headers: Headers | None = None,
+        faults: list[FieldFault] | None = None,
+        tier: str | None = None,
     ) -> None:
+        """``faults`` and ``tier``, of who asks too often, are told by functions only."""
         super().__init__(detail)
         self.status = status
         self.code = code
@@ -46,6 +62,8 @@ class ApiError(Exception):
         self.reasons = reasons
         self.failure_id = failure_id
         self.headers = headers
+        self.faults = faults
+        self.tier = tier
 
 
 class InvalidFilterError(ApiError):
@@ -58,6 +76,8 @@ class InvalidFilterError(ApiError):
 
 def problem_response(error: ApiError, path: str) -> Response:
     """The answer for ``error``; ``path`` is the request's, without its query string."""
+    if path.startswith(FUNCTIONS):
+        return _function_response(error)
     allowed = error.allowed
     wrong = error.error if isinstance(error, InvalidFilterError) else None
     document = Problem(
@@ -80,3 +100,21 @@ def problem_response(error: ApiError, path: str) -> Response:
         content_type=CONTENT_TYPE,
         headers=[(b"cache-control", b"no-store"), *(error.headers or ())],
     )
+
+
+def _function_response(error: ApiError) -> Response:
+    """The same as the seed's functions say it."""
+    headers = [(b"cache-control", b"no-store"), *(error.headers or ())]
+    code, text = _SEEDS.get(error.code, (error.code.upper(), error.detail))
+    wait = dict(headers).get(b"retry-after")
+    allowed = error.allowed
+    answer = FunctionError(
+        text,
+        code,
+        details=error.faults,
+        tier=error.tier,
+        retryAfter=None if error.status != 429 or wait is None else int(wait),
+        allowed=None if allowed is None else list(allowed[:ALLOWED_SHOWN_MAX]),
+        id=error.failure_id,
+    )
+    return Response(msgspec.json.encode(answer), status=error.status, headers=headers)

@@ -13,6 +13,7 @@ from klinecore.series import Series
 from klinecore.states import RowState
 from server.api.cache import BodyCache
 from server.api.filters import FilterRoutes
+from server.api.functions import FunctionRoutes
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
 from server.api.parameters import (
@@ -75,7 +76,11 @@ class Routes:
     def __init__(self, state: ServerState, cache: BodyCache) -> None:
         self._state = state
         self._cache = cache
-        self.table = (*self._make_table(), *FilterRoutes(state).table)
+        self.table = (
+            *self._make_table(),
+            *FilterRoutes(state).table,
+            *FunctionRoutes(state).table,
+        )
         self._page = Response(
             front_page(self.table),
             content_type=b"text/html; charset=utf-8",

@@ -112,7 +112,12 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The problem's code; asserts the form every error has."""
+        """The problem's code; asserts the form every error has, of functions the seed's."""
+        if self.headers["content-type"] == "application/json":
+            refusal = self.json()
+            assert self.status >= 400
+            assert isinstance(refusal["error"], str)
+            return str(refusal["code"]).lower()
         assert self.headers["content-type"] == "application/problem+json"
         problem = self.json()
         assert problem["status"] == self.status

@@ -54,12 +54,13 @@ CLOSED = {
     "/klines/{symbol}/{interval}", "/ticker/{symbol}", "/tickers", "/ws", "/v1/symbols",
     "/v1/status", "/metrics", "/v1/filters/vocabulary", "/v1/filters/check",
     "/v1/filters/evaluate", "/v1/filters/replay", "/v1/indicators/{symbol}/{interval}",
+    "/functions/v1/get-klines",
 }  # fmt: skip
 #: Bodies of the paths that are only posted to.
 POSTED = {
     f"/v1/filters/{name}": {"filter": "close > 1", "interval": "1m"}
     for name in ("check", "evaluate", "replay")
-}
+} | {"/functions/v1/get-klines": {"symbol": "BTCUSDT", "timeframe": "1m", "limit": 5}}
 
 
 def target(path: str) -> str:

@@ -12,10 +12,10 @@ export interface Fault {
 
 /** The body as an object. Throws Refusal: it is none, or too long. */
 export async function readBody(request: Request): Promise<Record<string, unknown>> {
-  const text = await readText(request);
+  const bytes = await readBytes(request);
   let read: unknown;
   try {
-    read = JSON.parse(text);
+    read = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
     throw new Refusal(400, "INVALID_JSON", "Invalid JSON in request body");
   }
@@ -29,16 +29,15 @@ export function invalid(details: readonly Fault[]): Refusal {
   return new Refusal(400, "VALIDATION_FAILED", "Validation failed", { details });
 }
 
-async function readText(request: Request): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
+async function readBytes(request: Request): Promise<Uint8Array> {
+  const read = new Uint8Array(BODY_MAX);
   let size = 0;
   for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size > BODY_MAX) {
+    if (size + chunk.byteLength > BODY_MAX) {
       throw new Refusal(413, "BODY_TOO_LARGE", `At most ${BODY_MAX} bytes of body are read`);
     }
-    text += decoder.decode(chunk, { stream: true });
+    read.set(chunk, size);
+    size += chunk.byteLength;
   }
-  return text + decoder.decode();
+  return read.subarray(0, size);
 }
