@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from stack.project import Stack
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,3 +43,21 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip("no real market data: set KLINECORE_TEST_DATA to its folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Supabase project: Postgres with the project's schema, PostgREST, and named stand-ins.
+
+    One for all tests of a process: each makes users and traders of its own. A test that kills or
+    changes something of it starts a ``Stack`` of its own, which takes two seconds.
+    """
+    from stack.tools import missing
+
+    reason = missing("rest")
+    if reason is not None:
+        pytest.skip(reason)
+    from stack.project import Stack
+
+    with Stack(tmp_path_factory.mktemp("stack"), realtime=True) as project:
+        yield project
