@@ -41,6 +41,9 @@ from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
 from server.snapshots import SnapshotStore, find_contents
+from server.traders.builtins import builtin_traders
+from server.traders.desk import Sinks
+from server.traders.engine import TraderEngine
 
 __all__ = ["PACE_VARIABLE", "Server", "create", "pace_text", "read_pace", "run"]
 
@@ -82,12 +85,13 @@ class Server:
         open_rest: Callable[[str], Rest] | None = None,
         on_ready: Callable[[], None] | None = None,
         disk: Disk | None = None,
+        sinks: Sinks | None = None,
     ) -> None:
         """``show_progress(market, done, total)`` is told of each window the backfill has filled.
 
         ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
         called when the server is ready for the first time. Without a ``disk`` no snapshots are
-        kept, and none is read at the start.
+        kept, and none is read at the start; without ``sinks`` traders live as long as the process.
         """
         self._settings = settings
         self._clock = clock
@@ -101,8 +105,14 @@ class Server:
         self._metrics = Registry()
         self._hub = Hub(settings.subscriber_queue_max)
         self.state = ServerState(
-            settings, clock, self._metrics, self._hub, market_clock=self._market_clock
+            settings,
+            clock,
+            self._metrics,
+            self._hub,
+            market_clock=self._market_clock,
+            sinks=sinks,
         )
+        self._traders_loaded = asyncio.Event()
         self.api = create_api(self.state)
         self._waiting: dict[str, str] = {}
         self._disk = disk
@@ -134,6 +144,7 @@ class Server:
         self.state.waiting_for.clear()
         self._spawn(self._beat())
         self._spawn(self.state.gate.keep())
+        self._spawn(self._load_traders())
         for name in self._settings.markets:
             self._wait_for(name, "asking the exchange for its symbols")
             self._spawn(self._bring_up(name))
@@ -188,6 +199,7 @@ class Server:
         snapshots = self._open_snapshots(name, market)
         if snapshots is not None:
             await snapshots.load()  # the feed then fetches what is missing
+        await self._open_traders(name, market)
         channels = Channels(name, market, self._hub, self._market_clock)
         feed = Feed(
             market,
@@ -197,7 +209,7 @@ class Server:
             random=self._random,
             metrics=self._metrics,
             api=api,
-            on_change=channels.publish_changes,
+            on_change=lambda: self._pass_on(name, market, channels),
             on_progress=lambda done, total: self._show_progress(name, done, total),
             on_symbol=channels.publish_symbol,
             selection=selection,
@@ -219,6 +231,29 @@ class Server:
             name,
             market.size / 1e6,
         )
+
+    def _pass_on(self, name: str, market: Market, channels: Channels) -> None:
+        """What a market tells of, once for all who want to know: clients first, then traders."""
+        events = market.drain()
+        channels.publish(events)
+        self.state.desk.pump(name, events)
+
+    async def _load_traders(self) -> None:
+        settings = self._settings
+        builtins = builtin_traders(settings.markets[0]) if settings.builtin_traders else ()
+        await self.state.desk.load(builtins)
+        self._traders_loaded.set()
+
+    async def _open_traders(self, name: str, market: Market) -> None:
+        """Let the traders of a market run on the rows that are in memory."""
+        engine = TraderEngine(
+            name,
+            market,
+            state_bytes_max=self._settings.trader_state_bytes_max,
+            traders_max=max(1, self._settings.traders_max),
+        )
+        await self._traders_loaded.wait()
+        await self.state.desk.attach(engine)
 
     async def _resolve(self, name: str, api: Api) -> Selection:
         """The symbols to keep: those of the exchange's list, which is asked for until it comes.

@@ -94,6 +94,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "filter_jobs_max": (0, 10_000),
     "filter_rows_max": (1, 1 << 30),
     "filter_seconds_max": (0.0, 3600.0),
+    "traders_max": (0, 100_000),
+    "traders_per_owner_max": (0, 100_000),
+    "trader_state_bytes_max": (1 << 20, 1 << 36),
 }
 
 
@@ -183,6 +186,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     filter_jobs_max: int = 8  # evaluations and replays under way or waiting; beyond it 503
     filter_rows_max: int = 2_000_000  # klines one of them may read
     filter_seconds_max: float = 2.0  # one of them may compute, by an estimate made before
+
+    # traders
+    builtin_traders: bool = True  # those that come with the program run
+    traders_max: int = 10_000  # of all owners together
+    traders_per_owner_max: int = 1000  # enabled or not, whatever the tier
+    trader_state_bytes_max: int = 128 << 20  # what the filters of a market remember
 
     # logs
     log_level: str = "info"

@@ -54,6 +54,7 @@ cdef class Cell:
     cdef const uint64_t* known_numbers(self, Rows* rows)
     cdef void* take(self, size_t count, size_t size) except NULL
     cdef void run(self, Rows* rows)
+    cdef double number(self, Py_ssize_t lane) noexcept
     cdef void reset(self, Py_ssize_t lane) noexcept
     cdef void keep(self, Py_ssize_t lane, double* to) noexcept
     cdef void put_back(self, Py_ssize_t lane, const double* kept) noexcept

@@ -175,6 +175,12 @@ cdef class Cell:
         else:
             memcpy(&self.value[lane], image, 8)
 
+    cdef double number(self, Py_ssize_t lane) noexcept:
+        """The newest value of a lane: of a condition 1 or 0; NaN while it is unknown."""
+        if self.condition:
+            return <double>bit(self.truth, lane) if bit(self.known, lane) else NAN
+        return self.value[lane]
+
     def at(self, Py_ssize_t lane):
         """The newest value of a lane: a number, a bool, or None while it is unknown."""
         if self.condition:

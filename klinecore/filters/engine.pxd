@@ -50,6 +50,9 @@ cdef class Engine:
     cdef _follow_symbols(self)
     cdef list _tell(self)
     cdef _take_back(self, list out)
-    cdef _firing(self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted)
+    cdef _firing(
+        self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted,
+        tuple values
+    )
     cdef _remember(self, lane, root, open_ms, price)
     cdef _revise(self, Py_ssize_t lane, dict again, list roots, int64_t from_ms, list out)

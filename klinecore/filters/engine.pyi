@@ -20,6 +20,7 @@ class Firing(NamedTuple):
     complete: bool  # False: a row that it reads, or a symbol it compares, was not there
     retracted: bool = False  # it was told before, and is no more
     provisional: bool = False  # of a forming row, or (retracted, price NaN) it did not hold so long
+    values: tuple[float, ...] = ()  # of ``Engine.parts``, conditions 1.0 or 0.0; () if retracted
 
 @final
 class Engine:
@@ -49,13 +50,15 @@ class Engine:
         mode: Literal["edge", "level"] = "edge",
         cooldown: int = 0,
         when: Literal["closed", "forming"] = "closed",
+        with_parts: bool = False,
     ) -> int:
         """Evaluate a filter at every close of ``interval`` from the next one on; its number.
 
         ``mode`` "edge" fires where it is true and was false when it was last known, "level"
         wherever it is true. Behind a firing the ``cooldown`` next klines of the symbol do not fire.
         ``when="forming"`` evaluates it at forming klines, too: a firing there is told once a kline
-        as provisional, and again at the close if it holds, else as retracted.
+        as provisional, and again at the close if it holds, else as retracted. ``with_parts``
+        tells each firing with what every part of the filter was at that row.
 
         What it needs is computed from the rows in memory at once, so it is as warm as those allow;
         those rows' firings are not told. O(rows in memory) per step.
@@ -97,6 +100,30 @@ class Engine:
         """
     def value(self, filter_id: int, symbol: str) -> bool | None:
         """Whether a filter is true at a symbol's newest evaluated close; None while unknown.
+
+        Raises ValueError: no such filter; UnknownSeriesError.
+        """
+    def parts(self, filter_id: int) -> tuple[str, ...]:
+        """Normal forms of the parts that a filter's firings are told with, arguments first.
+
+        () unless it was added ``with_parts``. Raises ValueError: no such filter.
+        """
+    def part_values(self, filter_id: int, symbol: str) -> tuple[float, ...]:
+        """What those are at a symbol's newest evaluated close, as in ``Firing``.
+
+        Raises ValueError: no such filter; UnknownSeriesError.
+        """
+    @property
+    def places(self) -> dict[str, int]:
+        """Which bit of ``tally`` stands for which symbol; others stand for none."""
+    def tally(self, filter_id: int, open_time_ms: int | None = None) -> tuple[int, int, int]:
+        """Symbols whose newest evaluated row is that one (default: any), those of them where the
+        filter is true, and those where it is known; each as the bits of a number, see ``places``.
+
+        O(symbols), some 100 ns. Raises ValueError: no such filter.
+        """
+    def evaluated_ms(self, filter_id: int, symbol: str) -> int | None:
+        """Open time of a symbol's newest row a filter was evaluated at; None before the first.
 
         Raises ValueError: no such filter; UnknownSeriesError.
         """

@@ -19,7 +19,7 @@ from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time
 from typing import NamedTuple
 
 from klinecore.errors import FiltersFullError
-from klinecore.filters.plan import resolve
+from klinecore.filters.plan import parts_of, resolve
 from klinecore.filters.reasons import Reason
 
 __all__ = ["Engine", "Firing"]
@@ -41,6 +41,7 @@ class Firing(NamedTuple):
     complete: bool
     retracted: bool = False
     provisional: bool = False
+    values: tuple[float, ...] = ()
 
 
 @cython.final
@@ -89,7 +90,9 @@ cdef class Engine:
 
     # --- filters -------------------------------------------------------------------------------
 
-    def add(self, filter, interval, *, mode="edge", cooldown=0, when="closed"):
+    def add(
+        self, filter, interval, *, mode="edge", cooldown=0, when="closed", bint with_parts=False
+    ):
         """Evaluate a filter at every close of an interval from now on; its number."""
         cdef Root root
         if mode not in ("edge", "level"):
@@ -112,6 +115,10 @@ cdef class Engine:
         warm = self._warm(step, mode == "edge", cooldown)
         root = self._adopt(warm, step)
         root.forming = when == "forming"
+        if with_parts:
+            found = parts_of(getattr(filter, "root", filter), interval)
+            root.part_names = tuple(found)
+            root.part_cells = tuple([self._runner.cells[key] for key in found.values()])
         self._roots[root.number] = root
         self._next_id += 1
         self._replan()
@@ -298,7 +305,7 @@ cdef class Engine:
         cdef const SeriesMemory* series
         cdef Root root
         cdef uint32_t slot
-        for root in forming.fires(self._runner, lane):
+        for root, values in forming.fires(self._runner, lane):
             series = self._runner.series(self._runner.stages[root.step.stage], lane)
             slot = series.header.start + series.header.count
             open_ms = series.open_time_ms[slot]
@@ -307,7 +314,7 @@ cdef class Engine:
                 price = series.values[CLOSE * <Py_ssize_t>series.slots + slot]
                 out.append(Firing(
                     root.number, self.market._names[lane], root.step.stage.interval, open_ms,
-                    price, False, True, False, True
+                    price, False, True, False, True, values
                 ))
 
     def deadline(self, interval, int64_t open_time_ms):
@@ -460,9 +467,9 @@ cdef class Engine:
         cdef list out = []
         cdef dict again = {}
         runner.fired = []
-        for root, lane, open_ms, price, whole, repeated in fired:
+        for root, lane, open_ms, price, whole, repeated, values in fired:
             if repeated:
-                again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole)
+                again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole, values)
         for lane in sorted(runner.rerun):
             self._revise(lane, again.get(lane, {}), None, 0, out)
             runner.rewound.pop(lane, None)
@@ -471,10 +478,10 @@ cdef class Engine:
                 self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
         runner.rerun.clear()
         runner.repeated.clear()
-        for root, lane, open_ms, price, whole, repeated in fired:
+        for root, lane, open_ms, price, whole, repeated, values in fired:
             if not repeated:
                 self._remember(lane, root, open_ms, price)
-                out.append(self._firing(root, lane, open_ms, price, False, whole, False))
+                out.append(self._firing(root, lane, open_ms, price, False, whole, False, values))
                 if self._provisional.get((root, lane)) == open_ms:
                     del self._provisional[root, lane]
         if self._provisional:
@@ -490,18 +497,21 @@ cdef class Engine:
             lane = place
             if stage.seen[lane] >= open_ms:
                 del self._provisional[root, place]
-                out.append(self._firing(root, place, open_ms, NAN, False, True, True)._replace(
+                out.append(self._firing(root, place, open_ms, NAN, False, True, True, ())._replace(
                     provisional=True
                 ))
 
-    cdef _firing(self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted):
+    cdef _firing(
+        self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted,
+        tuple values
+    ):
         self._fired += not retracted
         self._revised += revision and not retracted
         self._retracted += retracted
         self._incomplete += not whole
         return Firing(
             root.number, self.market._names[lane], root.step.stage.interval, open_ms, price,
-            revision, whole, retracted
+            revision, whole, retracted, False, values
         )
 
     cdef _remember(self, lane, root, open_ms, price):
@@ -530,12 +540,14 @@ cdef class Engine:
             known_from = min(told) if len(told) >= TOLD_MAX else oldest
             for open_ms in sorted({*told, *now}):
                 if open_ms in now and open_ms not in told and open_ms >= known_from:
-                    price, whole = now[open_ms]
-                    out.append(self._firing(root, lane, open_ms, price, True, whole, False))
+                    price, whole, values = now[open_ms]
+                    out.append(
+                        self._firing(root, lane, open_ms, price, True, whole, False, values)
+                    )
                     self._remember(lane, root, open_ms, price)
                 elif open_ms in told and open_ms not in now and open_ms >= oldest:
                     price = told.pop(open_ms)
-                    out.append(self._firing(root, lane, open_ms, price, True, True, True))
+                    out.append(self._firing(root, lane, open_ms, price, True, True, True, ()))
 
     def save(self):
         """What all filters remember, as bytes for ``load``."""
@@ -551,6 +563,44 @@ cdef class Engine:
     def value(self, int filter_id, symbol):
         """Whether a filter is true at a symbol's newest evaluated close; None while unknown."""
         return self._root(filter_id).cell.at(self.market._symbol(symbol))
+
+    def parts(self, int filter_id):
+        """Normal forms of the parts whose values its firings are told with."""
+        return self._root(filter_id).part_names
+
+    def part_values(self, int filter_id, symbol):
+        """What those are at a symbol's newest evaluated close; NaN unknown."""
+        return self._root(filter_id).part_values(self.market._symbol(symbol))
+
+    @property
+    def places(self):
+        """Which bit of ``tally`` stands for which symbol."""
+        return dict(self.market._places)
+
+    def tally(self, int filter_id, open_time_ms=None):
+        """Symbols evaluated at a row, those where the filter is true, and where it is known."""
+        cdef Root root = self._root(filter_id)
+        cdef Stage stage = self._runner.stages[root.step.stage]
+        cdef int64_t open_ms = -1 if open_time_ms is None else open_time_ms
+        cdef Py_ssize_t lane, size = self._runner.places // 8
+        cdef bytearray there = bytearray(size)
+        cdef unsigned char* bits = there
+        for lane in range(self._runner.places):
+            if self._runner.order[lane] >= 0 and stage.fed[lane] >= 0 and (
+                open_ms < 0 or stage.fed[lane] == open_ms
+            ):
+                bits[lane >> 3] |= 1 << (lane & 7)
+        evaluated = int.from_bytes(there, "little")
+        known = int.from_bytes((<const char*>root.cell.known)[:size], "little") & evaluated
+        true = int.from_bytes((<const char*>root.cell.truth)[:size], "little") & known
+        return evaluated, true, known
+
+    def evaluated_ms(self, int filter_id, symbol):
+        """Open time of the newest row a filter was evaluated at; None before the first."""
+        cdef Root root = self._root(filter_id)
+        cdef Stage stage = self._runner.stages[root.step.stage]
+        cdef Py_ssize_t lane = self.market._symbol(symbol)
+        return stage.fed[lane] if stage.fed[lane] >= 0 else None
 
     def preview(self, int filter_id, symbol):
         """What a filter would be if the forming row closed as it is."""

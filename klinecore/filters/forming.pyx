@@ -73,6 +73,10 @@ cdef class Forming:
             bool(bit((<Root>root).cell.truth, lane)) if bit((<Root>root).cell.known, lane) else None
             for root in self.roots
         ]
+        self.seen = [
+            (<Root>root).part_values(lane) if value and (<Root>root).part_cells else ()
+            for root, value in zip(self.roots, found, strict=True)
+        ]
         kept = self.kept
         for _, cells in self.stages:
             for cell in cells:
@@ -81,13 +85,14 @@ cdef class Forming:
         return found
 
     cdef list fires(self, Runner runner, Py_ssize_t lane):
-        """The roots that would fire."""
+        """The roots that would fire, each with the values of its parts."""
         cdef Root root
         cdef list found = []
-        for root, value in zip(self.roots, self.values(runner, lane) or (), strict=False):
+        for i, value in enumerate(self.values(runner, lane) or ()):
+            root = self.roots[i]
             if (
                 value and (not root.edge or bit(root.armed, lane))
                 and (root.quiet == NULL or root.quiet[lane] == 0)
             ):
-                found.append(root)
+                found.append((root, self.seen[i]))
         return found

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from klinecore.filters.tree import OPERATIONS, TIME, Kind, Node
 from klinecore.indicators.catalog import CATALOG
 
-__all__ = ["Key", "StageKey", "Step", "resolve"]
+__all__ = ["Key", "StageKey", "Step", "parts_of", "resolve"]
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -83,6 +83,36 @@ def resolve(root: Node, interval: str) -> Step:
     """
     if root.kind != "condition":
         raise ValueError(f"a filter must be a condition, not a {root.kind}: {root.text}")
+    steps, made = _make(root, interval)
+    return _read(made[id(root), _home(root, interval, interval)], interval, steps)
+
+
+def parts_of(root: Node, interval: str) -> dict[str, Key]:
+    """The step of each part of a filter that has a value, by the part's normal form.
+
+    A part on another interval is read as of the row, if the filter reads it so itself.
+    """
+    steps, made = _make(root, interval)
+    top = _read(made[id(root), _home(root, interval, interval)], interval, steps)
+    computed = {step.key for step in top.walk()}
+    several = {id(node.args[0]) for node in root.walk() if node.op == "output"}
+    found: dict[str, Key] = {}
+    homes = sorted({node.interval or interval for node in root.walk()} - {interval})
+    for node in root.walk():
+        if node.op == "const" or id(node) in several:
+            continue
+        for home in [interval, *homes] if node.op == "ticker" else [node.interval or interval]:
+            own = made[id(node), home].key
+            as_of = ("as_of", (), (own,), interval)
+            key = as_of if as_of in computed else own
+            if key in computed:
+                found[node.text] = key
+                break
+    return found
+
+
+def _make(root: Node, interval: str) -> tuple[dict[Key, Step], dict[tuple[int, str], Step]]:
+    """Every step of a tree, by its key, and by its node and the interval it is computed on."""
     steps: dict[Key, Step] = {}
     made: dict[tuple[int, str], Step] = {}
     homes = sorted({node.interval or interval for node in root.walk()} | {interval})
@@ -93,7 +123,7 @@ def resolve(root: Node, interval: str) -> Step:
                 _read(made[id(arg), _home(arg, home, interval)], home, steps) for arg in node.args
             )
             made[id(node), home] = _step(node, home, args, steps)
-    return _read(made[id(root), _home(root, interval, interval)], interval, steps)
+    return steps, made
 
 
 def _home(node: Node, reader: str, interval: str) -> str:

@@ -23,7 +23,7 @@ cdef class Runner:
     cdef readonly dict cells            # by key
     cdef readonly dict stages           # by key
     cdef list ordered                   # stages, each after those it needs
-    cdef list fired                     # (root, lane, open_time_ms, price, complete, again)
+    cdef list fired                     # (root, lane, open_time_ms, price, complete, again, parts)
     cdef bint records                   # firings are wanted
     cdef bint across                    # some stage looks across symbols
     cdef uint32_t interval_count

@@ -447,7 +447,7 @@ cdef class Runner:
                 self.fired.append((
                     root, lane, open_ms,
                     series.values[CLOSE * <Py_ssize_t>series.slots + stage.slots[lane]],
-                    whole, again
+                    whole, again, root.part_values(lane) if root.part_cells else ()
                 ))
 
     cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane):

@@ -24,6 +24,10 @@ cdef class Root:
     cdef int64_t* since                 # by lane: rows up to this one are history
     cdef int64_t* anchor                # by lane: the first row; -1 before
     cdef uint64_t[7] unknown            # by Reason
+    cdef public tuple part_names        # normal forms of parts that firings are told with
+    cdef public tuple part_cells
+
+    cdef tuple part_values(self, Py_ssize_t lane)
 
     cdef void reset(self, Py_ssize_t lane) noexcept
     cdef void begin_row(self, bint again) noexcept

@@ -13,6 +13,8 @@ class Root:
     def __new__(cls, number: int, step: Any, cell: Cell, *, edge: bool, cooldown: int) -> Root: ...
     cell: Cell
     forming: bool
+    part_names: tuple[str, ...]
+    part_cells: tuple[Cell, ...]
     @property
     def number(self) -> int: ...
     @property

@@ -49,6 +49,7 @@ cdef class Root:
             or (cooldown and self.quiet == NULL)
         ):
             raise MemoryError(f"no {self.size} bytes for a filter")
+        self.part_names = self.part_cells = ()
         for lane in range(places):
             self.since[lane] = self.anchor[lane] = -1
 
@@ -69,6 +70,10 @@ cdef class Root:
             put_bit(self.armed_before, lane, False)
         if self.quiet_before != NULL:
             self.quiet_before[lane] = 0
+
+    cdef tuple part_values(self, Py_ssize_t lane):
+        """The parts at the row the lane stands at: conditions 1.0 and 0.0; NaN unknown."""
+        return tuple([(<Cell>cell).number(lane) for cell in self.part_cells])
 
     cdef void begin_row(self, bint again) noexcept:
         """Keep what was before this row; or go back to that, if it is the same once more."""

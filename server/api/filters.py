@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
 from zlib import crc32
 
 import msgspec
 
 from klinecore.errors import UnknownSeriesError
-from klinecore.filters import LIMITS, Explanation, Filter, Limits, MarketCopy, explain
+from klinecore.filters import Explanation, Filter, MarketCopy, explain
 from klinecore.filters.need import cost_ns
 from server.api.compiled import CompiledFilters
 from server.api.filter_types import (
@@ -28,6 +26,7 @@ from server.api.filter_types import (
 from server.api.parameters import (
     LINES,
     find_series,
+    read_body,
     read_expressions,
     read_interval,
     read_limit,
@@ -41,10 +40,9 @@ from server.api.types import Headers, Response
 from server.api.vocabulary import vocabulary
 from server.api.worker import Worker
 from server.metrics import Registry
+from server.traders.book import filter_limits
 
 __all__ = ["FilterRoutes"]
-
-Body = TypeVar("Body", bound=msgspec.Struct)
 
 _NEVER = (b"cache-control", b"no-store")
 _FRESH = (b"cache-control", b"no-cache")
@@ -68,7 +66,7 @@ class FilterRoutes:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._compiled = CompiledFilters(_limits(state.settings.capacity))
+        self._compiled = CompiledFilters(filter_limits(state.settings.capacity))
         self._vocabulary: Response | None = None
         self._worker = Worker(state.settings.filter_jobs_max)
         self._make_metrics(state.metrics)
@@ -163,7 +161,7 @@ class FilterRoutes:
         return self._vocabulary
 
     def _check(self, request: Request) -> Response:
-        asked = _read(request, FilterCheck)
+        asked = read_body(request, FilterCheck)
         served = self._state.served(asked.market)
         if asked.interval is not None:
             _held(served, asked.interval)
@@ -199,7 +197,7 @@ class FilterRoutes:
         )
 
     async def _evaluate(self, request: Request) -> Response:
-        asked = _read(request, EvaluateFilter)
+        asked = read_body(request, EvaluateFilter)
         served = self._state.served(asked.market)
         filter = self._compiled.filter(asked.filter)
         return await self._run(
@@ -212,7 +210,7 @@ class FilterRoutes:
         )
 
     async def _replay(self, request: Request) -> Response:
-        asked = _read(request, ReplayFilter)
+        asked = read_body(request, ReplayFilter)
         served = self._state.served(asked.market)
         filter = self._compiled.filter(asked.filter)
         return await self._run(
@@ -294,11 +292,6 @@ def _warnings(found: Explanation, served: ServedMarket) -> list[str]:
     ]
 
 
-def _limits(capacity: int) -> Limits:
-    """The language's own; a server that keeps more klines lets filters look back further."""
-    return replace(LIMITS, window=max(LIMITS.window, min(capacity, LIMITS.windows)))
-
-
 def _row_ns(filter: Filter) -> int:
     """About how long a filter takes at each kline."""
     return cost_ns(filter.root) + PART_NS * sum(1 for _ in filter.root.walk())
@@ -317,13 +310,6 @@ def _copy_of(
         raise unknown_symbol(error, 400) from None
     except ValueError as error:
         raise ApiError(400, "bad_body", f"The body is not what is expected: {error}.") from None
-
-
-def _read(request: Request, kind: type[Body]) -> Body:
-    try:
-        return msgspec.json.decode(request.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None
 
 
 def _held(served: ServedMarket, interval: str) -> str:

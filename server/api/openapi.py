@@ -131,7 +131,9 @@ def _failure(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation_id(route: Route) -> str:
-    words = re.findall(r"\w+", _PARAMETER.sub("", route.path).replace(".json", ""))
+    # Of one and of all: /traders and /traders/{id}.
+    path = route.path.replace("{id}", "id").replace(".json", "")
+    words = re.findall(r"\w+", _PARAMETER.sub("", path))
     return f"{route.method.lower()}_" + ("_".join(words) or "front")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
 
 from klinecore.errors import UnknownSeriesError
 from klinecore.interval import INTERVALS
 from klinecore.series import Series
 from server.api.problems import ApiError
-from server.api.router import Parameter, Query
+from server.api.router import Parameter, Query, Request
 from server.api.state import ServedMarket
 
 __all__ = [
@@ -21,12 +23,15 @@ __all__ = [
     "WINDOW",
     "Window",
     "find_series",
+    "read_body",
     "read_expressions",
     "read_interval",
     "read_limit",
     "read_window",
     "unknown_symbol",
 ]
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 LIMIT_DEFAULT: Final = 100
 
@@ -186,3 +191,11 @@ def _read_integer(
         if low <= value <= high:
             return value
     raise ApiError(400, code, f"{name} is a whole number from {low} to {high}, not {text[:40]!r}.")
+
+
+def read_body(request: Request, kind: type[Body]) -> Body:
+    """A request's body as a message. Raises ApiError 400."""
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None

@@ -22,6 +22,7 @@ from server.api.parameters import (
     WINDOW,
     Window,
     find_series,
+    read_body,
     read_interval,
     read_window,
     unknown_symbol,
@@ -29,6 +30,7 @@ from server.api.parameters import (
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
 from server.api.state import ServedMarket, ServerState
+from server.api.traders import TraderRoutes
 from server.api.types import (
     Headers,
     Health,
@@ -80,6 +82,7 @@ class Routes:
             *self._make_table(),
             *FilterRoutes(state).table,
             *FunctionRoutes(state).table,
+            *TraderRoutes(state).table,
         )
         self._page = Response(
             front_page(self.table),
@@ -263,10 +266,7 @@ class Routes:
 
     async def _change_symbols(self, request: Request) -> Response:
         served = self._state.served(request.query.get("market"))
-        try:
-            change = msgspec.json.decode(request.body, type=SymbolsChange)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ApiError(400, "bad_body", f"The body is not what is expected: {error}") from None
+        change = read_body(request, SymbolsChange)
         try:
             await served.feed.change_symbols(change.add, change.remove)
         except UnknownSymbolsError as error:

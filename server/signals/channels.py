@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from klinecore.barrier import Barrier
@@ -38,7 +40,7 @@ class Channels:
     """
 
     def __init__(self, name: str, market: Market, hub: Hub, clock: Clock) -> None:
-        """``name`` is ``"spot"`` or ``"um"``; nobody else may drain ``market`` from now on."""
+        """``name`` is ``"spot"`` or ``"um"``."""
         self._market = market
         self._hub = hub
         self._clock = clock
@@ -88,11 +90,11 @@ class Channels:
         """The topic a stream has, or had before its symbol was dropped."""
         return self._prefix + _folded(stream)
 
-    def publish_changes(self) -> None:
-        """Publish everything that happened since the last call. Never waits."""
+    def publish(self, events: Iterable[Event]) -> None:
+        """Publish what the market's ``drain`` told of. Never waits."""
         self._follow_symbols()
         forming: dict[tuple[str, str], None] = {}  # in the order of the events
-        for event in self._market.drain():
+        for event in events:
             if event.kind is EventKind.TICKER:
                 self._publish_ticker(event.symbol)
             elif event.kind is EventKind.FORMING:

@@ -97,7 +97,7 @@ class Target:
         while True:
             self.close(index)
             index += 1
-            self.channels.publish_changes()
+            self.channels.publish(self.market.drain())
             await asyncio.sleep(1 / rate)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -83,7 +83,11 @@ def locked(make_server: Make) -> Any:
 
 
 def test_the_matrix_covers_every_route(locked: Any) -> None:
-    routes = {route.path: route.access for route in locked.api.routes}
+    routes = {
+        route.path: route.access
+        for route in locked.api.routes
+        if not route.path.startswith("/v1/traders")  # see test_traders.py
+    }
     assert {path for path, access in routes.items() if access is Access.OPEN} == OPEN
     assert {path for path, access in routes.items() if access is not Access.OPEN} == CLOSED
 

@@ -114,7 +114,7 @@ def test_a_symbol_added_later_is_in_every_answer(server: Any) -> None:
     market.add_symbol("SOLUSDT")
     subscriber.add(server.channels.find("solusdt@kline_1m"))
     market.push("SOLUSDT", "1m", server.row(0))
-    server.channels.publish_changes()
+    server.channels.publish(server.market.drain())
     assert json.loads(subscriber.take())["s"] == "SOLUSDT"
     assert server.get("/klines/SOLUSDT/1m").json()["count"] == 1
     server.state.beat(0.0)

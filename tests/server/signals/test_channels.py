@@ -45,7 +45,7 @@ class Setting:
         return self.hub.subscribe(*(self.channels.topic(stream) for stream in streams))
 
     def received(self, subscriber: Subscriber) -> list[dict[str, Any]]:
-        self.channels.publish_changes()
+        self.channels.publish(self.market.drain())
         messages = []
         while (payload := subscriber.take()) is not None:
             messages.append(json.loads(payload))
@@ -71,7 +71,7 @@ def test_a_frame_parses_back_into_the_same_row() -> None:
     setting = Setting()
     subscriber = setting.subscribe("btcusdt@kline_1m")
     setting.market.push("BTCUSDT", "1m", row(0))
-    setting.channels.publish_changes()
+    setting.channels.publish(setting.market.drain())
     payload = subscriber.take()
     assert payload is not None
     assert kc.parse_frame(payload).kline == row(0)
@@ -151,7 +151,7 @@ def test_tickers_of_a_client_that_takes_nothing_conflate_to_one_per_symbol() -> 
     for i in range(50):
         for symbol in ("BTCUSDT", UNICODE):
             setting.market.apply(ticker_frame(symbol, f"{i}.00", 1_700_000_000_000 + i))
-        setting.channels.publish_changes()
+        setting.channels.publish(setting.market.drain())
     messages = setting.received(subscriber)
     assert [(m["data"]["s"], m["data"]["c"]) for m in messages] == [
         ("BTCUSDT", "49.00"),
@@ -162,7 +162,7 @@ def test_tickers_of_a_client_that_takes_nothing_conflate_to_one_per_symbol() -> 
 def test_nothing_is_built_when_nobody_listens() -> None:
     setting = Setting()
     setting.market.push("BTCUSDT", "1m", row(0))
-    setting.channels.publish_changes()
+    setting.channels.publish(setting.market.drain())
     assert (setting.hub.published, setting.market.pending) == (0, False)
 
 

@@ -1,0 +1,491 @@
+"""What can be done with traders: made, changed, run, deleted; and what they tell, passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from klinecore.errors import FiltersFullError, UnknownSeriesError
+from klinecore.filters import Filter, Limits, compile
+from klinecore.market import Event
+from server.clock import Clock
+from server.errors import QuotaError
+from server.identity import Principal, Tier
+from server.metrics import Registry
+from server.settings import Settings
+from server.signals.hub import Hub
+from server.signals.model import Signal
+from server.signals.topics import (
+    SignalSink,
+    group_topic,
+    matches_message,
+    matches_topic,
+    signal_message,
+    signal_topic,
+)
+from server.traders.book import BUILTIN, LOCAL, Book, Entry, filter_limits
+from server.traders.engine import MatchChange, Pumped, TraderEngine
+from server.traders.gauges import DeskGauges
+from server.traders.health import ErrorBook, TraderHealth, describe
+from server.traders.keeping import MemoryKeeper, Nowhere
+from server.traders.model import RunSource, Trader, TraderError
+from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
+from server.traders.runs import RunResult, evaluate_copy, past_signals, run_live
+from server.traders.tiers import TIERS
+
+__all__ = [
+    "Desk",
+    "NotAllowedError",
+    "Sinks",
+    "TraderRefusedError",
+    "UnknownTraderError",
+    "open_desk",
+]
+
+log = logging.getLogger(__name__)
+
+#: Traders that are run in one go before others get a turn.
+_RUN_CHUNK = 32
+
+
+class UnknownTraderError(LookupError):
+    """There is no such trader, or whoever asks may not know of it."""
+
+
+class NotAllowedError(Exception):
+    """Whoever asks may see the trader, but not do this."""
+
+
+class TraderRefusedError(ValueError):
+    """A trader that could not run: ``code`` says what is wrong, for programs."""
+
+    def __init__(self, code: str, message: str, allowed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.allowed = tuple(allowed)
+
+
+class Sinks(NamedTuple):
+    """Where things go that outlast the process; without a store nowhere."""
+
+    keeper: TraderKeeper
+    signals: SignalSink
+    executions: ExecutionSink
+    errors: ErrorSink
+
+    @classmethod
+    def memory(cls) -> Sinks:
+        """Of a server that keeps nothing."""
+        return cls(MemoryKeeper(), Nowhere(), Nowhere(), Nowhere())
+
+
+def open_desk(
+    settings: Settings, sinks: Sinks, *, hub: Hub, clock: Clock, metrics: Registry
+) -> Desk:
+    """The desk of a server with these settings."""
+    return Desk(
+        sinks,
+        markets=settings.markets,
+        limits=filter_limits(settings.capacity),
+        traders_max=settings.traders_max,
+        owned_max=settings.traders_per_owner_max,
+        hub=hub,
+        clock=clock,
+        metrics=metrics,
+    )
+
+
+class Desk:
+    """Traders of all markets of one process."""
+
+    def __init__(
+        self,
+        sinks: Sinks,
+        *,
+        markets: Sequence[str],
+        limits: Limits,
+        traders_max: int,
+        owned_max: int,
+        hub: Hub,
+        clock: Clock,
+        metrics: Registry,
+    ) -> None:
+        """``traders_max`` are held in all, ``owned_max`` of one owner, enabled or not."""
+        self.book = Book(limits)
+        self.engines: dict[str, TraderEngine] = {}
+        self._sinks = sinks
+        self._markets = tuple(markets)
+        self._traders_max = traders_max
+        self._owned_max = owned_max
+        self._hub = hub
+        self._clock = clock
+        self.errors = ErrorBook(sinks.errors)
+        self._writing = asyncio.Lock()  # one change at a time: what is checked stays true
+        self._runs: dict[str, RunResult] = {}  # newest of the database's clock, by trader
+        self._gauges = DeskGauges(metrics, self.book, self.engines, self.errors)
+
+    # --- start ---------------------------------------------------------------------------------
+
+    async def load(self, builtins: Sequence[Trader] = ()) -> None:
+        """Take in what was kept, and what the program brings."""
+        self.replace(builtins, BUILTIN)
+        self.replace(await self._sinks.keeper.load(), LOCAL)
+
+    async def attach(self, engine: TraderEngine) -> None:
+        """A market is there: let its traders run. What ``engine`` runs already goes on."""
+        wanted = {entry.trader.id for entry in self._entries_of(engine)}
+        for trader_id in [id for id in engine.watches if id not in wanted]:
+            engine.drop(trader_id)
+        self.engines[engine.name] = engine
+        for place, entry in enumerate(self._entries_of(engine)):
+            self._apply(entry)
+            if place % _RUN_CHUNK == _RUN_CHUNK - 1:
+                await asyncio.sleep(0)
+
+    def _entries_of(self, engine: TraderEngine) -> list[Entry]:
+        return [entry for entry in self.book if entry.trader.market == engine.name]
+
+    def replace(self, traders: Sequence[Trader], origin: str) -> None:
+        """Let the traders of an origin be these and no others, at once."""
+        changed, gone = self.book.replace(traders, origin)
+        for entry in gone:
+            self._stop(entry.trader)
+            self.errors.clear(entry.trader.id)
+        for entry in changed:
+            self._apply(entry)
+
+    # --- what is there -------------------------------------------------------------------------
+
+    def visible(self, principal: Principal) -> list[Trader]:
+        """The traders somebody sees: built-in ones first, then by age."""
+        return self.book.visible(principal)
+
+    def get(self, principal: Principal, trader_id: str) -> Trader:
+        """One of those. Raises UnknownTraderError."""
+        return self._find(principal, trader_id).trader
+
+    def health(self, trader: Trader) -> TraderHealth:
+        """How a trader is."""
+        engine = self.engines.get(trader.market)
+        return describe(trader, engine, self.errors.of(trader.id))
+
+    def _find(self, principal: Principal, trader_id: str) -> Entry:
+        entry = self.book.find(principal, trader_id)
+        if entry is None:
+            raise UnknownTraderError(trader_id)
+        return entry
+
+    def _own(self, principal: Principal, trader_id: str) -> Entry:
+        """One that somebody may change. Raises UnknownTraderError, NotAllowedError."""
+        entry = self._find(principal, trader_id)
+        if entry.origin != LOCAL:
+            raise NotAllowedError(
+                "this trader comes with the program and cannot be changed"
+                if entry.origin == BUILTIN
+                else f"this trader is kept in {entry.origin}; change it there"
+            )
+        return entry
+
+    # --- changes -------------------------------------------------------------------------------
+
+    async def create(
+        self, principal: Principal, trader: Trader, *, past: bool = False
+    ) -> RunResult | None:
+        """Make a trader, which runs at once; what it says now, None while its market is not up.
+
+        Its owner is ``principal``. With ``past`` the signals it would have given on the klines in
+        memory are kept, marked historical. Raises FilterError, TraderRefusedError, QuotaError,
+        NotAllowedError: nobody in particular asks.
+        """
+        owner = principal.owner
+        if owner is None:
+            raise NotAllowedError("traders belong to somebody: a key or a token is needed")
+        trader = self._checked(msgspec.structs.replace(trader, owner=owner))
+        async with self._writing:
+            self._check_room(owner)
+            await self._sinks.keeper.insert(trader, self._quota(principal))
+            entry = self.book.put(trader)
+            try:
+                self._follow(entry)
+            except FiltersFullError as error:
+                self.book.remove(trader.id)
+                await self._sinks.keeper.delete(trader.id)
+                raise _full(error) from None
+        if past:
+            await self._tell_past(entry)
+        engine = self.engines.get(trader.market)
+        return None if engine is None else await self._run(entry, engine, RunSource.REQUEST, None)
+
+    async def update(self, principal: Principal, trader_id: str, changed: Trader) -> Trader:
+        """Let a trader be ``changed``; its id, owner and age stay.
+
+        Raises UnknownTraderError, NotAllowedError, FilterError, TraderRefusedError, QuotaError.
+        """
+        async with self._writing:
+            entry = self._own(principal, trader_id)
+            before = entry.trader
+            trader = self._checked(
+                msgspec.structs.replace(
+                    changed, id=before.id, owner=before.owner, created_ms=before.created_ms
+                )
+            )
+            wakes = trader.enabled and not before.enabled
+            await self._sinks.keeper.update(trader, self._quota(principal) if wakes else None)
+            self.errors.clear(trader.id)
+            self._apply(self.book.put(trader))
+            return trader
+
+    async def delete(self, principal: Principal, trader_id: str) -> None:
+        """Forget a trader and what was kept of it.
+
+        Raises UnknownTraderError, NotAllowedError.
+        """
+        async with self._writing:
+            entry = self._own(principal, trader_id)
+            await self._sinks.keeper.delete(trader_id)
+            self.book.remove(trader_id)
+            self._stop(entry.trader)
+            self.errors.clear(trader_id)
+
+    async def enforce(self, owner: str, tier: Tier) -> list[Trader]:
+        """Somebody has another tier: pause what is too much, the oldest first, and wake the rest.
+
+        Returns the traders that are paused now.
+        """
+        limit = TIERS[tier].custom_traders
+        async with self._writing:
+            own = [e.trader for e in self.book if e.trader.owner == owner and e.origin == LOCAL]
+            enabled = sorted((t for t in own if t.enabled), key=lambda t: (t.created_ms, t.id))
+            surplus = 0 if limit is None else max(0, len(enabled) - limit)
+            paused = []
+            for place, trader in enumerate(enabled):
+                reason = f"{tier} allows {limit} traders" if place < surplus else None
+                if trader.paused_reason != reason:
+                    trader = msgspec.structs.replace(trader, paused_reason=reason)
+                    await self._sinks.keeper.update(trader, None)
+                    self._apply(self.book.put(trader))
+                if reason is not None:
+                    paused.append(trader)
+        return paused
+
+    def _quota(self, principal: Principal) -> int | None:
+        return TIERS[principal.tier].custom_traders
+
+    def _check_room(self, owner: str) -> None:
+        if len(self.book) >= self._traders_max:
+            raise TraderRefusedError("too_many_traders", "this server holds no more traders")
+        if sum(entry.trader.owner == owner for entry in self.book) >= self._owned_max:
+            raise QuotaError(self._owned_max)
+
+    def _checked(self, trader: Trader) -> Trader:
+        """A trader that could run. Raises FilterError, TraderRefusedError."""
+        UUID(trader.id)
+        filter = compile(trader.filter, limits=self.book.limits)
+        if trader.market not in self._markets:
+            raise TraderRefusedError(
+                "invalid_market", f"market {trader.market!r} is not served here", self._markets
+            )
+        if trader.evaluate_on == "forming" and filter.cross_symbols:
+            raise TraderRefusedError(
+                "not_while_forming", "symbols are compared at their closes, not while klines form"
+            )
+        engine = self.engines.get(trader.market)
+        if engine is None:
+            return trader
+        held = engine.market.intervals
+        for interval in (trader.interval, *filter.intervals):
+            if interval not in held:
+                raise TraderRefusedError(
+                    "interval_not_held", f"interval {interval!r} is not held here", held
+                )
+        symbols = tuple(dict.fromkeys(name.upper() for name in trader.symbols))
+        unknown = [name for name in symbols if (name, trader.interval) not in engine.market]
+        if unknown:
+            raise TraderRefusedError(
+                "unknown_symbol",
+                f"{', '.join(unknown[:10])}: not held here",
+                engine.market.symbols,
+            )
+        return msgspec.structs.replace(trader, symbols=symbols)
+
+    # --- running -------------------------------------------------------------------------------
+
+    def _apply(self, entry: Entry) -> None:
+        """Let a trader run, or not, as it is now; what prevents it is noted."""
+        try:
+            self._follow(entry)
+        except FiltersFullError as error:
+            self._note(entry, "engine_full", str(_full(error)))
+
+    def _follow(self, entry: Entry) -> None:
+        """Likewise. Raises FiltersFullError."""
+        trader, filter = entry.trader, entry.filter
+        if filter is None:
+            self._stop(trader)
+            refusal = entry.refusal
+            self._note(entry, "refused", refusal.message if refusal else "it cannot be read")
+            return
+        if not trader.enabled or trader.paused_reason is not None:
+            self._stop(trader)
+            return
+        engine = self.engines.get(trader.market)
+        if engine is None:
+            if trader.market not in self._markets:
+                self._note(entry, "market_not_served", f"{trader.market} is not served here")
+            return
+        try:
+            watch = engine.follow(trader, filter)
+        except UnknownSeriesError as error:
+            engine.drop(trader.id)
+            self._note(entry, "interval_not_held", str(error))
+        except ValueError as error:
+            engine.drop(trader.id)
+            self._note(entry, "refused", str(error))
+        else:
+            if watch.unheld:
+                self._note(entry, "unknown_symbol", f"not held: {', '.join(watch.unheld[:10])}")
+
+    def _stop(self, trader: Trader) -> None:
+        for engine in self.engines.values():
+            engine.drop(trader.id)
+        self._runs.pop(trader.id, None)
+
+    def _note(self, entry: Entry, kind: str, message: str) -> TraderError:
+        hash = entry.filter.hash if entry.filter is not None else ""
+        log.warning("trader %s: %s: %s", entry.trader.id, kind, message)
+        return self.errors.note(entry.trader, kind, message, self._clock.time_ms(), hash)
+
+    async def run(
+        self,
+        principal: Principal,
+        trader_ids: Sequence[str],
+        source: RunSource = RunSource.REQUEST,
+        symbols: Collection[str] | None = None,
+    ) -> list[RunResult]:
+        """What traders say now, from memory: nothing is asked of the exchange.
+
+        No signals come of it: those are the engine's, once per kline. Of the database's clock the
+        second run of a kline is the first one again. Raises UnknownTraderError, FilterError,
+        TraderRefusedError: a trader cannot run here.
+        """
+        entries = [self._find(principal, trader_id) for trader_id in trader_ids]
+        results = []
+        for place, entry in enumerate(entries):
+            engine = self.engines.get(entry.trader.market)
+            if engine is None:
+                raise TraderRefusedError("starting", f"{entry.trader.market} is not served yet")
+            results.append(await self._run(entry, engine, source, symbols))
+            if place % _RUN_CHUNK == _RUN_CHUNK - 1:
+                await asyncio.sleep(0)
+        return results
+
+    async def _run(
+        self,
+        entry: Entry,
+        engine: TraderEngine,
+        source: RunSource,
+        symbols: Collection[str] | None,
+    ) -> RunResult:
+        trader, now_ms, timer = entry.trader, self._clock.time_ms(), self._clock.monotonic
+        watch = engine.watches.get(trader.id)
+        if watch is not None:
+            result = run_live(engine, watch, source, symbols, now_ms, timer)
+        else:
+            filter = self._runnable(entry, engine)
+            result = await evaluate_copy(engine, trader, filter, source, symbols, now_ms, timer)
+        if source is RunSource.CRON:
+            before = self._runs.get(trader.id)
+            if (
+                before is not None
+                and before.filter_hash == result.filter_hash
+                and before.open_time_ms == result.open_time_ms
+            ):
+                return msgspec.structs.replace(before, repeated=True)
+            self._runs[trader.id] = result
+        if result.error is not None:
+            self._note(entry, "no_symbols", result.error)
+        self._gauges.ran(result)
+        self._sinks.executions.put([result.execution()])
+        return result
+
+    def _runnable(self, entry: Entry, engine: TraderEngine) -> Filter:
+        if entry.filter is None:
+            assert entry.refusal is not None
+            raise entry.refusal
+        for interval in (entry.trader.interval, *entry.filter.intervals):
+            if interval not in engine.market.intervals:
+                raise TraderRefusedError(
+                    "interval_not_held",
+                    f"interval {interval!r} is not held here",
+                    engine.market.intervals,
+                )
+        return entry.filter
+
+    async def _tell_past(self, entry: Entry) -> None:
+        engine = self.engines.get(entry.trader.market)
+        if engine is not None and entry.filter is not None:
+            now_ms = self._clock.time_ms()
+            found = await past_signals(engine, entry.trader, entry.filter, now_ms)
+            wanted = frozenset(entry.trader.symbols)
+            self._sinks.signals.put([s for s in found if not wanted or s.symbol in wanted])
+
+    # --- passing on ----------------------------------------------------------------------------
+
+    def pump(self, name: str, events: Sequence[Event]) -> None:
+        """Evaluate what a market told of, and pass on what comes of it. Never waits or raises."""
+        engine = self.engines.get(name)
+        if engine is None:
+            return
+        now_ms = self._clock.time_ms()
+        try:
+            pumped = engine.pump(events, now_ms, self._clock.monotonic)
+        except Exception:
+            log.exception("the traders of %s failed; they start anew", name)
+            self._revive(engine)
+            return
+        if pumped.signals or pumped.executions or pumped.changes:
+            self._pass_on(pumped, now_ms)
+
+    def _revive(self, engine: TraderEngine) -> None:
+        """What an engine remembers may be wrong after a fault: begin with the rows in memory."""
+        self._gauges.failures.inc(engine.name)
+        self.engines[engine.name] = fresh = engine.anew()
+        for entry in self._entries_of(fresh):
+            self._apply(entry)
+
+    def _pass_on(self, pumped: Pumped, now_ms: int) -> None:
+        for signal in pumped.signals:
+            self._publish(signal)
+        for change in pumped.changes:
+            self._publish_change(change)
+        self._gauges.count(pumped, now_ms)
+        if pumped.signals:
+            self._sinks.signals.put(pumped.signals)
+        if pumped.executions:
+            self._sinks.executions.put(pumped.executions)
+
+    def _publish(self, signal: Signal) -> None:
+        entry = self.book.get(signal.trader_id)
+        if entry is None:
+            return
+        trader = entry.trader
+        topics = (signal_topic(trader.id), group_topic(trader.owner, trader.access_tier))
+        wanted = [topic for topic in topics if self._hub.wanted(topic)]
+        if wanted:
+            message = signal_message(signal)
+            for topic in wanted:
+                self._hub.publish(topic, message)
+
+    def _publish_change(self, change: MatchChange) -> None:
+        topic = matches_topic(change.trader_id)
+        if self._hub.wanted(topic):
+            self._hub.publish(topic, matches_message(change))
+
+
+def _full(error: FiltersFullError) -> TraderRefusedError:
+    return TraderRefusedError("engine_full", f"this server can run no more traders: {error}")

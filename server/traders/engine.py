@@ -1,0 +1,397 @@
+"""Traders live on one market: events in, signals and executions out; no I/O and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from klinecore.events import EventKind
+from klinecore.filters import Engine, Filter, Firing, Reason
+from klinecore.interval import next_open_ms
+from klinecore.market import Event, Market
+from server.signals.model import Signal, SignalStatus, signal_id
+from server.traders.memory import SignalMemory
+from server.traders.model import Execution, RunSource, Trader
+
+__all__ = ["MatchChange", "Pumped", "TraderEngine", "Watch"]
+
+Timer = Callable[[], float]
+
+
+class MatchChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Which symbols a trader matches since a close, and no longer does."""
+
+    trader_id: str
+    market: str
+    interval: str
+    open_time_ms: int
+    entered: tuple[str, ...]
+    left: tuple[str, ...]
+    matched: int  # symbols in all
+
+
+class Pumped(NamedTuple):
+    """What one call gave."""
+
+    signals: list[Signal]
+    executions: list[Execution]
+    changes: list[MatchChange]
+
+
+class Watch:
+    """One trader that runs, and what is known of it in this life of the process."""
+
+    __slots__ = (
+        "at_ms",
+        "executions",
+        "filter",
+        "filter_id",
+        "held",
+        "last_open_ms",
+        "last_signal_ms",
+        "late_ms",
+        "late_ms_max",
+        "matched",
+        "signals",
+        "symbols",
+        "trader",
+        "unheld",
+    )
+
+    def __init__(self, trader: Trader, filter: Filter, filter_id: int) -> None:
+        self.trader = trader
+        self.filter = filter
+        self.filter_id = filter_id
+        self.symbols: frozenset[str] | None = frozenset(trader.symbols) or None
+        self.held = -1  # bits of the symbols it looks at; see ``Engine.tally``
+        self.unheld: tuple[str, ...] = ()  # symbols it names that the market does not hold
+        self.matched = 0  # bits of the symbols it matched at the newest close
+        self.last_open_ms: int | None = None  # of the newest close it was evaluated at as a whole
+        self.at_ms: int | None = None
+        self.late_ms = 0  # behind the boundary, at the newest one
+        self.late_ms_max = 0
+        self.executions = 0
+        self.signals = 0
+        self.last_signal_ms: int | None = None
+
+
+class TraderEngine:
+    """The filters of one market's traders, one each, and what is told of them."""
+
+    def __init__(
+        self, name: str, market: Market, *, state_bytes_max: int, traders_max: int
+    ) -> None:
+        """Limits as of ``klinecore.filters.Engine``."""
+        self._limits = (state_bytes_max, traders_max)
+        self.name = name
+        self.market = market
+        self.engine = Engine(market, state_bytes_max=state_bytes_max, filters_max=traders_max)
+        self.watches: dict[str, Watch] = {}
+        self.memory = SignalMemory()
+        self._by_filter: dict[int, Watch] = {}
+        self._symbols: tuple[str, ...] = ()
+        self._places: dict[str, int] = {}
+        # The exchange documents no calendar of ``3d``: nobody knows which boundaries are its.
+        self._calendar = tuple(name for name in market.intervals if name != "3d")
+        self._spent_s: dict[str, float] = {}  # by interval, since its last boundary
+        self._began_ms: dict[str, int] = {}  # when its first close since then was evaluated
+        self.settled_ms: dict[str, int] = {}  # open time of the newest close told as a whole
+
+    def __len__(self) -> int:
+        return len(self.watches)
+
+    def anew(self) -> TraderEngine:
+        """Another one over the same market, that remembers nothing of filters yet."""
+        state_bytes_max, traders_max = self._limits
+        fresh = TraderEngine(
+            self.name, self.market, state_bytes_max=state_bytes_max, traders_max=traders_max
+        )
+        fresh.memory = self.memory
+        fresh.settled_ms = self.settled_ms
+        return fresh
+
+    # --- which traders -------------------------------------------------------------------------
+
+    def follow(self, trader: Trader, filter: Filter) -> Watch:
+        """Evaluate a trader at every close from the next one on, as warm as memory allows.
+
+        If it runs already and nothing that matters to its filter changed, it goes on undisturbed.
+        Raises UnknownSeriesError: an interval is not held; FiltersFullError; ValueError: symbols
+        compared while klines form.
+        """
+        before = self.watches.get(trader.id)
+        if before is not None and _same(before, trader, filter):
+            before.trader = trader
+            before.symbols = frozenset(trader.symbols) or None
+            self._look_at_symbols(before)
+            return before
+        number = self.engine.add(
+            filter,
+            trader.interval,
+            mode=trader.mode,
+            cooldown=trader.cooldown_bars,
+            when=trader.evaluate_on,
+            with_parts=True,
+        )
+        self.drop(trader.id)
+        watch = Watch(trader, filter, number)
+        self.watches[trader.id] = watch
+        self._by_filter[number] = watch
+        self._follow_symbols()
+        self._look_at_symbols(watch)
+        watch.matched = self.engine.tally(number)[1] & watch.held
+        return watch
+
+    def drop(self, trader_id: str) -> None:
+        """Evaluate a trader no longer; nothing if it does not run."""
+        watch = self.watches.pop(trader_id, None)
+        if watch is not None:
+            del self._by_filter[watch.filter_id]
+            self.engine.remove(watch.filter_id)
+            self.memory.forget(trader_id)
+
+    def _follow_symbols(self) -> None:
+        if self.market.symbols is self._symbols:
+            return
+        self._symbols = self.market.symbols
+        self._places = self.engine.places
+        for watch in self.watches.values():
+            self._look_at_symbols(watch)
+
+    def _look_at_symbols(self, watch: Watch) -> None:
+        """Which bits a trader looks at, and which of its symbols are not there."""
+        if watch.symbols is None:
+            watch.held, watch.unheld = -1, ()
+            return
+        places = self._places
+        watch.held = sum(1 << places[name] for name in watch.symbols if name in places)
+        watch.unheld = tuple(sorted(watch.symbols - places.keys()))
+
+    # --- evaluating ----------------------------------------------------------------------------
+
+    def pump(self, events: Sequence[Event], now_ms: int, timer: Timer) -> Pumped:
+        """Evaluate what a market's ``drain`` told of, in one go with whatever else reads it.
+
+        ``timer`` gives seconds, for the executions' durations.
+        """
+        began_s = timer()
+        self._follow_symbols()
+        firings = self.engine.pump(events)
+        settled = self._settled(events)
+        for interval, open_ms in settled:
+            firings += self.engine.deadline(interval, open_ms)
+        signals = self._tell(firings, now_ms)
+        executions: list[Execution] = []
+        changes: list[MatchChange] = []
+        took_s = timer() - began_s
+        for interval in {event[2] for event in events if event[0] is EventKind.CLOSED}:
+            self._spent_s[interval] = self._spent_s.get(interval, 0.0) + took_s
+            self._began_ms.setdefault(interval, now_ms)
+        for interval, open_ms in settled:
+            self._settle(interval, open_ms, now_ms, took_s, executions, changes)
+        return Pumped(signals, executions, changes)
+
+    def _settled(self, events: Iterable[Event]) -> list[tuple[str, int]]:
+        """Boundaries for which nothing more is waited for: interval and open time of the klines.
+
+        All intervals that close there have told their barrier, complete or at its deadline.
+        """
+        found: dict[tuple[str, int], None] = {}
+        for event in events:
+            if event[0] is not EventKind.BARRIER:
+                continue
+            boundary_ms = next_open_ms(event[2], event[3])
+            if not self.market.coherent(self._calendar, boundary_ms):
+                continue
+            for interval in self.market.intervals:
+                barrier = self.market.barrier(interval)
+                if (
+                    barrier is not None
+                    and barrier.ended
+                    and barrier.close_time_ms + 1 == boundary_ms
+                    and self.settled_ms.get(interval, -1) < barrier.open_time_ms
+                ):
+                    found[interval, barrier.open_time_ms] = None
+        return list(found)
+
+    def _settle(
+        self,
+        interval: str,
+        open_ms: int,
+        now_ms: int,
+        took_s: float,
+        executions: list[Execution],
+        changes: list[MatchChange],
+    ) -> None:
+        """Sum up a boundary for each trader of its interval."""
+        self.settled_ms[interval] = open_ms
+        boundary_ms = next_open_ms(interval, open_ms)
+        watches = [w for w in self.watches.values() if w.trader.interval == interval]
+        spent_s = max(self._spent_s.pop(interval, 0.0), took_s)
+        began_ms = self._began_ms.pop(interval, now_ms)
+        # Parts are shared, so what one trader costs by itself cannot be told: its equal share.
+        share_us = round(1e6 * spent_s / len(watches)) if watches else 0
+        missing = bool(self.market.missing_closes(interval, open_ms))
+        for watch in watches:
+            evaluated, true, known = self.engine.tally(watch.filter_id, open_ms)
+            evaluated &= watch.held
+            true &= watch.held
+            known &= watch.held
+            changed = self._change(watch, evaluated, true, open_ms)
+            if changed is not None:
+                changes.append(changed)
+            watch.last_open_ms = open_ms
+            watch.at_ms = now_ms
+            watch.late_ms = max(0, now_ms - boundary_ms)
+            watch.late_ms_max = max(watch.late_ms_max, watch.late_ms)
+            watch.executions += 1
+            executions.append(
+                Execution(
+                    trader_id=watch.trader.id,
+                    filter_hash=watch.filter.hash,
+                    interval=interval,
+                    open_time_ms=open_ms,
+                    source=RunSource.ENGINE,
+                    started_ms=began_ms,
+                    duration_us=share_us,
+                    symbols_checked=evaluated.bit_count(),
+                    symbols_matched=true.bit_count(),
+                    symbols_unknown=(evaluated & ~known).bit_count(),
+                    incomplete=missing,
+                    error=None if evaluated else "no symbol was evaluated",
+                )
+            )
+
+    def _change(self, watch: Watch, evaluated: int, true: int, open_ms: int) -> MatchChange | None:
+        """Symbols that entered and left at a close; one that has none stays where it was."""
+        before = watch.matched
+        now = (before & ~evaluated) | true
+        watch.matched = now
+        if now == before:
+            return None
+        return MatchChange(
+            trader_id=watch.trader.id,
+            market=self.name,
+            interval=watch.trader.interval,
+            open_time_ms=open_ms,
+            entered=self.names(now & ~before),
+            left=self.names(before & ~now),
+            matched=now.bit_count(),
+        )
+
+    def names(self, bits: int) -> tuple[str, ...]:
+        """The symbols of some bits, in the market's order."""
+        places = self._places
+        return tuple(name for name in self._symbols if bits >> places[name] & 1)
+
+    def unknown(self, watch: Watch) -> dict[str, int]:
+        """Evaluations of a trader that were neither true nor false, by reason."""
+        counts = self.engine.unknown(watch.filter_id)
+        return {Reason(reason).name: count for reason, count in counts.items() if count}
+
+    # --- telling -------------------------------------------------------------------------------
+
+    def _tell(self, firings: Iterable[Firing], now_ms: int) -> list[Signal]:
+        prices: dict[tuple[str, str, int], str | None] = {}
+        signals = []
+        for firing in firings:
+            watch = self._by_filter[firing.filter_id]
+            if watch.symbols is None or firing.symbol in watch.symbols:
+                signals.append(self._signal(watch, firing, now_ms, prices))
+        signals += self.memory.left_behind(self._is_over, now_ms)
+        return signals
+
+    def _is_over(self, signal: Signal) -> bool:
+        """Whether the kline of a provisional signal of an earlier life has been evaluated."""
+        watch = self.watches.get(signal.trader_id)
+        if watch is None or (signal.symbol, signal.interval) not in self.market:
+            return True
+        evaluated = self.engine.evaluated_ms(watch.filter_id, signal.symbol)
+        return evaluated is not None and evaluated >= signal.open_time_ms
+
+    def _signal(
+        self,
+        watch: Watch,
+        firing: Firing,
+        now_ms: int,
+        prices: dict[tuple[str, str, int], str | None],
+    ) -> Signal:
+        trader = watch.trader
+        symbol, interval, open_ms = firing.symbol, firing.interval, firing.open_time_ms
+        hash = watch.filter.hash
+        id = signal_id(trader.id, hash, self.name, symbol, interval, open_ms)
+        before = self.memory.newest(id)
+        status, revision = _next(firing, before, self.memory.revision(id), trader.evaluate_on)
+        if firing.retracted and before is not None:
+            signal = msgspec.structs.replace(
+                before, status=status, revision=revision, at_ms=now_ms, complete=firing.complete
+            )
+        else:
+            key = (symbol, interval, open_ms)
+            if key not in prices:
+                prices[key] = self._price(*key)
+            anchor = self.engine.anchor(firing.filter_id, symbol)
+            names = self.engine.parts(firing.filter_id) if firing.values else ()
+            signal = Signal(
+                id=id,
+                trader_id=trader.id,
+                filter_hash=hash,
+                market=self.name,
+                symbol=symbol,
+                interval=interval,
+                open_time_ms=open_ms,
+                price=prices[key] or f"{firing.price:.15g}",
+                status=status,
+                revision=revision,
+                data_revision=self.market[symbol, interval].revision,
+                complete=firing.complete,
+                values={
+                    name: value if value == value else None
+                    for name, value in zip(names, firing.values, strict=True)
+                },
+                anchors={} if anchor is None else {interval: anchor},
+                at_ms=now_ms,
+            )
+        self.memory.note(signal)
+        watch.signals += 1
+        watch.last_signal_ms = now_ms
+        return signal
+
+    def _price(self, symbol: str, interval: str, open_ms: int) -> str | None:
+        """The close of a kline as the exchange wrote it; None if it is no longer held."""
+        series = self.market[symbol, interval]
+        for row in (series.last, series.forming):
+            if row is not None and row.open_time_ms == open_ms:
+                return row.close
+        first, end = series.index_range(open_ms, open_ms)
+        return series.klines(len(series) - first)[0].close if first < end else None
+
+
+def _same(watch: Watch, trader: Trader, filter: Filter) -> bool:
+    """Whether a trader's filter would run as it does already."""
+    before = watch.trader
+    return (
+        watch.filter == filter
+        and before.interval == trader.interval
+        and before.mode == trader.mode
+        and before.cooldown_bars == trader.cooldown_bars
+        and before.evaluate_on == trader.evaluate_on
+    )
+
+
+def _next(
+    firing: Firing, before: Signal | None, revision: int, evaluate_on: str
+) -> tuple[SignalStatus, int]:
+    """Status and revision of what is told now."""
+    if firing.retracted:
+        return SignalStatus.RETRACTED, max(revision, 1) + 1
+    if firing.provisional:
+        return SignalStatus.PROVISIONAL, revision + 1
+    if evaluate_on == "forming":
+        # Above what a life that ended may have told of the forming kline.
+        told = before is not None and before.status is SignalStatus.PROVISIONAL
+        status = SignalStatus.CONFIRMED if told else SignalStatus.FIRED
+        return status, max(revision, 1) + 1
+    return SignalStatus.FIRED, revision + 1
