@@ -2,13 +2,15 @@
 -- server is asked to evaluate what it may have missed. Each needs an extension that need not be
 -- there: without pg_cron nothing is scheduled, without pg_net nothing is requested.
 
+-- At most so many rows of a table at once: a job that was away for long does not hold locks for long.
 create function private.sweep(
-    history_days integer default 7, signal_days integer default 30, at_most integer default 10000
+    history_days integer default 7, signal_days integer default 30, hour_days integer default 90,
+    at_most integer default 10000
 ) returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
-    now_ms bigint := (extract(epoch from now()) * 1000)::bigint;
     day_ms constant bigint := 86400000;
+    now_ms constant bigint := (extract(epoch from now()) * 1000)::bigint;
     swept bigint := 0;
     gone bigint;
 begin
@@ -16,6 +18,12 @@ begin
         select h.ctid from public.execution_history h
         where h.started_ms < now_ms - sweep.history_days * day_ms
         order by h.started_ms limit sweep.at_most));
+    get diagnostics gone = row_count;
+    swept := swept + gone;
+    delete from public.execution_hours where ctid = any (array(
+        select h.ctid from public.execution_hours h
+        where h.hour_ms < now_ms - sweep.hour_days * day_ms
+        order by h.hour_ms limit sweep.at_most));
     get diagnostics gone = row_count;
     swept := swept + gone;
     delete from public.trader_signals where ctid = any (array(
