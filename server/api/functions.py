@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
+from klinecore.errors import FilterError
 from klinecore.interval import INTERVAL_MS
 from klinecore.series import Series
 from server.api.function_types import (
+    ExecutedTrader,
+    ExecuteTrader,
     FieldFault,
     GetKlines,
     NumberKline,
     NumberKlines,
     NumberTicker,
+    SymbolResult,
+    TraderRun,
+    TriggeredExecutions,
+    TriggerExecutions,
     WhoAsked,
 )
 from server.api.parameters import find_series
 from server.api.problems import FUNCTIONS, ApiError
 from server.api.router import Access, Request, Route
 from server.api.state import ServedMarket, ServerState
+from server.api.traders import trader_problem
 from server.api.types import Headers, Response
 from server.identity import Principal, Scope, Tier
+from server.traders.desk import TraderRefusedError, UnknownTraderError
+from server.traders.model import RunSource, Trader
+from server.traders.runs import RunResult
 
 __all__ = ["FunctionRoutes"]
 
@@ -29,6 +44,11 @@ TIMEFRAMES: Final = ("1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d")
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 500
 SYMBOL_LENGTH_MAX: Final = 20
+#: Symbols one run names, and their length there.
+RUN_SYMBOLS_MAX: Final = 500
+RUN_SYMBOL_LENGTH_MAX: Final = 64
+#: Traders that are run in one go before other requests get a turn.
+RUN_CHUNK: Final = 32
 
 #: For whom a caller with a key of scope ``admin`` asks: ``user:<id>`` or ``address:<address>``.
 ON_BEHALF_OF: Final = b"x-on-behalf-of"
@@ -39,7 +59,9 @@ _PRIVATE = (b"cache-control", b"private, no-store")
 #: As the seed's function; an answer to somebody known is never for others.
 _PUBLIC = (b"cache-control", b"public, max-age=5")
 _VARY = (b"vary", b"authorization, x-api-key, apikey")
+_NEVER = (b"cache-control", b"no-store")
 _ERRORS = (400, 401, 403, 404, 413, 415, 429, 503)
+_REFUSALS = (UnknownTraderError, TraderRefusedError, FilterError)
 
 
 class FunctionRoutes:
@@ -47,6 +69,7 @@ class FunctionRoutes:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
+        self._round = asyncio.Lock()  # who comes during a round gets what it left over
         self.table = self._make_table()
 
     def _make_table(self) -> tuple[Route, ...]:
@@ -61,6 +84,30 @@ class FunctionRoutes:
                 (),
                 _ERRORS,
                 body=GetKlines,
+                personal=True,
+            ),
+            Route(
+                f"{FUNCTIONS}execute-trader",
+                self._execute_trader,
+                "What a trader says of some symbols at their newest closed klines",
+                Access.TRADE,
+                ExecutedTrader,
+                (),
+                _ERRORS,
+                body=ExecuteTrader,
+                changes=True,
+                personal=True,
+            ),
+            Route(
+                f"{FUNCTIONS}trigger-executions",
+                self._trigger_executions,
+                "Run every enabled trader that has not run for its newest closed klines",
+                Access.ADMIN,
+                TriggeredExecutions,
+                (),
+                _ERRORS,
+                body=TriggerExecutions,
+                changes=True,
                 personal=True,
             ),
         )
@@ -99,6 +146,71 @@ class FunctionRoutes:
         if served.incomplete and (series.symbol, series.interval) in served.incomplete:
             headers.append((b"x-data-state", b"incomplete"))
         return Response(msgspec.json.encode(answer), headers=headers)
+
+    async def _execute_trader(self, request: Request) -> Response:
+        caller, limits = self._caller(request)
+        if not caller.scope.includes(Scope.TRADE):
+            raise ApiError(403, "insufficient_scope", "Traders are run by their owners.")
+        trader_id, symbols = _read_run(request.body)
+        desk = self._state.desk
+        try:
+            (result,) = await desk.run(
+                caller, [trader_id], RunSource.REQUEST, symbols=symbols or None
+            )
+        except _REFUSALS as error:
+            raise trader_problem(error) from None
+        held = self._state.served(result.market).market.symbols
+        asked = symbols or result.symbols
+        matches = frozenset(result.matches)
+        answer = ExecutedTrader(
+            trader_id=trader_id,
+            timestamp=_iso(result.at_ms),
+            total_symbols=len(asked),
+            matches=[symbol for symbol in asked if symbol in matches],
+            results=_results(asked, result, held),
+            execution_time_ms=result.duration_us / 1000,
+        )
+        return Response(msgspec.json.encode(answer), headers=[_NEVER, *limits])
+
+    async def _trigger_executions(self, request: Request) -> Response:
+        asked = _read_object(request.body)
+        source = RunSource.CRON if asked.get("trigger") == "cron" else RunSource.REQUEST
+        started_ms, started_s = self._state.clock.time_ms(), self._state.clock.monotonic()
+        desk = self._state.desk
+        runs: list[TraderRun] = []
+        symbols: set[str] = set()
+        repeated = 0
+        async with self._round:
+            due = [one for one in desk.visible(request.principal) if _runs(one)]
+            for place, trader in enumerate(due):
+                try:
+                    (result,) = await desk.run(request.principal, [trader.id], source)
+                except UnknownTraderError:
+                    continue  # deleted since
+                except _REFUSALS as error:
+                    runs.append(TraderRun(False, trader.id, 0.0, error=str(error)))
+                    continue
+                if result.repeated:
+                    repeated += 1
+                else:
+                    symbols.update(result.symbols)
+                    runs.append(_run_of(result))
+                if place % RUN_CHUNK == RUN_CHUNK - 1:
+                    await asyncio.sleep(0)
+        took_ms = (self._state.clock.monotonic() - started_s) * 1000
+        succeeded = sum(run.success for run in runs)
+        answer = TriggeredExecutions(
+            timestamp=_iso(started_ms),
+            symbols_checked=len(symbols),
+            traders_executed=len(runs),
+            success_count=succeeded,
+            failure_count=len(runs) - succeeded,
+            total_execution_time_ms=round(took_ms, 3),
+            avg_trader_execution_time_ms=_mean(run.execution_time_ms for run in runs),
+            message=f"{len(runs)} traders executed, {repeated} had run for their newest close",
+            details=runs,
+        )
+        return Response(msgspec.json.encode(answer), headers=[_NEVER])
 
     def _caller(self, request: Request) -> tuple[Principal, Headers]:
         """Whom the request is for. An edge function says it of its own callers, and is believed
@@ -146,6 +258,24 @@ def _read_window(body: bytes) -> GetKlines:
     if faults:
         raise _invalid(**faults)
     return msgspec.convert(asked, GetKlines)
+
+
+def _read_run(body: bytes) -> tuple[str, tuple[str, ...]]:
+    """The trader's id, and the symbols, each once."""
+    asked = _read_object(body)
+    if "traderId" not in asked or "symbols" not in asked:
+        raise ApiError(400, "missing_parameters", "Missing required parameters")
+    trader_id, symbols = asked["traderId"], asked["symbols"]
+    try:
+        trader_id = str(UUID(trader_id))
+    except (ValueError, AttributeError, TypeError):
+        raise _invalid(traderId="Expected a UUID") from None
+    usable = isinstance(symbols, list) and len(symbols) <= RUN_SYMBOLS_MAX
+    if not usable or not all(
+        isinstance(symbol, str) and 1 <= len(symbol) <= RUN_SYMBOL_LENGTH_MAX for symbol in symbols
+    ):
+        raise _invalid(symbols=f"Expected at most {RUN_SYMBOLS_MAX} symbols")
+    return trader_id, tuple(dict.fromkeys(symbol.upper() for symbol in symbols))
 
 
 def _check_held(timeframe: str, served: ServedMarket) -> None:
@@ -196,3 +326,43 @@ def _ticker(served: ServedMarket, symbol: str) -> NumberTicker | None:
     return NumberTicker(
         symbol, *(float(ticker[letter]) for letter in ("c", "v", "q", "P", "h", "l"))
     )
+
+
+def _runs(trader: Trader) -> bool:
+    return trader.enabled and trader.paused_reason is None
+
+
+def _run_of(result: RunResult) -> TraderRun:
+    return TraderRun(
+        result.error is None,
+        result.trader_id,
+        result.duration_us / 1000,
+        matches=len(result.matches),
+        error=result.error,
+    )
+
+
+def _results(asked: Sequence[str], result: RunResult, held: Collection[str]) -> list[SymbolResult]:
+    """What came out for each symbol; one without an outcome says why, and is no plain false."""
+    evaluated, matches = frozenset(result.symbols), frozenset(result.matches)
+    unknown = frozenset(result.unknown)
+    results = []
+    for symbol in asked:
+        error = None
+        if symbol in unknown:
+            error = "unknown: a value it needs is not there"
+        elif symbol not in evaluated:
+            here = symbol in held
+            error = "not one of the trader's symbols" if here else "not held by this server"
+        results.append(SymbolResult(symbol, symbol in matches, error))
+    return results
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return round(sum(listed) / len(listed), 3) if listed else 0.0
+
+
+def _iso(time_ms: int) -> str:
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -23,6 +23,7 @@ _SEEDS = {
     "insufficient_scope": ("FORBIDDEN", "Forbidden"),
     "rate_limited": ("RATE_LIMITED", "Too many requests"),
     "too_many_failures": ("RATE_LIMITED", "Too many requests"),
+    "unknown_trader": ("TRADER_NOT_FOUND", "Trader not found"),
     "method_not_allowed": ("METHOD_NOT_ALLOWED", "Method not allowed"),
     "internal_error": ("INTERNAL_ERROR", "Internal server error"),
 }

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -54,13 +55,24 @@ CLOSED = {
     "/klines/{symbol}/{interval}", "/ticker/{symbol}", "/tickers", "/ws", "/v1/symbols",
     "/v1/status", "/metrics", "/v1/filters/vocabulary", "/v1/filters/check",
     "/v1/filters/evaluate", "/v1/filters/replay", "/v1/indicators/{symbol}/{interval}",
-    "/functions/v1/get-klines",
+    "/functions/v1/get-klines", "/functions/v1/execute-trader",
+    "/functions/v1/trigger-executions",
 }  # fmt: skip
 #: Bodies of the paths that are only posted to.
 POSTED = {
     f"/v1/filters/{name}": {"filter": "close > 1", "interval": "1m"}
     for name in ("check", "evaluate", "replay")
-} | {"/functions/v1/get-klines": {"symbol": "BTCUSDT", "timeframe": "1m", "limit": 5}}
+} | {
+    "/functions/v1/get-klines": {"symbol": "BTCUSDT", "timeframe": "1m", "limit": 5},
+    "/functions/v1/execute-trader": {"traderId": str(UUID(int=1)), "symbols": ["BTCUSDT"]},
+    "/functions/v1/trigger-executions": {},
+}
+#: Paths that refuse what is asked here for another reason than a key.
+REFUSING = {
+    "/ticker/{symbol}": "no_ticker_yet",
+    "/ws": "upgrade_required",
+    "/functions/v1/execute-trader": "trader_not_found",
+}
 
 
 def target(path: str) -> str:
@@ -112,10 +124,8 @@ def test_every_wrong_key_gets_the_same_401(locked: Any, path: str) -> None:
 def test_the_right_key_opens_every_route(locked: Any, path: str, how: str) -> None:
     answer = ask(locked, path, *RIGHT[how])
     assert answer.status != 401
-    if path == "/ticker/{symbol}":
-        assert answer.code == "no_ticker_yet"
-    elif path == "/ws":
-        assert answer.code == "upgrade_required"
+    if path in REFUSING:
+        assert answer.code == REFUSING[path]
     else:
         assert answer.status == 200
 
@@ -143,7 +153,7 @@ def test_a_key_in_the_query_string_counts_for_nothing(locked: Any, name: str) ->
 
 
 def test_without_a_key_configured_everything_is_open_on_loopback(server: Any) -> None:
-    for path in CLOSED - {"/ticker/{symbol}", "/ws"}:
+    for path in CLOSED - REFUSING.keys():
         assert ask(server, path).status == 200
         assert ask(server, path, ("X-API-Key", "anything")).status == 200
 

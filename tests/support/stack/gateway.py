@@ -129,6 +129,8 @@ class Gateway:
             body = await self._body(reader, headers)
             port = self._upstream(f"functions/{name}")
             target = target.removeprefix("/functions/v1")
+            # Behind what the client itself says: only the last entry is this gateway's word.
+            headers = [*headers, ("X-Forwarded-For", writer.get_extra_info("peername")[0])]
             await self._pass_on(port, method, target, headers, body, writer, drop_answer)
         elif path == "/realtime/v1/websocket":
             self._role(target, headers)

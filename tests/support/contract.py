@@ -1,0 +1,73 @@
+"""Who may be asked for the functions, and as whom: the same words for the server and for Deno."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+#: A page of another site that may read answers.
+ORIGIN = "https://app.example"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a function."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def error(self) -> str:
+        """The code of a refusal; asserts the form every one has."""
+        assert self.status >= 400, self.text
+        assert "no-store" in self.headers["cache-control"]
+        body = self.body
+        assert isinstance(body["error"], str)
+        assert body["error"]
+        return str(body["code"])
+
+
+class Target(Protocol):
+    """One way to the functions."""
+
+    url: str  # what the functions' paths stand behind
+    server: str  # the same of the kline server
+    key: str  # the kline server's own
+
+    def headers(self, caller: str) -> dict[str, str]:
+        """What ``anybody``, ``free``, ``pro`` or ``operator`` shows of itself."""
+
+    def owner(self, caller: str) -> str:
+        """As whom a caller's traders are kept."""
+
+
+def call(
+    url: str,
+    name: str,
+    body: Any,
+    headers: Mapping[str, str],
+    *,
+    method: str = "POST",
+    address: str = "127.0.0.1",
+) -> Answer:
+    """Ask a function; ``address`` is the loopback address the request comes from."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    with httpx.Client(
+        transport=httpx.HTTPTransport(local_address=address), timeout=30, trust_env=False
+    ) as client:
+        answer = client.request(
+            method,
+            f"{url}/functions/v1/{name}",
+            content=content if method in ("POST", "PUT") else None,
+            headers={"content-type": "application/json", **headers},
+        )
+    return Answer(answer.status_code, answer.headers, answer.text)
