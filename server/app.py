@@ -143,7 +143,8 @@ class Server:
         """Begin to bring every market up; returns at once."""
         self.state.waiting_for.clear()
         self._spawn(self._beat())
-        self._spawn(self.state.gate.keep())
+        for job in self.state.gate.jobs():
+            self._spawn(job)
         self._spawn(self._load_traders())
         for name in self._settings.markets:
             self._wait_for(name, "asking the exchange for its symbols")

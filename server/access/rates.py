@@ -9,12 +9,13 @@ from math import ceil
 from typing import NamedTuple
 
 from server.clock import Clock
-from server.identity import Principal, Scope, Tier
+from server.identity import Principal, Scope
+from server.traders.tiers import TIERS
 
 __all__ = ["BUCKETS_MAX", "PER_MINUTE", "Allowance", "RateLimiter", "address_bucket"]
 
 #: Requests a minute of one route, by tier.
-PER_MINUTE = {Tier.ANONYMOUS: 10, Tier.FREE: 100, Tier.PRO: 500, Tier.ELITE: 1000}
+PER_MINUTE = {tier: limits.requests_per_min for tier, limits in TIERS.items()}
 WINDOW_S = 60.0
 #: Buckets remembered; the one not used for longest is forgotten first.
 BUCKETS_MAX = 65_536

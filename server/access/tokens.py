@@ -226,12 +226,14 @@ class TokenVerifier:
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm == SECRET_SIGNER and self._secret is not None:
             return SECRET_SIGNER, SECRET_SIGNER, self._secret
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise TokenError("algorithm")
         if not self.signers.usable:
             raise TokensBusyError("the keys that tokens are signed with have not been fetched yet")
-        found = self.signers.get(key_id) if isinstance(key_id, str) else None
-        if found is None or not isinstance(key_id, str) or key_id == SECRET_SIGNER:
+        if not isinstance(key_id, str) or key_id == SECRET_SIGNER:
+            raise TokenError("unknown_signer")
+        found = self.signers.get(key_id)
+        if found is None:
             raise TokenError("unknown_signer")
         if found[0] != algorithm:
             raise TokenError("algorithm")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from server.access.follower import FollowedKeys
@@ -164,13 +164,15 @@ class Gate:
                 lambda: tokens.signers.failures
             )
 
-    async def keep(self) -> None:
-        """Follow the keys file and the project's keys, and end what has lost its own."""
-        async with asyncio.TaskGroup() as group:
-            if self.tokens is not None:
-                group.create_task(self.tokens.signers.keep())
-            if self.tokens is not None or self._keys is not None:
-                group.create_task(self._look())
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What must run as long as the server does, each on its own: if the project's keys cannot
+        be followed, revoked ones must still end."""
+        jobs = []
+        if self.tokens is not None:
+            jobs.append(self.tokens.signers.keep())
+        if self.tokens is not None or self._keys is not None:
+            jobs.append(self._look())
+        return jobs
 
     async def _look(self) -> None:
         while True:

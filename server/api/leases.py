@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from server.api.problems import ApiError
 from server.identity import Principal, Scope
 
 __all__ = ["ENDED", "UNAUTHORIZED_CODE", "Lease", "Leases"]
+
+log = logging.getLogger(__name__)
 
 #: Close code of a WebSocket whose key or token holds no more.
 UNAUTHORIZED_CODE = 4401
@@ -76,7 +79,10 @@ class Leases:
             if not good:
                 self.ended += 1
                 lease.release()
-                lease.end(ENDED)
+                try:
+                    lease.end(ENDED)
+                except Exception:  # one that cannot be closed must not keep the others open
+                    log.exception("a connection did not end with its key")
 
     def _release(self, lease: Lease) -> None:
         if lease not in self._open:

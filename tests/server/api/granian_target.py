@@ -104,7 +104,7 @@ class Target:
         if scope["type"] != "lifespan":
             await self.api(scope, receive, send)
             return
-        tasks = [asyncio.create_task(work) for work in (self.beat(), self.state.gate.keep())]
+        tasks = [asyncio.create_task(job) for job in (self.beat(), *self.state.gate.jobs())]
         if rate := self.options.get("tickers_per_s"):
             tasks.append(asyncio.create_task(self.publish_tickers(rate)))
         if rate := self.options.get("closes_per_s"):
