@@ -7,6 +7,7 @@ Environment names are ``KLINE_<FIELD>``, and bare ``API_KEY``, ``SYMBOLS`` and `
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from server.errors import SettingsError
 
 __all__ = ["LOOPBACK_HOSTS", "Secret", "Settings"]
 
+log = logging.getLogger(__name__)
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 #: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
@@ -28,12 +31,16 @@ _BARE_NAMES = {
     "SYMBOLS": "symbols",
     "PORT": "port",
     "SUPABASE_URL": "supabase_url",
+    "SUPABASE_SECRET_KEY": "supabase_secret_key",
     "SUPABASE_PUBLISHABLE_KEY": "supabase_publishable_key",
     "SUPABASE_JWT_SECRET": "supabase_jwt_secret",
 }
 
 #: What edge functions call this server by: theirs, in an environment that we may share.
 _THEIRS = ("KLINE_SERVER_URL", "KLINE_SERVER_API_KEY")
+
+#: A name of old, and the one that took its place.
+_OLD_NAMES = {"SUPABASE_SERVICE_ROLE_KEY": "SUPABASE_SECRET_KEY"}
 
 #: Hosts that may stand in for each other, of one face of the exchange.
 _HOSTS_MAX = 8
@@ -44,11 +51,12 @@ _OPTIONAL = (
     "api_keys_file",
     "arena",
     "supabase_url",
+    "supabase_secret_key",
     "supabase_publishable_key",
     "supabase_jwt_secret",
 )
 #: Names whose values are never shown.
-_SECRETS = ("api_key", "supabase_jwt_secret")
+_SECRETS = ("api_key", "supabase_secret_key", "supabase_jwt_secret")
 
 #: Inclusive bounds of numeric settings.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -133,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # a Supabase project, whose users' tokens are taken
     supabase_url: str | None = None
+    supabase_secret_key: str | None = None  # with it traders live there, and signals go there
     supabase_publishable_key: str | None = None  # public: says which project, not who asks
     supabase_jwt_secret: str | None = None  # only for a project that signs tokens with one, HS256
 
@@ -228,6 +237,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 msgspec.structs.force_setattr(self, name, Secret(value) or None)
         if self.supabase_url is not None:
             _check_urls("supabase_url", (self.supabase_url,), ("http://", "https://"))
+        elif self.supabase_secret_key is not None:
+            raise ValueError("supabase_secret_key is set, and no supabase_url: set both or none")
         if self.host not in LOOPBACK_HOSTS and not self.asks_for_keys:
             raise ValueError(
                 f"host is {self.host!r}, which others can reach: set API_KEY or "
@@ -307,6 +318,10 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             if name not in Settings.__struct_fields__:
                 raise SettingsError(f"unknown environment variable {variable}{_suggest(name)}")
             values[name] = text
+    for old, new in _OLD_NAMES.items():
+        if old in environ and _BARE_NAMES[new] not in values:
+            values[_BARE_NAMES[new]] = environ[old]
+            log.warning("%s is an old name: call it %s", old, new)
     for name in ("intervals", "cors_origins"):
         if isinstance(values.get(name), str):
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]

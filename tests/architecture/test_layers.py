@@ -29,7 +29,7 @@ ROWS = (
     ("server.traders",),
     ("server.feeds", "server.snapshots", "server.store", "server.alerts",
      "server.access"),
-    ("server.api", "server.streams", "server.exchange"),
+    ("server.api", "server.streams", "server.exchange", "server.sync"),
     ("server.app",),
     ("server.cli",),
     ("server.__main__",),

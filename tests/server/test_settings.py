@@ -136,3 +136,29 @@ def test_settings_survive_the_way_to_a_child_process() -> None:
 def test_both_markets_are_two() -> None:
     assert Settings(market="both").markets == ("spot", "um")
     assert Settings(market="um").markets == ("um",)
+
+
+def test_supabase_is_named_by_address_and_key_or_not_at_all() -> None:
+    settings = Settings.load(
+        {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_canary"}
+    )
+    assert settings.supabase_secret_key == "sb_secret_canary"
+    assert "canary" not in repr(settings)
+    assert Settings.load(settings.environment()) == settings
+    with pytest.raises(SettingsError, match="supabase_url"):
+        Settings.load({"SUPABASE_SECRET_KEY": "sb_secret_canary"})
+
+
+def test_the_old_name_of_the_secret_key_is_heard_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "canary"}
+    settings = Settings.load(old)
+    assert settings.supabase_secret_key == "canary"
+    assert "SUPABASE_SECRET_KEY" in caplog.text
+    assert "canary" not in caplog.text
+    caplog.clear()
+    both = Settings.load(old | settings.environment())  # as a worker is told
+    assert both == settings
+    assert Settings.load(old | {"SUPABASE_SECRET_KEY": "new"}).supabase_secret_key == "new"
+    assert not caplog.records
