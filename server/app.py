@@ -159,16 +159,16 @@ class Server:
 
     async def _drain(self) -> None:
         self.state.draining = True
-        self.api.streams.close_all()
+        self.api.close_all()
         deadline = self._clock.monotonic() + DRAIN_S
-        while len(self.api.streams) and self._clock.monotonic() < deadline:
+        while self.api.clients and self._clock.monotonic() < deadline:
             await self._clock.sleep(_DRAIN_LOOK_S)
         os.kill(os.getpid(), signal.SIGINT)
 
     async def stop(self) -> None:
         """Say goodbye to clients, then end feeds and tasks."""
         self.state.draining = True
-        self.api.streams.close_all()
+        self.api.close_all()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

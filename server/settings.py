@@ -92,7 +92,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ticker_update_s": (0.0, 3600.0),
     "subscriber_queue_max": (1, 1 << 20),
     "subscriber_stall_s": (0.1, 3600.0),
+    "signals_queue_max": (0, 1 << 20),
     "ws_clients_max": (0, 10_000),
+    "sse_clients_max": (0, 10_000),
     "connections_per_key_max": (1, 10_000),
     "ws_message_max": (64, 1 << 20),
     "ws_subscriptions_max": (1, 4096),
@@ -184,8 +186,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # limits towards clients
     subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013
+    signals_queue_max: int = 8192  # more, for those who subscribe to signals
     subscriber_stall_s: float = 10.0  # a send may block this long
     ws_clients_max: int = 200
+    sse_clients_max: int = 200
     connections_per_key_max: int = 50  # of one key, user or address; the operator has no such limit
     ws_message_max: int = 4096  # bytes a client may send at once
     ws_subscriptions_max: int = 1024

@@ -9,12 +9,13 @@ from typing import TypeAlias
 from server.api.auth import EVERYBODY
 from server.api.cache import BodyCache
 from server.api.door import Door
+from server.api.events import EventServer
 from server.api.problems import ApiError, problem_response
 from server.api.router import METHODS, Access, Request, Route, Router, parse_query
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
-from server.api.types import Headers, Message, Receive, Response, Scope, Send
+from server.api.types import Headers, LiveResponse, Message, Receive, Response, Scope, Send
 from server.identity import Principal
 
 __all__ = ["Api", "create_api"]
@@ -54,7 +55,9 @@ class Api:
         self._gate = state.gate
         self._door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
-        self._router = Router(Routes(state, self._cache).table)
+        #: Those who read server-sent events.
+        self.events = EventServer(state)
+        self._router = Router(Routes(state, self._cache, self.events).table)
         self._parsed: dict[tuple[bytes, bytes], _Parsed] = {}
         #: The route table.
         self.routes = self._router.routes
@@ -79,6 +82,16 @@ class Api:
             return self.streams(scope, receive, send)
         return self._http(scope, receive, send)
 
+    @property
+    def clients(self) -> int:
+        """Connections that stay open: WebSockets and readers of events."""
+        return len(self.streams) + len(self.events)
+
+    def close_all(self) -> None:
+        """Tell all of them that the server goes away."""
+        self.streams.close_all()
+        self.events.close_all()
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = self._monotonic()
         headers = dict(scope["headers"])
@@ -86,6 +99,7 @@ class Api:
         request = self._known.get(target)
         label = _NO_ROUTE
         limits: Headers = []
+        conversation = None
         try:
             self._door.check(scope, headers)
             route, segments = (request.route, request.segments) if request else self._find(target)
@@ -107,6 +121,8 @@ class Api:
                 wanted = headers.get(b"if-none-match")
                 if wanted is not None:
                     response = _unless_known(response, wanted)
+                if isinstance(response, LiveResponse) and scope["method"] != "HEAD":
+                    conversation = response.open()
             else:
                 response, limits = await self._other_method(scope, headers, receive, target)
         except ApiError as error:
@@ -117,10 +133,13 @@ class Api:
             response = response.with_headers(limits)
         if self._door.cross_origin:
             response = response.with_headers(self._door.cors(headers))
-        await send(response.start)
-        await send(response.end if scope["method"] != "HEAD" else _NO_BODY)
         counted = (label, response.status)
         self._counts[counted] = self._counts.get(counted, 0) + 1
+        if conversation is not None:
+            await conversation.run(response.start, receive, send)
+            return
+        await send(response.start)
+        await send(response.end if scope["method"] != "HEAD" else _NO_BODY)
         self._durations.observe(self._monotonic() - started, label)
 
     def _find(self, target: Target) -> tuple[Route, tuple[str, ...]]:

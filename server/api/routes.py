@@ -12,6 +12,8 @@ from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
 from klinecore.states import RowState
 from server.api.cache import BodyCache
+from server.api.event_routes import EventRoutes
+from server.api.events import EventServer
 from server.api.filters import FilterRoutes
 from server.api.functions import FunctionRoutes
 from server.api.openapi import describe
@@ -75,7 +77,7 @@ class _KlinesPlan(NamedTuple):
 class Routes:
     """Handlers over one ``ServerState``; ``table`` says which path leads to which."""
 
-    def __init__(self, state: ServerState, cache: BodyCache) -> None:
+    def __init__(self, state: ServerState, cache: BodyCache, events: EventServer) -> None:
         self._state = state
         self._cache = cache
         self.table = (
@@ -83,6 +85,7 @@ class Routes:
             *FilterRoutes(state).table,
             *FunctionRoutes(state).table,
             *TraderRoutes(state).table,
+            *EventRoutes(state, events).table,
         )
         self._page = Response(
             front_page(self.table),

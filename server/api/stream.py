@@ -27,6 +27,8 @@ from server.signals.control import (
     parse_request,
     result_reply,
 )
+from server.signals.topics import stream_ended
+from server.traders.streams import find_topics
 
 __all__ = ["StreamServer"]
 
@@ -44,6 +46,11 @@ _TRY_LATER = 1013
 
 _PARAMETERS = frozenset({MARKET.name})
 
+_KNOWN = (
+    "streams are <symbol>@kline_<interval>, <symbol>@ticker, tickers, !barrier, !symbols, "
+    "signals, signals@<trader> and matches@<trader>"
+)
+
 
 class _Client:
     """One connection: a reader and a writer task that never wait for each other."""
@@ -57,6 +64,9 @@ class _Client:
         self._settings = state.settings
         self._clock = state.clock
         self._channels = served.channels
+        self._traders = state.desk.book
+        #: Streams of signals and their topics, which many clients of one owner share.
+        self._signals: dict[str, tuple[str, ...]] = {}
         self._send = send
         self.subscriber = state.hub.subscribe(self._channels.topic(TICKERS))
         self._silent = True  # until its first SUBSCRIBE a client receives all tickers
@@ -147,37 +157,65 @@ class _Client:
 
     def _apply(self, request: Request) -> list[str] | None:
         """Do what was asked; the list of streams if that is what was asked for."""
-        channels, subscriber = self._channels, self.subscriber
         if request.method == "LIST_SUBSCRIPTIONS":
-            return sorted(map(channels.stream, subscriber.topics))
-        topics = {name: channels.find(name) for name in request.params}
-        unknown = [name for name, topic in topics.items() if topic is None]
-        found = {topic for topic in topics.values() if topic is not None}
+            return self._streams()
         if request.method == "UNSUBSCRIBE":
             for name in request.params:
-                subscriber.discard(channels.topic_of(name))
+                if name in self._signals:
+                    self._leave(name)
+                else:
+                    self.subscriber.discard(self._channels.topic_of(name))
             return None
-        if unknown:
+        self._subscribe(request)
+        return None
+
+    def _streams(self) -> list[str]:
+        """What the client is subscribed to, by the names it knows."""
+        signals = {topic for topics in self._signals.values() for topic in topics}
+        market = map(self._channels.stream, self.subscriber.topics - signals)
+        return sorted([*market, *self._signals])
+
+    def _subscribe(self, request: Request) -> None:
+        topics: dict[str, str] = {}
+        signals: dict[str, tuple[str, ...]] = {}
+        for name in request.params:
+            of_traders = find_topics(self._traders, self.principal, name)
+            if of_traders is not None:
+                signals[name] = of_traders
+                continue
+            topic = self._channels.find(name)
+            if topic is None:
+                raise ControlError(
+                    2, f"Invalid request: unknown stream {name[:60]!r}; {_KNOWN}", request.id
+                )
+            topics[name] = topic
+        kept = set() if self._silent else set(self._streams())
+        most = self._settings.ws_subscriptions_max
+        if len({*map(self._channels.stream, topics.values()), *signals} | kept) > most:
             raise ControlError(
-                2,
-                f"Invalid request: unknown stream {unknown[0][:60]!r}; streams are "
-                "<symbol>@kline_<interval>, <symbol>@ticker, tickers, !barrier and !symbols",
-                request.id,
-            )
-        kept = set() if self._silent else subscriber.topics
-        if len(found | kept) > self._settings.ws_subscriptions_max:
-            raise ControlError(
-                2,
-                "Invalid request: too many streams, at most "
-                f"{self._settings.ws_subscriptions_max} a connection",
-                request.id,
+                2, f"Invalid request: too many streams, at most {most} a connection", request.id
             )
         if self._silent:
             self._silent = False
-            subscriber.discard(channels.topic(TICKERS))
-        for topic in found:
-            subscriber.add(topic)
-        return None
+            self.subscriber.discard(self._channels.topic(TICKERS))
+        for topic in (*topics.values(), *(one for many in signals.values() for one in many)):
+            self.subscriber.add(topic)
+        self._signals |= signals
+        if signals:
+            # All symbols may fire at one close, and none of those signals may be dropped.
+            self.subscriber.allowance = self._settings.signals_queue_max
+
+    def _leave(self, name: str) -> None:
+        for topic in self._signals.pop(name):
+            if not any(topic in topics for topics in self._signals.values()):
+                self.subscriber.discard(topic)
+
+    def leave_deleted(self) -> None:
+        """End the streams of traders that are gone, or that the client may see no longer."""
+        for name in tuple(self._signals):
+            if find_topics(self._traders, self.principal, name) is None:
+                self._leave(name)
+                self.subscriber.put(stream_ended(name))
 
 
 class StreamServer:
@@ -276,6 +314,7 @@ class StreamServer:
         now = self.state.clock.monotonic()
         for client in self._clients:
             since = client.blocked_since
+            client.leave_deleted()
             if client.subscriber.ended is not None:
                 client.stop(_TRY_LATER, client.subscriber.ended)
             elif since is not None and now - since > self.state.settings.subscriber_stall_s:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -11,11 +11,13 @@ from server.feeds.base import FeedStatus, SeriesState
 
 __all__ = [
     "Application",
+    "Conversation",
     "Headers",
     "Health",
     "HubStatus",
     "KlineRow",
     "Klines",
+    "LiveResponse",
     "MarketReadiness",
     "MarketStatus",
     "MarketSymbols",
@@ -90,6 +92,42 @@ class Response:
     def with_headers(self, headers: Headers) -> Response:
         """The same answer with more headers; the body is shared."""
         return Response.bare(self.status, [*self.headers, *headers], self.body)
+
+
+class Conversation(Protocol):
+    """The rest of a ``LiveResponse``, once its beginning can be sent."""
+
+    async def run(self, start: Message, receive: Receive, send: Send) -> None:
+        """Send ``start`` and what follows, until somebody ends it; gives back what it holds."""
+        ...
+
+
+class LiveResponse(Response):
+    """An answer that goes on: its body has no length, and no end that is known yet."""
+
+    __slots__ = ("open",)
+
+    def __init__(
+        self, open: Callable[[], Conversation], *, content_type: bytes, headers: Headers
+    ) -> None:
+        """``open`` is called when the answer is to be sent, not for a HEAD. It may raise ApiError:
+        another answer is sent then."""
+        self._make(
+            200,
+            [
+                (b"content-type", content_type),
+                (b"x-content-type-options", b"nosniff"),
+                *headers,
+            ],
+            b"",
+        )
+        self.open = open
+
+    def with_headers(self, headers: Headers) -> LiveResponse:
+        response = LiveResponse.__new__(LiveResponse)
+        response._make(self.status, [*self.headers, *headers], b"")
+        response.open = self.open
+        return response
 
 
 class KlineRow(msgspec.Struct):

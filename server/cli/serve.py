@@ -36,16 +36,15 @@ def serve(quiet: bool, **flags: Any) -> None:
 @click.command()
 def openapi() -> None:
     """Print the API's OpenAPI description."""
-    from server.api.cache import BodyCache
+    from server.api.application import create_api
     from server.api.openapi import describe
-    from server.api.routes import Routes
     from server.api.state import ServerState
     from server.clock import SystemClock
     from server.metrics import Registry
     from server.signals.hub import Hub
 
     state = ServerState(Settings(), SystemClock(), Registry(), Hub())
-    click.echo(describe(Routes(state, BodyCache(0)).table))
+    click.echo(describe(create_api(state).routes))
 
 
 def announce(settings: Settings, what: str = "klineserver") -> None:

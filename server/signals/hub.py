@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 from itertools import count
+from typing import TypeVar
 
-__all__ = ["Hub", "Subscriber"]
+__all__ = ["Bell", "Hub", "Subscriber"]
 
 #: Queued messages that must be delivered, beyond one per topic, before a subscriber is cut off.
 QUEUE_MAX = 256
@@ -23,7 +25,17 @@ class Subscriber:
     closes at once), the subscriber is ended with a reason and takes nothing any more.
     """
 
-    __slots__ = ("_hub", "_kept", "_queue", "_queue_max", "_serial", "_waiter", "ended", "topics")
+    __slots__ = (
+        "_hub",
+        "_kept",
+        "_queue",
+        "_queue_max",
+        "_serial",
+        "_waiter",
+        "allowance",
+        "ended",
+        "topics",
+    )
 
     def __init__(self, hub: Hub, queue_max: int) -> None:
         self._hub = hub
@@ -33,6 +45,8 @@ class Subscriber:
         self._waiter: asyncio.Future[None] | None = None
         self._kept = 0
         self.topics: set[str] = set()
+        #: Messages that may wait beyond the others: of topics that tell many things at one moment.
+        self.allowance = 0
         #: Why nothing is delivered any more; None while the subscription lives.
         self.ended: str | None = None
 
@@ -61,11 +75,12 @@ class Subscriber:
         """Return when there is something to take or the subscriber has ended. One waiter only."""
         if self._queue or self.ended is not None:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:  # otherwise the next one waits already
+                self._waiter = None
 
     def put(self, payload: bytes, conflate_key: str | None = None, *, final: bool = False) -> bool:
         """Queue one message; False if this ended the subscriber or it had ended before."""
@@ -79,15 +94,19 @@ class Subscriber:
         else:
             if conflate_key is not None and self._queue.pop(conflate_key, None) is not None:
                 self._hub.conflated += 1
-            if self._kept >= self._queue_max + len(self.topics):
+            if self._kept >= self._queue_max + len(self.topics) + self.allowance:
                 self._hub.overflowed += 1
                 self.end(_OVERFLOW.format(kept=self._kept))
                 return False
             self._queue[next(self._serial)] = payload
             self._kept += 1
+        self.rouse()
+        return True
+
+    def rouse(self) -> None:
+        """Let ``wait`` return, whether there is something to take or not."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        return True
 
     def end(self, reason: str) -> None:
         """Leave all topics, drop what waits, wake the waiter. The first reason stays."""
@@ -96,8 +115,26 @@ class Subscriber:
             self._queue.clear()
             self._kept = 0
             self._hub._forget(self)
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
+            self.rouse()
+
+
+class Bell(Subscriber):
+    """Hears that something was published, not what: for those who look it up elsewhere.
+
+    However much is published before ``take`` is called, one empty message waits.
+    """
+
+    __slots__ = ()
+
+    def put(self, payload: bytes, conflate_key: str | None = None, *, final: bool = False) -> bool:
+        if self.ended is not None:
+            return False
+        self._queue["bell"] = b""
+        self.rouse()
+        return True
+
+
+Entered = TypeVar("Entered", bound=Subscriber)
 
 
 class Hub:
@@ -138,11 +175,11 @@ class Hub:
 
     def subscribe(self, *topics: str) -> Subscriber:
         """A new subscriber to ``topics``. Whoever takes one must ``end`` it."""
-        subscriber = Subscriber(self, self._queue_max)
-        self._subscribers[subscriber] = None
-        for topic in topics:
-            self._join(subscriber, topic)
-        return subscriber
+        return self._enter(Subscriber(self, self._queue_max), topics)
+
+    def bell(self, *topics: str) -> Bell:
+        """Likewise, of somebody who wants to know only that something was published."""
+        return self._enter(Bell(self, self._queue_max), topics)
 
     def publish(
         self, topic: str, payload: bytes, *, conflate_key: str | None = None, final: bool = False
@@ -162,6 +199,12 @@ class Hub:
             reached += subscriber.put(payload, conflate_key, final=final)
         self.delivered += reached
         return reached
+
+    def _enter(self, subscriber: Entered, topics: Iterable[str]) -> Entered:
+        self._subscribers[subscriber] = None
+        for topic in topics:
+            self._join(subscriber, topic)
+        return subscriber
 
     def _join(self, subscriber: Subscriber, topic: str) -> None:
         if subscriber.ended is None:

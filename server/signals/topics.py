@@ -11,6 +11,7 @@ from server.identity import Tier
 from server.signals.model import Signal
 
 __all__ = [
+    "ALL_SIGNALS",
     "SignalSink",
     "builtin_topic",
     "group_topic",
@@ -19,7 +20,12 @@ __all__ = [
     "owner_topic",
     "signal_message",
     "signal_topic",
+    "stream_ended",
 ]
+
+
+#: Signals of all traders, for whoever may see every owner's.
+ALL_SIGNALS = "signals:all"
 
 
 class SignalSink(Protocol):
@@ -62,3 +68,8 @@ def signal_message(signal: Signal) -> bytes:
 def matches_message(data: object) -> bytes:
     """Likewise of the symbols that entered and left."""
     return msgspec.json.encode({"type": "matches", "data": data})
+
+
+def stream_ended(stream: str) -> bytes:
+    """What a client is told of a stream that is no more."""
+    return msgspec.json.encode({"type": "stream_ended", "data": {"stream": stream}})

@@ -21,6 +21,7 @@ from server.settings import Settings
 from server.signals.hub import Hub
 from server.signals.model import Signal
 from server.signals.topics import (
+    ALL_SIGNALS,
     SignalSink,
     group_topic,
     matches_message,
@@ -474,7 +475,8 @@ class Desk:
         if entry is None:
             return
         trader = entry.trader
-        topics = (signal_topic(trader.id), group_topic(trader.owner, trader.access_tier))
+        group = group_topic(trader.owner, trader.access_tier)
+        topics = (signal_topic(trader.id), group, ALL_SIGNALS)
         wanted = [topic for topic in topics if self._hub.wanted(topic)]
         if wanted:
             message = signal_message(signal)

@@ -179,6 +179,10 @@ class Server:
             self.market.push(symbol, "1m", row(index))
         return self
 
+    def scope(self, target: str, *headers: tuple[str, str | bytes]) -> dict[str, Any]:
+        """A GET as granian tells of it, for tests that talk to the API at length."""
+        return make_scope(target, "GET", headers, "127.0.0.1")
+
     def get(
         self,
         target: str,
