@@ -121,7 +121,7 @@ class FunctionRoutes:
         series = find_series(served, asked.symbol, asked.timeframe)
         if asked.limit > series.capacity:
             raise _invalid(limit=f"This server keeps {series.capacity} klines of a series")
-        known = caller.tier is not Tier.ANONYMOUS
+        known = caller.owner is not None
         klines = _rows(series, asked.limit)
         ticker = _ticker(served, series.symbol)
         latency_ms = (self._state.clock.monotonic() - started_s) * 1000

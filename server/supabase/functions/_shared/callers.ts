@@ -3,7 +3,7 @@
 import { unauthorized, unavailable } from "./refusal.ts";
 import type { Settings } from "./settings.ts";
 import type { Tier, Tiers } from "./tiers.ts";
-import { KeysUnavailable, type Tokens } from "./tokens.ts";
+import { KeysUnavailable, type Tokens, type User } from "./tokens.ts";
 
 export interface Caller {
   readonly kind: "anybody" | "user" | "operator";
@@ -42,11 +42,12 @@ export async function callerOf(
     };
   }
   const user = await userOf(token, tokens);
-  return { kind: "user", bucket: `user:${user}`, tier: await tiers.of(user) };
+  const tier = user.nameless ? "anonymous" : await tiers.of(user.id);
+  return { kind: "user", bucket: `user:${user.id}`, tier };
 }
 
-async function userOf(token: string, tokens: Tokens): Promise<string> {
-  let user: string | null;
+async function userOf(token: string, tokens: Tokens): Promise<User> {
+  let user: User | null;
   try {
     user = await tokens.userOf(token);
   } catch (error) {

@@ -51,10 +51,14 @@ export class Tiers {
 
   async #read(user: string): Promise<Tier | null> {
     const { supabaseUrl, secretKeys } = this.#settings;
+    const key = secretKeys[0] ?? "";
+    const headers: Record<string, string> = { apikey: key };
+    // Keys of old are tokens, and count where tokens do.
+    if (!key.startsWith("sb_")) headers["authorization"] = `Bearer ${key}`;
     const query = `user_id=eq.${encodeURIComponent(user)}&select=tier,status,expires_at`;
     try {
       const answer = await fetch(`${supabaseUrl}/rest/v1/user_tiers?${query}`, {
-        headers: { apikey: secretKeys[0] ?? "" },
+        headers,
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
       const rows: Row[] = await answer.json();

@@ -20,7 +20,13 @@ const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** The public keys could not be had, so nothing is known of the token. */
 export class KeysUnavailable extends Error {}
 
-/** Checks tokens against the project's keys; `userOf` gives the id, or null for a bad token. */
+/** Whom a token names; `nameless` are those who signed in without giving any name. */
+export interface User {
+  readonly id: string;
+  readonly nameless: boolean;
+}
+
+/** Checks tokens against the project's keys; `userOf` gives null for a bad token. */
 export class Tokens {
   readonly #issuer: string;
   readonly #secret: Uint8Array | null;
@@ -38,7 +44,7 @@ export class Tokens {
       : createLocalJWKSet(readKeys(settings.jwks));
   }
 
-  async userOf(token: string): Promise<string | null> {
+  async userOf(token: string): Promise<User | null> {
     const algorithm = algorithmOf(token);
     // The algorithm chooses the key, so a public key can never serve as a shared secret.
     const shared = algorithm === "HS256";
@@ -53,8 +59,9 @@ export class Tokens {
       const { payload } = shared
         ? await jwtVerify(token, this.#secret!, { ...rules, algorithms: ["HS256"] })
         : await jwtVerify(token, this.#keys, { ...rules, algorithms: ["ES256", "RS256"] });
-      const user = payload["role"] === "authenticated" ? payload.sub ?? "" : "";
-      return USER_ID.test(user) ? user : null;
+      const id = payload.sub ?? "";
+      if (payload["role"] !== "authenticated" || !USER_ID.test(id)) return null;
+      return { id, nameless: payload["is_anonymous"] === true };
     } catch (error) {
       if (error instanceof errors.JOSEError && !NO_KEYS.includes(error.code)) return null;
       throw new KeysUnavailable("the project's public keys cannot be had", { cause: error });

@@ -90,6 +90,15 @@ withProject("a token that is not good is refused, not taken as none", async (pro
   assert.deepEqual(project.seen, []);
 });
 
+withProject("who signed in without a name has no tier", async (project) => {
+  project.tierRows = [{ tier: "elite", status: "active", expires_at: null }];
+  const headers = { authorization: `Bearer ${await project.token({ is_anonymous: true })}` };
+  assert.equal((await call(klines, project.env(), WINDOW, headers)).status, 200);
+  const [seen] = project.seen;
+  assert.equal(seen?.headers.get("x-on-behalf-of"), `user:${USER}`);
+  assert.equal(seen?.headers.get("x-on-behalf-tier"), "anonymous");
+});
+
 withProject("a shared secret counts only where it is set", async (project) => {
   const { SignJWT } = await import("jose");
   const secret = "a-secret-of-at-least-thirty-two-bytes";
