@@ -26,9 +26,9 @@ from server import logs
 from server.api.application import create_api
 from server.api.state import ServedMarket, ServerState
 from server.api.types import Application, Receive, Scope, Send
-from server.clock import Clock, ScaledClock, SystemClock
+from server.clock import PACE_VARIABLE, Clock, SystemClock, read_pace
 from server.disk import Disk, SystemDisk, data_directory
-from server.errors import FeedError, SettingsError
+from server.errors import FeedError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
 from server.feeds.budget import REFUSALS
@@ -44,15 +44,11 @@ from server.snapshots import SnapshotStore, find_contents
 from server.traders.builtins import builtin_traders
 from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
+from server.traders.images import ImageFile, begin, go_on
 
-__all__ = ["PACE_VARIABLE", "Server", "create", "pace_text", "read_pace", "run"]
+__all__ = ["Server", "create", "run"]
 
 log = logging.getLogger(__name__)
-
-#: Environment variable by which a simulation tells its processes how fast its time runs:
-#: ``<simulated ms>:<real ms of the same moment>:<rate>``. Not a setting: only ``demo`` and
-#: ``replay`` write it.
-PACE_VARIABLE = "KLINESERVER_PACE"
 
 #: Seconds between two beats: each looks at every market and measures the loop's delay.
 BEAT_S = 1.0
@@ -197,10 +193,9 @@ class Server:
             room=settings.symbols_room + selection.room,
             path=self._arena_path(name),
         )
-        snapshots = self._open_snapshots(name, market)
-        if snapshots is not None:
-            await snapshots.load()  # the feed then fetches what is missing
-        await self._open_traders(name, market)
+        traders, images = self._open_traders(name, market)
+        snapshots = self._open_snapshots(name, market, images)
+        await self._fill(name, traders, images, snapshots)
         channels = Channels(name, market, self._hub, self._market_clock)
         feed = Feed(
             market,
@@ -237,7 +232,13 @@ class Server:
         """What a market tells of, once for all who want to know: clients first, then traders."""
         events = market.drain()
         channels.publish(events)
-        self.state.desk.pump(name, events)
+        if self.state.desk.pump(name, events):
+            asyncio.get_running_loop().call_soon(self._settle, name)
+
+    def _settle(self, name: str) -> None:
+        """A part of what can wait, between whatever else the loop has to do."""
+        if self.state.desk.settle(name):
+            asyncio.get_running_loop().call_soon(self._settle, name)
 
     async def _load_traders(self) -> None:
         settings = self._settings
@@ -245,16 +246,52 @@ class Server:
         await self.state.desk.load(builtins)
         self._traders_loaded.set()
 
-    async def _open_traders(self, name: str, market: Market) -> None:
-        """Let the traders of a market run on the rows that are in memory."""
+    def _open_traders(self, name: str, market: Market) -> tuple[TraderEngine, ImageFile | None]:
+        """The engine of a market, and where its images are, if there are any."""
+        settings = self._settings
         engine = TraderEngine(
             name,
             market,
-            state_bytes_max=self._settings.trader_state_bytes_max,
-            traders_max=max(1, self._settings.traders_max),
+            state_bytes_max=settings.trader_state_bytes_max,
+            traders_max=max(1, settings.traders_max),
         )
+        if self._disk is None or not self._takes_snapshots:
+            return engine, None
+        images = ImageFile(
+            name,
+            directory=self._directory,
+            source=self._base(name),
+            disk=self._disk,
+            metrics=self._metrics,
+        )
+        return engine, images
+
+    async def _fill(
+        self,
+        name: str,
+        engine: TraderEngine,
+        images: ImageFile | None,
+        snapshots: SnapshotStore | None,
+    ) -> None:
+        """Put back the rows of a market and what its traders remembered of them.
+
+        Filters are cheap as long as there are no rows to compute them from, so they come first.
+        The feed then fetches what is missing.
+        """
+        desk = self.state.desk
+        image = await images.load() if images is not None else None
         await self._traders_loaded.wait()
-        await self.state.desk.attach(engine)
+        if image is not None and not begin(engine, image, desk.book.limits):
+            image = None
+        if image is None:
+            await desk.attach(engine)
+        if snapshots is not None:
+            await snapshots.load()
+        if image is not None:
+            go_on(engine, image)
+            await desk.attach(engine)
+        if images is not None:
+            images.current = lambda: desk.engines.get(name)
 
     async def _resolve(self, name: str, api: Api) -> Selection:
         """The symbols to keep: those of the exchange's list, which is asked for until it comes.
@@ -330,7 +367,9 @@ class Server:
         """Preferred URL of the exchange's REST face for a market: the others are the same."""
         return self._settings.bases(f"{name}_rest")[0]
 
-    def _open_snapshots(self, name: str, market: Market) -> SnapshotStore | None:
+    def _open_snapshots(
+        self, name: str, market: Market, images: ImageFile | None
+    ) -> SnapshotStore | None:
         if self._disk is None or not self._takes_snapshots:
             return None
         return SnapshotStore(
@@ -342,6 +381,7 @@ class Server:
             disk=self._disk,
             clock=self._clock,
             metrics=self._metrics,
+            companion=images,
         )
 
     def _arena_path(self, name: str) -> str | None:
@@ -439,24 +479,6 @@ def _leave_terminal() -> None:
     os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def pace_text(simulated_ms: int, rate: float, clock: Clock) -> str:
-    """The value of ``PACE_VARIABLE`` for a simulation that is at ``simulated_ms`` now."""
-    return f"{simulated_ms}:{clock.time_ms()}:{rate!r}"
-
-
-def read_pace(text: str, clock: Clock) -> ScaledClock:
-    """The simulation's clock, the same in every process that was given ``text``.
-
-    Raises SettingsError: not such a text.
-    """
-    try:
-        simulated_ms, real_ms, rate = text.split(":")
-        passed_ms = clock.time_ms() - int(real_ms)
-        return ScaledClock(int(simulated_ms) + int(passed_ms * float(rate)), float(rate))
-    except ValueError:
-        raise SettingsError(f"{PACE_VARIABLE} is malformed: {text[:60]!r}") from None
 
 
 def run(settings: Settings) -> None:

@@ -10,7 +10,22 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "ScaledClock", "SystemClock", "wait_event"]
+from server.errors import SettingsError
+
+__all__ = [
+    "PACE_VARIABLE",
+    "Clock",
+    "ScaledClock",
+    "SystemClock",
+    "pace_text",
+    "read_pace",
+    "wait_event",
+]
+
+#: Environment variable by which a simulation tells its processes how fast its time runs:
+#: ``<simulated ms>:<real ms of the same moment>:<rate>``. Not a setting: only ``demo`` and
+#: ``replay`` write it.
+PACE_VARIABLE = "KLINESERVER_PACE"
 
 
 class Clock(Protocol):
@@ -96,3 +111,21 @@ async def wait_event(event: asyncio.Event, clock: Clock, seconds: float) -> bool
         timer.cancel()
         event._waiters.remove(waiter)
     return event.is_set()
+
+
+def pace_text(simulated_ms: int, rate: float, clock: Clock) -> str:
+    """The value of ``PACE_VARIABLE`` for a simulation that is at ``simulated_ms`` now."""
+    return f"{simulated_ms}:{clock.time_ms()}:{rate!r}"
+
+
+def read_pace(text: str, clock: Clock) -> ScaledClock:
+    """The simulation's clock, the same in every process that was given ``text``.
+
+    Raises SettingsError: not such a text.
+    """
+    try:
+        simulated_ms, real_ms, rate = text.split(":")
+        passed_ms = clock.time_ms() - int(real_ms)
+        return ScaledClock(int(simulated_ms) + int(passed_ms * float(rate)), float(rate))
+    except ValueError:
+        raise SettingsError(f"{PACE_VARIABLE} is malformed: {text[:60]!r}") from None

@@ -14,6 +14,7 @@ import math
 import mmap
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from klinecore.errors import SnapshotError
 from klinecore.market import Market
@@ -22,7 +23,7 @@ from server.clock import Clock, wait_event
 from server.disk import Disk
 from server.metrics import Registry
 
-__all__ = ["SnapshotStore", "find_contents"]
+__all__ = ["Companion", "SnapshotStore", "find_contents"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,16 @@ log = logging.getLogger(__name__)
 LAST_S = 5.0
 #: Bytes given back at once while a snapshot is read: whole pages.
 GIVE_BACK_SIZE = 4 << 20
+
+
+class Companion(Protocol):
+    """What is kept beside a snapshot and must not be newer than its rows."""
+
+    def take(self, time_ms: int) -> bytes | None:
+        """What is to be kept, before the first row of the snapshot is read; None for nothing."""
+
+    async def write(self, taken: bytes) -> bool:
+        """Keep it, once the snapshot is whole. Never raises OSError."""
 
 
 async def find_contents(
@@ -75,6 +86,7 @@ class SnapshotStore:
         disk: Disk,
         clock: Clock,
         metrics: Registry,
+        companion: Companion | None = None,
     ) -> None:
         """``source`` says whose klines these are; a snapshot of another's is refused."""
         self._market = market
@@ -85,6 +97,7 @@ class SnapshotStore:
         self._interval_s = interval_s
         self._disk = disk
         self._clock = clock
+        self._companion = companion
         self._claimed = False
         # Only a whole file may take the place of the previous one.
         self._whole = True
@@ -189,6 +202,7 @@ class SnapshotStore:
         async with self._saving:
             started_s = self._clock.monotonic()
             time_ms = self._clock.time_ms()
+            taken = self._companion.take(time_ms) if self._companion is not None else None
             try:
                 size = await self._write(time_ms)
                 await self._publish()
@@ -199,6 +213,8 @@ class SnapshotStore:
                 return False
             self._saved_ms = time_ms
             self._size = size
+            if self._companion is not None and taken is not None:
+                await self._companion.write(taken)
             self._duration_s = self._clock.monotonic() - started_s
             if self._fault is not None:
                 log.info("snapshots of %s are written again", self._name)

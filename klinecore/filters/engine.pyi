@@ -85,6 +85,9 @@ class Engine:
         Call it after ``pump``. What is missing is unknown; firings are told with ``complete``
         False. Raises UnknownSeriesError.
         """
+    def catch_up(self) -> list[Firing]:
+        """Evaluate now the rows in memory that no event told of; ``pump`` does it for a symbol at
+        its next event. A symbol's rows from before its first event are history all the same."""
     def save(self) -> bytes:
         """What all filters remember of every symbol, and which firings were told; checksummed.
 

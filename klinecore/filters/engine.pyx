@@ -331,6 +331,13 @@ cdef class Engine:
         memset(self._marked, 1, runner.places)
         return self._advance({}, {})
 
+    def catch_up(self):
+        """Evaluate the rows in memory of which no event told; the firings."""
+        if self.market.symbols is not self._symbols:
+            self._follow_symbols()
+        memset(self._marked, 1, self._runner.places)
+        return self._advance({}, {})
+
     cdef _advance(self, dict first_closed, dict told_changes):
         """Take the rows of the marked lanes."""
         cdef Runner runner = self._runner

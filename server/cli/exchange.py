@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from server.app import PACE_VARIABLE, pace_text, read_pace
 from server.cli.processes import Announcement
-from server.clock import Clock, SystemClock
+from server.clock import PACE_VARIABLE, Clock, SystemClock, pace_text, read_pace
 from server.errors import ServerError
 from server.exchange.app import Exchange
 from server.exchange.generated import DEMO_SYMBOLS, GeneratedMarket

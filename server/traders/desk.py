@@ -30,12 +30,13 @@ from server.signals.topics import (
     signal_topic,
 )
 from server.traders.book import BUILTIN, LOCAL, Book, Entry, filter_limits
-from server.traders.engine import MatchChange, Pumped, TraderEngine
+from server.traders.engine import MatchChange, TraderEngine
 from server.traders.gauges import DeskGauges
 from server.traders.health import ErrorBook, TraderHealth, describe
 from server.traders.keeping import MemoryKeeper, Nowhere
-from server.traders.model import RunSource, Trader, TraderError
+from server.traders.model import Execution, RunSource, Trader, TraderError
 from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
+from server.traders.refusals import NotAllowedError, TraderRefusedError, UnknownTraderError
 from server.traders.runs import RunResult, evaluate_copy, past_signals, run_live
 from server.traders.tiers import TIERS
 
@@ -52,23 +53,8 @@ log = logging.getLogger(__name__)
 
 #: Traders that are run in one go before others get a turn.
 _RUN_CHUNK = 32
-
-
-class UnknownTraderError(LookupError):
-    """There is no such trader, or whoever asks may not know of it."""
-
-
-class NotAllowedError(Exception):
-    """Whoever asks may see the trader, but not do this."""
-
-
-class TraderRefusedError(ValueError):
-    """A trader that could not run: ``code`` says what is wrong, for programs."""
-
-    def __init__(self, code: str, message: str, allowed: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.allowed = tuple(allowed)
+#: Likewise, whose boundaries are summed up.
+_SETTLE_CHUNK = 100
 
 
 class Sinks(NamedTuple):
@@ -341,6 +327,9 @@ class Desk:
             return
         try:
             watch = engine.follow(trader, filter)
+        except FiltersFullError:
+            engine.drop(trader.id)  # what it was before is not what it should be
+            raise
         except UnknownSeriesError as error:
             engine.drop(trader.id)
             self._note(entry, "interval_not_held", str(error))
@@ -358,8 +347,11 @@ class Desk:
 
     def _note(self, entry: Entry, kind: str, message: str) -> TraderError:
         hash = entry.filter.hash if entry.filter is not None else ""
-        log.warning("trader %s: %s: %s", entry.trader.id, kind, message)
-        return self.errors.note(entry.trader, kind, message, self._clock.time_ms(), hash)
+        error = self.errors.note(entry.trader, kind, message, self._clock.time_ms(), hash)
+        if error.count == 1:
+            level = logging.INFO if entry.origin == BUILTIN else logging.WARNING
+            log.log(level, "trader %s: %s: %s", entry.trader.id, kind, message)
+        return error
 
     async def run(
         self,
@@ -393,6 +385,7 @@ class Desk:
         symbols: Collection[str] | None,
     ) -> RunResult:
         trader, now_ms, timer = entry.trader, self._clock.time_ms(), self._clock.monotonic
+        self._catch_up(engine)
         watch = engine.watches.get(trader.id)
         if watch is not None:
             result = run_live(engine, watch, source, symbols, now_ms, timer)
@@ -408,7 +401,7 @@ class Desk:
             ):
                 return msgspec.structs.replace(before, repeated=True)
             self._runs[trader.id] = result
-        if result.error is not None:
+        if result.error is not None and symbols is None:
             self._note(entry, "no_symbols", result.error)
         self._gauges.ran(result)
         self._sinks.executions.put([result.execution()])
@@ -437,20 +430,51 @@ class Desk:
 
     # --- passing on ----------------------------------------------------------------------------
 
-    def pump(self, name: str, events: Sequence[Event]) -> None:
-        """Evaluate what a market told of, and pass on what comes of it. Never waits or raises."""
+    def pump(self, name: str, events: Sequence[Event]) -> bool:
+        """Evaluate what a market told of, and pass on what comes of it. Never waits or raises.
+
+        True if ``settle`` is wanted when there is time.
+        """
         engine = self.engines.get(name)
         if engine is None:
-            return
+            return False
         now_ms = self._clock.time_ms()
         try:
-            pumped = engine.pump(events, now_ms, self._clock.monotonic)
+            signals = engine.pump(events, now_ms, self._clock.monotonic)
         except Exception:
             log.exception("the traders of %s failed; they start anew", name)
             self._revive(engine)
-            return
-        if pumped.signals or pumped.executions or pumped.changes:
-            self._pass_on(pumped, now_ms)
+            return False
+        self._pass_on(signals, now_ms)
+        return engine.unsettled > 0
+
+    def settle(self, name: str) -> bool:
+        """Sum up boundaries for some traders: their history, and which symbols came and went.
+
+        After the signals, which somebody waits for. True if there is more.
+        """
+        engine = self.engines.get(name)
+        if engine is None:
+            return False
+        executions, changes = engine.settle(_SETTLE_CHUNK)
+        for change in changes:
+            self._publish_change(change)
+        self._gauges.settled(executions, changes)
+        if executions:
+            self._sinks.executions.put(executions)
+        for execution in executions:
+            if execution.error is not None:
+                self._note_run(execution)
+        return engine.unsettled > 0
+
+    def _note_run(self, execution: Execution) -> None:
+        entry = self.book.get(execution.trader_id)
+        if entry is not None and execution.error is not None:
+            self._note(entry, "no_symbols", execution.error)
+
+    def _catch_up(self, engine: TraderEngine) -> None:
+        now_ms = self._clock.time_ms()
+        self._pass_on(engine.catch_up(now_ms), now_ms)
 
     def _revive(self, engine: TraderEngine) -> None:
         """What an engine remembers may be wrong after a fault: begin with the rows in memory."""
@@ -459,16 +483,12 @@ class Desk:
         for entry in self._entries_of(fresh):
             self._apply(entry)
 
-    def _pass_on(self, pumped: Pumped, now_ms: int) -> None:
-        for signal in pumped.signals:
-            self._publish(signal)
-        for change in pumped.changes:
-            self._publish_change(change)
-        self._gauges.count(pumped, now_ms)
-        if pumped.signals:
-            self._sinks.signals.put(pumped.signals)
-        if pumped.executions:
-            self._sinks.executions.put(pumped.executions)
+    def _pass_on(self, signals: list[Signal], now_ms: int) -> None:
+        if signals:
+            for signal in signals:
+                self._publish(signal)
+            self._gauges.told(signals, now_ms)
+            self._sinks.signals.put(signals)
 
     def _publish(self, signal: Signal) -> None:
         entry = self.book.get(signal.trader_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from server.signals.model import Signal, SignalStatus, signal_id
 from server.traders.memory import SignalMemory
 from server.traders.model import Execution, RunSource, Trader
 
-__all__ = ["MatchChange", "Pumped", "TraderEngine", "Watch"]
+__all__ = ["NO_SYMBOLS", "MatchChange", "Settled", "TraderEngine", "Watch"]
+
+NO_SYMBOLS = "no symbol was evaluated"
 
 Timer = Callable[[], float]
 
@@ -32,19 +35,26 @@ class MatchChange(msgspec.Struct, frozen=True, kw_only=True):
     matched: int  # symbols in all
 
 
-class Pumped(NamedTuple):
-    """What one call gave."""
+class Settled(NamedTuple):
+    """What boundaries were for each trader."""
 
-    signals: list[Signal]
     executions: list[Execution]
     changes: list[MatchChange]
+
+
+class _Boundary(NamedTuple):
+    interval: str
+    open_time_ms: int
+    began_ms: int  # its first close was evaluated
+    at_ms: int  # nothing more was waited for
+    share_us: int
+    missing: bool  # some symbol's close
 
 
 class Watch:
     """One trader that runs, and what is known of it in this life of the process."""
 
     __slots__ = (
-        "at_ms",
         "executions",
         "filter",
         "filter_id",
@@ -69,7 +79,6 @@ class Watch:
         self.unheld: tuple[str, ...] = ()  # symbols it names that the market does not hold
         self.matched = 0  # bits of the symbols it matched at the newest close
         self.last_open_ms: int | None = None  # of the newest close it was evaluated at as a whole
-        self.at_ms: int | None = None
         self.late_ms = 0  # behind the boundary, at the newest one
         self.late_ms_max = 0
         self.executions = 0
@@ -97,6 +106,7 @@ class TraderEngine:
         self._calendar = tuple(name for name in market.intervals if name != "3d")
         self._spent_s: dict[str, float] = {}  # by interval, since its last boundary
         self._began_ms: dict[str, int] = {}  # when its first close since then was evaluated
+        self._unsettled: deque[tuple[_Boundary, Watch]] = deque()
         self.settled_ms: dict[str, int] = {}  # open time of the newest close told as a whole
 
     def __len__(self) -> int:
@@ -171,10 +181,11 @@ class TraderEngine:
 
     # --- evaluating ----------------------------------------------------------------------------
 
-    def pump(self, events: Sequence[Event], now_ms: int, timer: Timer) -> Pumped:
+    def pump(self, events: Sequence[Event], now_ms: int, timer: Timer) -> list[Signal]:
         """Evaluate what a market's ``drain`` told of, in one go with whatever else reads it.
 
-        ``timer`` gives seconds, for the executions' durations.
+        ``timer`` gives seconds, for the executions' durations. What a boundary was for each trader
+        waits for ``settle``.
         """
         began_s = timer()
         self._follow_symbols()
@@ -183,15 +194,20 @@ class TraderEngine:
         for interval, open_ms in settled:
             firings += self.engine.deadline(interval, open_ms)
         signals = self._tell(firings, now_ms)
-        executions: list[Execution] = []
-        changes: list[MatchChange] = []
         took_s = timer() - began_s
         for interval in {event[2] for event in events if event[0] is EventKind.CLOSED}:
             self._spent_s[interval] = self._spent_s.get(interval, 0.0) + took_s
             self._began_ms.setdefault(interval, now_ms)
         for interval, open_ms in settled:
-            self._settle(interval, open_ms, now_ms, took_s, executions, changes)
-        return Pumped(signals, executions, changes)
+            self._close_boundary(interval, open_ms, now_ms, took_s)
+        return signals
+
+    def catch_up(self, now_ms: int) -> list[Signal]:
+        """Evaluate rows that came without an event: a snapshot's, or those of a backfill."""
+        if self.market.pending:
+            return []  # what is drained next may be new; here it would count as history
+        self._follow_symbols()
+        return self._tell(self.engine.catch_up(), now_ms)
 
     def _settled(self, events: Iterable[Event]) -> list[tuple[str, int]]:
         """Boundaries for which nothing more is waited for: interval and open time of the klines.
@@ -216,53 +232,60 @@ class TraderEngine:
                     found[interval, barrier.open_time_ms] = None
         return list(found)
 
-    def _settle(
-        self,
-        interval: str,
-        open_ms: int,
-        now_ms: int,
-        took_s: float,
-        executions: list[Execution],
-        changes: list[MatchChange],
-    ) -> None:
-        """Sum up a boundary for each trader of its interval."""
+    def _close_boundary(self, interval: str, open_ms: int, now_ms: int, took_s: float) -> None:
+        """Note what is to be summed up for each trader of an interval."""
         self.settled_ms[interval] = open_ms
-        boundary_ms = next_open_ms(interval, open_ms)
         watches = [w for w in self.watches.values() if w.trader.interval == interval]
         spent_s = max(self._spent_s.pop(interval, 0.0), took_s)
-        began_ms = self._began_ms.pop(interval, now_ms)
         # Parts are shared, so what one trader costs by itself cannot be told: its equal share.
         share_us = round(1e6 * spent_s / len(watches)) if watches else 0
         missing = bool(self.market.missing_closes(interval, open_ms))
-        for watch in watches:
+        began_ms = self._began_ms.pop(interval, now_ms)
+        boundary = _Boundary(interval, open_ms, began_ms, now_ms, share_us, missing)
+        self._unsettled.extend((boundary, watch) for watch in watches)
+
+    @property
+    def unsettled(self) -> int:
+        """Traders and boundaries that wait for ``settle``."""
+        return len(self._unsettled)
+
+    def settle(self, count: int) -> Settled:
+        """Sum up the oldest boundaries that wait, for so many traders at most."""
+        executions: list[Execution] = []
+        changes: list[MatchChange] = []
+        while self._unsettled and len(executions) < count:
+            boundary, watch = self._unsettled.popleft()
+            if self.watches.get(watch.trader.id) is not watch:
+                continue  # dropped since
+            open_ms = boundary.open_time_ms
             evaluated, true, known = self.engine.tally(watch.filter_id, open_ms)
             evaluated &= watch.held
             true &= watch.held
-            known &= watch.held
             changed = self._change(watch, evaluated, true, open_ms)
             if changed is not None:
                 changes.append(changed)
+            late_ms = max(0, boundary.at_ms - next_open_ms(boundary.interval, open_ms))
             watch.last_open_ms = open_ms
-            watch.at_ms = now_ms
-            watch.late_ms = max(0, now_ms - boundary_ms)
-            watch.late_ms_max = max(watch.late_ms_max, watch.late_ms)
+            watch.late_ms = late_ms
+            watch.late_ms_max = max(watch.late_ms_max, late_ms)
             watch.executions += 1
             executions.append(
                 Execution(
                     trader_id=watch.trader.id,
                     filter_hash=watch.filter.hash,
-                    interval=interval,
+                    interval=boundary.interval,
                     open_time_ms=open_ms,
                     source=RunSource.ENGINE,
-                    started_ms=began_ms,
-                    duration_us=share_us,
+                    started_ms=boundary.began_ms,
+                    duration_us=boundary.share_us,
                     symbols_checked=evaluated.bit_count(),
                     symbols_matched=true.bit_count(),
                     symbols_unknown=(evaluated & ~known).bit_count(),
-                    incomplete=missing,
-                    error=None if evaluated else "no symbol was evaluated",
+                    incomplete=boundary.missing,
+                    error=None if evaluated else NO_SYMBOLS,
                 )
             )
+        return Settled(executions, changes)
 
     def _change(self, watch: Watch, evaluated: int, true: int, open_ms: int) -> MatchChange | None:
         """Symbols that entered and left at a close; one that has none stays where it was."""
@@ -285,6 +308,11 @@ class TraderEngine:
         """The symbols of some bits, in the market's order."""
         places = self._places
         return tuple(name for name in self._symbols if bits >> places[name] & 1)
+
+    def bits(self, names: Iterable[str]) -> int:
+        """The bits of some symbols; those that are not held have none."""
+        self._follow_symbols()
+        return sum(1 << self._places[name] for name in names if name in self._places)
 
     def unknown(self, watch: Watch) -> dict[str, int]:
         """Evaluations of a trader that were neither true nor false, by reason."""

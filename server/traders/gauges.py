@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from klinecore.interval import next_open_ms
 from server.metrics import Registry
-from server.signals.model import SignalStatus
+from server.signals.model import Signal, SignalStatus
 from server.traders.book import Book
-from server.traders.engine import Pumped, TraderEngine
+from server.traders.engine import MatchChange, TraderEngine
 from server.traders.health import ErrorBook
+from server.traders.model import Execution
 from server.traders.runs import RunResult
 
 __all__ = ["DeskGauges"]
@@ -64,20 +65,21 @@ class DeskGauges:
             "signals_forgotten_total", "Provisional signals there was no room to follow up."
         ).read(lambda: sum(engine.memory.forgotten for engine in engines.values()))
 
-    def count(self, pumped: Pumped, now_ms: int) -> None:
-        """What an engine gave."""
-        for signal in pumped.signals:
+    def told(self, signals: Sequence[Signal], now_ms: int) -> None:
+        """Signals of an engine."""
+        for signal in signals:
             self._signals.inc(signal.status)
             if signal.status in (SignalStatus.FIRED, SignalStatus.CONFIRMED):
                 closed_ms = next_open_ms(signal.interval, signal.open_time_ms)
                 self._latency.observe(max(0, now_ms - closed_ms) / 1000)
-        for execution in pumped.executions:
+
+    def settled(self, executions: Sequence[Execution], changes: Sequence[MatchChange]) -> None:
+        """What boundaries were for traders."""
+        for execution in executions:
             result = "matched" if execution.symbols_matched else "nothing"
             self._evaluations.inc("engine", result if execution.error is None else "error")
-        if pumped.executions:
-            self._seconds.observe(pumped.executions[0].duration_us / 1e6, "engine")
-        if pumped.changes:
-            self._changes.inc(by=len(pumped.changes))
+            self._seconds.observe(execution.duration_us / 1e6, "engine")
+        self._changes.inc(by=len(changes))
 
     def ran(self, result: RunResult) -> None:
         """What a run on demand gave."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -82,12 +81,13 @@ class SignalMemory:
 
     # --- beyond this life ----------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """What the next life needs, for an image."""
-        return {
-            "revisions": list(self._revisions.items()),
-            "provisional": [*self._left.values(), *self._open.values()],
-        }
+    def revisions(self) -> list[tuple[str, int]]:
+        """Ids and revisions above 1, oldest first."""
+        return list(self._revisions.items())
+
+    def provisional(self) -> list[Signal]:
+        """Signals that are neither confirmed nor retracted yet."""
+        return [*self._left.values(), *self._open.values()]
 
     def restore(self, revisions: list[tuple[str, int]], provisional: list[Signal]) -> None:
         """Take over what an earlier life told."""

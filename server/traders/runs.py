@@ -10,17 +10,15 @@ import msgspec
 
 from klinecore.filters import Filter, MarketCopy, evaluate, replay
 from server.signals.model import Signal, SignalStatus, signal_id
-from server.traders.engine import TraderEngine, Watch
+from server.traders.engine import NO_SYMBOLS, TraderEngine, Watch
 from server.traders.model import Execution, RunSource, Trader
 
-__all__ = ["HISTORICAL_MAX", "NO_SYMBOLS", "RunResult", "evaluate_copy", "past_signals", "run_live"]
+__all__ = ["HISTORICAL_MAX", "RunResult", "evaluate_copy", "past_signals", "run_live"]
 
 #: Signals of the past that a new trader is given; the newest.
 HISTORICAL_MAX = 1000
 #: Symbols copied before others get a turn.
 _COPY_CHUNK = 8
-
-NO_SYMBOLS = "no symbol was evaluated"
 
 Result = TypeVar("Result")
 Values = dict[str, float | None]

@@ -17,8 +17,8 @@ from crash_disk import CrashDisk
 
 import klinecore as kc
 from klinecore.snapshot import restore
-from server.app import PACE_VARIABLE, Server, create, pace_text, read_pace
-from server.clock import ScaledClock, SystemClock
+from server.app import Server, create
+from server.clock import PACE_VARIABLE, ScaledClock, SystemClock, pace_text, read_pace
 from server.errors import SettingsError
 from server.exchange.app import Exchange
 from server.exchange.generated import GeneratedMarket

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.signals.topics import owner_topic, signal_topic
-from server.traders.builtins import builtin_traders
+from server.traders.builtins import builtin_id, builtin_traders
 from server.traders.engine import TraderEngine
 
 KEY = "correct-horse-battery-staple"
@@ -80,3 +80,126 @@ def test_a_trader_that_is_made_fires_at_the_next_close(traders: Traders) -> None
     assert signal["filter_hash"] == made["filter_hash"]
     assert json.loads(all_of_them.take()) == message
     own.end("over"), all_of_them.end("over")
+
+
+def test_what_was_made_is_answered_as_it_is(traders: Traders) -> None:
+    made = traders.make(
+        symbols=["btcusdt"],
+        mode="level",
+        cooldown_bars=3,
+        conditions=["the close is high"],
+        indicators=[{"id": "one", "expr": "sma(20)"}],
+        category="trend",
+    )
+    assert made["run"]["symbols"] == ["BTCUSDT"]
+    assert made["symbols"] == ["BTCUSDT"]
+    assert made["indicators"] == [{"id": "one", "expr": "sma(20)"}]
+    assert made["health"]["state"] == "running"
+    found = traders.ask("GET", f"/v1/traders/{made['id']}").json()
+    assert {k: v for k, v in found.items() if k not in ("run", "health")} == {
+        k: v for k, v in made.items() if k not in ("run", "health")
+    }
+
+
+def test_a_trader_is_changed_run_and_deleted(traders: Traders) -> None:
+    path = f"/v1/traders/{traders.make()['id']}"
+    changed = traders.ask("PATCH", path, {"name": "below", "filter": "close < 50"})
+    assert (changed.status, changed.json()["name"], changed.json()["interval"]) == (
+        200, "below", "1m"
+    )  # fmt: skip
+    run = traders.ask("POST", path + "/run", {}).json()
+    assert run["matches"] == ["BTCUSDT"] or run["symbols"] == ["BTCUSDT"]
+    assert run["source"] == "request"
+    gone = traders.ask("DELETE", path)
+    assert (gone.status, gone.body) == (204, b"")
+    assert traders.ask("GET", path).code == "unknown_trader"
+    assert traders.ask("DELETE", path).status == 404
+
+
+def test_lists_are_pages(traders: Traders) -> None:
+    for number in range(5):
+        traders.make(name=f"t{number}")
+    count = len(builtin_traders()) + 5
+    names, after = [], None
+    while True:
+        target = "/v1/traders?limit=4" + (f"&after={after}" if after else "")
+        page = traders.ask("GET", target).json()
+        assert page["count"] == count
+        names += [one["name"] for one in page["traders"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert len(names) == count
+    assert sorted(names[-5:]) == [f"t{number}" for number in range(5)]
+    assert traders.ask("GET", "/v1/traders?limit=0").code == "invalid_limit"
+    assert traders.ask("GET", "/v1/traders?after=nope").code == "invalid_parameter"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (DRAFT | {"owner": "somebody"}, "bad_body"),
+        (DRAFT | {"access_tier": "elite"}, "bad_body"),
+        (DRAFT | {"name": ""}, "bad_body"),
+        (DRAFT | {"cooldown_bars": -1}, "bad_body"),
+        ({"name": "x"}, "bad_body"),
+        (DRAFT | {"filter": "close >"}, "invalid_filter"),
+        (DRAFT | {"filter": "().__class__"}, "invalid_filter"),
+        (DRAFT | {"interval": "4h"}, "interval_not_held"),
+        (DRAFT | {"market": "um"}, "invalid_market"),
+        (DRAFT | {"symbols": ["NOPE"]}, "unknown_symbol"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_a_code(traders: Traders, body: Any, code: str) -> None:
+    answer = traders.ask("POST", "/v1/traders", body)
+    assert answer.status == 400
+    assert answer.code == code
+
+
+def test_built_in_traders_are_shown_and_not_changed(traders: Traders) -> None:
+    path = f"/v1/traders/{builtin_id('golden_cross')}"
+    shown = traders.ask("GET", path).json()
+    assert (shown["owner"], shown["origin"], shown["access_tier"]) == (None, "builtin", "anonymous")
+    assert shown["health"]["state"] == "error"  # 15m is not held here
+    assert shown["health"]["errors"][0]["kind"] == "interval_not_held"
+    assert traders.ask("PATCH", path, {"enabled": False}).code == "not_allowed"
+    assert traders.ask("DELETE", path).code == "not_allowed"
+
+
+ROUTES = [
+    ("POST", "/v1/traders", DRAFT),
+    ("PATCH", "/v1/traders/x", {}),
+    ("DELETE", "/v1/traders/x", None),
+    ("POST", "/v1/traders/x/run", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+def test_changes_need_a_key_and_never_come_from_another_site(
+    make_server: Make, method: str, path: str, body: Any
+) -> None:
+    locked = Traders(make_server(api_key=KEY, capacity=20).serve().fill(30))
+    assert locked.ask(method, path, body).code == "unauthorized"
+    key = ("X-API-Key", KEY)
+    assert locked.ask(method, path, body, [key]).status != 401
+    elsewhere = locked.ask(method, path, body, [key, ("Origin", "https://elsewhere.example")])
+    assert elsewhere.code == "origin_not_allowed"
+
+
+def test_without_a_key_the_lowest_tier_is_shown(make_server: Make) -> None:
+    locked = Traders(make_server(api_key=KEY, capacity=20).serve().fill(30))
+    shown = locked.ask("GET", "/v1/traders").json()
+    assert {one["access_tier"] for one in shown["traders"]} == {"anonymous"}
+    assert locked.ask("GET", "/v1/traders", None, [("X-API-Key", "wrong")]).status == 401
+    with_key = locked.ask("GET", "/v1/traders", None, [("X-API-Key", KEY)]).json()
+    assert with_key["count"] == len(builtin_traders())
+
+
+def test_before_the_market_is_up_a_trader_is_made_and_waits(make_server: Make) -> None:
+    server = make_server(capacity=20)
+    waiting = Traders.__new__(Traders)
+    waiting.server, waiting.headers = server, ()
+    made = waiting.make()
+    assert (made["health"]["state"], made["run"]) == ("waiting", None)
+    run = waiting.ask("POST", f"/v1/traders/{made['id']}/run", {})
+    assert (run.status, run.code) == (503, "starting")

@@ -1,0 +1,199 @@
+"""What traders remember survives a restart, or is refused as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from crash_disk import CrashDisk
+from hypothesis import given
+from hypothesis import strategies as st
+from trader_world import START_MS, TraderWorld, person, trader
+
+import klinecore as kc
+from klinecore.errors import SnapshotError
+from klinecore.snapshot import encode, restore
+from server.metrics import Registry
+from server.signals.model import SignalStatus
+from server.traders.engine import TraderEngine
+from server.traders.images import ImageFile, begin, go_on, read_image, take_image
+from server.traders.keeping import MemoryKeeper
+from server.traders.model import Trader
+
+ADA = person("ada")
+LABEL = "spot here"
+PRICES = ("60", "61", "59", "66", "40", "42", "75", "71", "33", "62", "64", "65", "20", "80")
+
+
+def desk_of(*traders: Trader) -> TraderWorld:
+    world = TraderWorld(keeper=MemoryKeeper())
+    world.attach()
+    for one in traders:
+        world.wait(world.desk.create(ADA, one))
+    return world
+
+
+def restarted(world: TraderWorld, image: bytes, *traders: Trader) -> TraderWorld:
+    """Another life after a snapshot: the same rows, what ``image`` says, and these traders."""
+    rows = b"".join(encode(world.market, time_ms=world.clock.now_ms, label=LABEL))
+    again = TraderWorld(keeper=MemoryKeeper())
+    again.clock.now_ms = world.clock.now_ms
+    for one in traders:
+        again.wait(again.desk._sinks.keeper.insert(one, None))
+    again.wait(again.desk.load())
+    engine = again.engine()
+    found = read_image(image, label=LABEL)
+    assert begin(engine, found, again.desk.book.limits)
+    restore(again.market, rows, label=LABEL)
+    assert go_on(engine, found)
+    again.attach(engine)
+    return again
+
+
+def image_of(world: TraderWorld) -> bytes:
+    return take_image(world.desk.engines["spot"], label=LABEL, time_ms=world.clock.now_ms)
+
+
+def kinds() -> list[Trader]:
+    return [
+        trader("edge", owner="ada"),
+        trader("level", mode="level", cooldown_bars=3),
+        trader("ema", filter="ema(3) > 55 and rsi(3) > 40"),
+        trader("five", filter='close > 50 and close @ "5m" > 0', interval="1m"),
+        trader("across", filter="top(close, 1) and close > 50", mode="level", cooldown_bars=1),
+    ]
+
+
+@pytest.mark.parametrize("at", range(1, len(PRICES)))
+def test_a_restart_changes_nothing_of_what_is_told(at: int) -> None:
+    """Must never happen, 21: edge, level and cooldown survive a restart."""
+    whole, first = desk_of(*kinds()), desk_of(*kinds())
+    for price in PRICES[:at]:
+        for world in (whole, first):
+            world.close(AAA=price, BBB="55")
+    second = restarted(first, image_of(first), *kinds())
+    for price in PRICES[at:]:
+        for world in (whole, second):
+            world.close(AAA=price, BBB="55")
+    assert [*first.signals, *second.signals] == whole.signals
+
+
+def test_rows_that_closed_meanwhile_are_told_late_and_once() -> None:
+    whole, first = desk_of(*kinds()), desk_of(*kinds())
+    for price in PRICES[:6]:
+        for world in (whole, first):
+            world.close(AAA=price, BBB="55")
+    second = restarted(first, image_of(first), *kinds())
+    for price in PRICES[6:9]:
+        whole.close(AAA=price, BBB="55")
+    for place, price in enumerate(PRICES[6:9]):
+        for symbol, text in (("AAAUSDT", price), ("BBBUSDT", "55")):
+            second.push(symbol, text, START_MS + (6 + place) * 60_000)
+    second.market.drain()  # a backfill tells nobody
+    second.clock.now_ms = whole.clock.now_ms
+    for price in PRICES[9:]:
+        for world in (whole, second):
+            world.close(AAA=price, BBB="55")
+    minute = [s.id for s in whole.signals if "across" not in s.trader_id]
+    found = [s.id for s in (*first.signals, *second.signals)]
+    assert sorted(found) == sorted(minute)
+
+
+def test_traders_may_come_and_go_between_two_lives() -> None:
+    kept, gone, fresh = trader("kept", mode="level", cooldown_bars=5), trader("gone"), trader("new")
+    first = desk_of(kept, gone)
+    first.close(AAA="60")
+    second = restarted(first, image_of(first), kept, fresh)
+    assert set(second.desk.engines["spot"].watches) == {kept.id, fresh.id}
+    second.close(AAA="60")
+    assert second.signals == [], "the cooldown of the one goes on, the other was true already"
+
+
+def test_a_provisional_signal_of_an_earlier_life_is_confirmed_or_retracted() -> None:
+    one = trader(evaluate_on="forming")
+    first = desk_of(one)
+    first.close(AAA="10", BBB="10")
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        first.push(symbol, "60", START_MS + 60_000, closed=False)
+    first.drain()
+    assert [s.status for s in first.signals] == [SignalStatus.PROVISIONAL] * 2
+    second = restarted(first, image_of(first), one)
+    second.close(AAA="61", BBB="40")
+    told = {s.symbol: (s.status, s.revision) for s in second.signals}
+    assert told == {
+        "AAAUSDT": (SignalStatus.CONFIRMED, 2),
+        "BBBUSDT": (SignalStatus.RETRACTED, 2),
+    }
+
+
+def test_matches_are_not_entered_again_after_a_restart() -> None:
+    one = trader()
+    first = desk_of(one)
+    first.close(AAA="60", BBB="1")
+    second = restarted(first, image_of(first), one)
+    subscriber = second.hub.subscribe(f"matches@{one.id}")
+    second.close(AAA="60", BBB="1")
+    assert subscriber.take() is None
+    subscriber.end("over")
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image() -> bytes:
+    world = desk_of(*kinds())
+    for price in PRICES:
+        world.close(AAA=price, BBB="55")
+    return image_of(world)
+
+
+@given(st.data())
+def test_a_torn_or_altered_image_is_refused(image: bytes, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(image) - 1))
+    cut = data.draw(st.booleans())
+    torn = image[:place] if cut else image[:place] + bytes([image[place] ^ 1]) + image[place + 1 :]
+    with pytest.raises(SnapshotError):
+        read_image(torn, label=LABEL)
+
+
+def test_an_image_of_another_exchange_is_refused(image: bytes) -> None:
+    with pytest.raises(SnapshotError, match="spot here"):
+        read_image(image, label="spot elsewhere")
+
+
+def test_an_image_that_cannot_run_here_leaves_an_empty_engine(image: bytes) -> None:
+    market = kc.Market(["AAAUSDT"], ["15m"], 50)
+    engine = TraderEngine("spot", market, state_bytes_max=1 << 26, traders_max=100)
+    assert not begin(engine, read_image(image, label=LABEL), kc.filters.LIMITS)
+    assert len(engine) == 0
+    assert len(engine.engine) == 0
+
+
+def file_on(disk: CrashDisk, metrics: Registry | None = None) -> ImageFile:
+    return ImageFile(
+        "spot", directory="/d", source="here", disk=disk, metrics=metrics or Registry()
+    )
+
+
+def test_the_one_before_is_taken_when_the_newest_is_torn(image: bytes) -> None:
+    disk, metrics = CrashDisk(), Registry()
+
+    async def story() -> None:
+        disk.claim("/d")
+        file = file_on(disk)
+        assert await file.write(image)
+        assert await file.write(image)
+        torn = disk.create("/d/spot.traders")
+        torn.write(image[:-1])
+        torn.close()
+        found = await file_on(disk, metrics).load()
+        assert found is not None
+        assert found.time_ms == read_image(image, label=LABEL).time_ms
+
+    asyncio.run(story())
+    assert b'trader_image_errors_total{market="spot",reason="refused"} 1' in metrics.render()
+
+
+def test_without_an_image_there_is_none() -> None:
+    assert asyncio.run(file_on(CrashDisk()).load()) is None
