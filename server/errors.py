@@ -6,13 +6,14 @@
     └── ServerError
         ├── SettingsError     the operator's input is wrong: say what was expected, do not start
         ├── QuotaError        its owner may have no more: say how many there may be
+        ├── StoreError        what is kept cannot be reached now: serve on, tell whoever waits
         └── FeedError         the exchange did not do its part: wait, then try again
             └── RestError     an answer that is no success; carries its status
 """
 
 from __future__ import annotations
 
-__all__ = ["FeedError", "QuotaError", "RestError", "ServerError", "SettingsError"]
+__all__ = ["FeedError", "QuotaError", "RestError", "ServerError", "SettingsError", "StoreError"]
 
 
 class ServerError(Exception):
@@ -29,6 +30,10 @@ class QuotaError(ServerError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"at most {limit} traders may be enabled")
         self.limit = limit
+
+
+class StoreError(ServerError):
+    """What is kept cannot be read or written now. Nothing was changed; serve on without."""
 
 
 class FeedError(ServerError):

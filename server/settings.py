@@ -104,6 +104,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "filter_jobs_max": (0, 10_000),
     "filter_rows_max": (1, 1 << 30),
     "filter_seconds_max": (0.0, 3600.0),
+    "store_queue_max": (1000, 1 << 20),
+    "keep_executions_days": (0.01, 3650.0),
+    "keep_executions_max": (1000, 1 << 30),
+    "keep_signals_days": (0.01, 3650.0),
+    "keep_signals_max": (1000, 1 << 30),
+    "outbox_rows_max": (1, 1 << 30),
+    "outbox_bytes_max": (1 << 16, 1 << 40),
     "traders_max": (0, 100_000),
     "traders_per_owner_max": (0, 100_000),
     "trader_state_bytes_max": (1 << 20, 1 << 36),
@@ -205,6 +212,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     traders_max: int = 10_000  # of all owners together
     traders_per_owner_max: int = 1000  # enabled or not, whatever the tier
     trader_state_bytes_max: int = 128 << 20  # what the filters of a market remember
+
+    # what is kept of traders; see docs/store.md
+    store_queue_max: int = 20_000  # rows that may wait for the disk; beyond it they are dropped
+    keep_executions_days: float = 7.0
+    keep_executions_max: int = 1_000_000
+    keep_signals_days: float = 30.0
+    keep_signals_max: int = 2_000_000
+    outbox_rows_max: int = 500_000  # for Supabase, while it is down; beyond it the oldest go
+    outbox_bytes_max: int = 512 << 20
 
     # logs
     log_level: str = "info"
