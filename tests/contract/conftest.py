@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from commands import Demo
-from contract import ORIGIN, Target
+from contract import ORIGIN, Target, send
 
 from server.access.keys import KeysFile
 from server.identity import Scope, Tier
@@ -122,14 +122,15 @@ def target(request: pytest.FixtureRequest) -> Target:
 def trader(target: Any) -> Iterator[Callable[..., str]]:
     """``trader(caller, **fields)`` makes one and gives its id; it is gone after the test."""
     made: list[tuple[str, str]] = []
-    with httpx.Client(base_url=target.server, trust_env=False) as client:
 
-        def make(caller: str, **fields: Any) -> str:
-            answer = client.post("/v1/traders", json=fields, headers=target.own_headers(caller))
-            assert answer.status_code == 201, answer.text
-            made.append((caller, answer.json()["id"]))
-            return made[-1][1]
+    def make(caller: str, **fields: Any) -> str:
+        headers = {"content-type": "application/json", **target.own_headers(caller)}
+        answer = send(f"{target.server}/v1/traders", "POST", json.dumps(fields), headers)
+        assert answer.status == 201, answer.text
+        made.append((caller, answer.body["id"]))
+        return made[-1][1]
 
-        yield make
-        for caller, trader_id in made:
-            client.delete(f"/v1/traders/{trader_id}", headers=target.own_headers(caller))
+    yield make
+    for caller, trader_id in made:
+        url = f"{target.server}/v1/traders/{trader_id}"
+        send(url, "DELETE", None, target.own_headers(caller))

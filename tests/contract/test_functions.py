@@ -8,9 +8,8 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
-from contract import ORIGIN, Answer, Target, call
+from contract import ORIGIN, Answer, Target, call, send
 
 WINDOW = {"symbol": "BTCUSDT", "timeframe": "1m"}
 ALWAYS = {"name": "Always", "filter": "close > 0", "interval": "1m", "mode": "level"}
@@ -36,13 +35,9 @@ def ask(target: Target) -> Ask:
 
 def rows_of(target: Target, limit: int) -> list[dict[str, Any]]:
     """The same klines as the server's own route has them, in text."""
-    answer = httpx.get(
-        f"{target.server}/klines/BTCUSDT/1m",
-        params={"limit": limit},
-        headers={"x-api-key": target.key},
-        trust_env=False,
-    )
-    return list(answer.json()["klines"])
+    url = f"{target.server}/klines/BTCUSDT/1m?limit={limit}"
+    answer = send(url, "GET", None, {"x-api-key": target.key})
+    return list(answer.body["klines"])
 
 
 # --- get-klines ----------------------------------------------------------------------------------
