@@ -11,6 +11,7 @@ import psycopg
 from stack.tools import ROOT, SUPABASE_CLI
 
 PROJECT = ROOT / "server" / "supabase"
+SEED = PROJECT / "seed.sql"
 
 
 def migration_files() -> list[Path]:
@@ -46,6 +47,6 @@ def push(url: str) -> str:
             raise RuntimeError(f"supabase db push failed:\n{done.stdout}\n{done.stderr}")
         return "supabase db push"
     with psycopg.connect(url, autocommit=True) as connection:
-        for path in [*migration_files(), PROJECT / "seed.sql"]:
+        for path in [*migration_files(), SEED]:
             connection.execute(path.read_text())
     return "psycopg, file by file (no Supabase CLI here)"
