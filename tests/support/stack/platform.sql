@@ -54,7 +54,7 @@ create table auth.users (
     updated_at timestamptz not null default now()
 );
 alter table auth.users enable row level security;
-grant select, references, trigger on auth.users to postgres;
+grant select, insert, update, delete, references, trigger on auth.users to postgres;
 
 create function auth.claim(name text) returns text language sql stable as $$
     select coalesce(
