@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,13 +21,13 @@ psycopg = pytest.importorskip("psycopg", reason="pip install -e '.[stack]'")
 pytestmark = pytest.mark.pg
 
 
-def cli(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: str, url: str, **extra: str) -> subprocess.CompletedProcess[str]:
     from stack.migrations import cli
     from stack.tools import SUPABASE_CLI
 
     if not SUPABASE_CLI.exists():
         pytest.skip("the Supabase CLI is not installed: run .ci/stack")
-    return cli(*arguments, url=url)
+    return cli(*arguments, url=url, **extra)
 
 
 @pytest.fixture
@@ -86,6 +87,16 @@ def test_a_fresh_cluster_takes_them_and_a_second_push_has_nothing_to_do(empty: P
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Applying migration" not in second.stdout + second.stderr
     assert shape(empty) == found
+
+
+def test_a_push_brings_the_jobs_secrets_into_the_vault(empty: Postgres) -> None:
+    secrets = {"SUPABASE_URL": "https://x.example", "SUPABASE_SECRET_KEY": "sb_secret_x"}
+    assert cli("db", "push", "--yes", url=empty.url, **secrets).returncode == 0
+    with empty.connect() as connection:
+        found = connection.execute(
+            "select name, decrypted_secret from vault.decrypted_secrets order by name"
+        ).fetchall()
+    assert found == [("function_key", "sb_secret_x"), ("project_url", "https://x.example")]
 
 
 def test_file_by_file_they_come_to_the_same(empty: Postgres, stack: Stack) -> None:
@@ -255,3 +266,25 @@ def test_every_function_checks_its_callers_itself(stack: Stack) -> None:
     assert {
         name: said["verify_jwt"] for name, said in config["functions"].items()
     } == dict.fromkeys(function_names(), False)
+
+
+def test_commands_of_the_documentation_have_the_options_it_names(root: Path) -> None:
+    from stack.tools import SUPABASE_CLI
+
+    if not SUPABASE_CLI.exists():
+        pytest.skip("the Supabase CLI is not installed: run .ci/stack")
+    text = (root / "docs" / "supabase.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^supabase --workdir server ([a-z]+(?: [a-z]+)*)([^#\n]*)", text, re.M)
+    assert {command for command, _ in commands} >= {"link", "db push", "functions deploy"}
+    for command, rest in commands:
+        said = subprocess.run(
+            [SUPABASE_CLI, *command.split(), "--help"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env={"PATH": "/usr/bin:/bin", "HOME": "/", "SUPABASE_TELEMETRY_DISABLED": "1"},
+            check=True,
+        ).stdout
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in said, (command, option)

@@ -56,10 +56,11 @@ create policy "users change their own traders" on public.traders
 create policy "users delete their own traders" on public.traders
     for delete to authenticated using (user_id = (select auth.uid()));
 
+-- The server reads again what says another time than before: each change says a time of its own.
 create function private.touch() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-    new.updated_at := now();
+    new.updated_at := clock_timestamp();
     return new;
 end
 $$;

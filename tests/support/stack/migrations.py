@@ -19,17 +19,20 @@ def migration_files() -> list[Path]:
     return sorted((PROJECT / "migrations").glob("*.sql"))
 
 
-def cli(*arguments: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: str, url: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the real Supabase CLI against a database; whoever calls looks at how it ended."""
-    where = () if url is None else (f"--remote={url}?sslmode=disable",)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "HOME": os.environ.get("HOME", "/"),
         "SUPABASE_TELEMETRY_DISABLED": "1",
         "DO_NOT_TRACK": "1",
+        **extra,
     }
     return subprocess.run(
-        [SUPABASE_CLI, "--workdir", PROJECT.parent, *arguments, *where],
+        [
+            *(SUPABASE_CLI, "--workdir", PROJECT.parent, *arguments),
+            f"--remote={url}?sslmode=disable",
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
