@@ -108,6 +108,13 @@ CREATE TABLE trader_errors (
     PRIMARY KEY (trader_id, filter_hash, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- Tiers of Supabase's users: the last good set of there.
+CREATE TABLE user_tiers (
+    user_id       TEXT PRIMARY KEY,
+    tier          TEXT NOT NULL,
+    expires_ms    INTEGER              -- NULL: never
+) STRICT, WITHOUT ROWID;
+
 -- What Supabase is still to be told. One row for each key: a newer state takes the older's place.
 CREATE TABLE outbox (
     seq           INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again

@@ -16,9 +16,9 @@ import msgspec
 from server import logs
 from server.clock import Clock, SystemClock
 from server.errors import SettingsError
+from server.store.outbox import OutboxFile
 from server.sync.hint import Hint
 from server.sync.options import OPTIONS_VARIABLE, SECRET_VARIABLE, Options
-from server.sync.outbox import OutboxFile
 from server.sync.reader import Reader
 from server.sync.rest import HttpRest
 from server.sync.tables import TABLES

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from server.clock import Clock, wait_event
+from server.store.tiers import UserTier
 from server.sync.answers import Answer, Verdict, judge
 from server.sync.rest import Rest
 from server.sync.tables import TIER_COLUMNS, TRADER_COLUMNS, read_tier, read_trader
 from server.sync.uploader import retry_delay
-from server.sync.wire import DETAIL_MAX, BrokenRow, TierRow, TradersChanged
+from server.sync.wire import DETAIL_MAX, BrokenRow, TradersChanged
 from server.traders.model import Trader
 
 __all__ = ["READ_EVERY_S", "Reader"]
@@ -84,7 +85,7 @@ class Reader:
         self._clock = clock
         self._random = random
         self._held: dict[str, _Held] = {}
-        self._tiers: dict[str, TierRow] = {}
+        self._tiers: dict[str, UserTier] = {}
         self._told = False
         self._wanted = asyncio.Event()
         self._whole = True
@@ -189,7 +190,7 @@ class Reader:
         except msgspec.DecodeError as error:
             raise _Refused(Answer(status=answer.status, code="body", detail=str(error))) from None
 
-    async def _report(self, found: dict[str, _Held], tiers: dict[str, TierRow]) -> None:
+    async def _report(self, found: dict[str, _Held], tiers: dict[str, UserTier]) -> None:
         """Tell what is otherwise than before."""
         changed = [held.trader for id, held in found.items() if self._held.get(id) != held]
         gone = [id for id in self._held if id not in found]
@@ -198,7 +199,7 @@ class Reader:
         whole, self._told = not self._told, True
         self._held, self._tiers = found, tiers
         if changed or gone or rows or free or whole:
-            items: list[Trader | BrokenRow | TierRow] = [*changed, *rows]
+            items: list[Trader | BrokenRow | UserTier] = [*changed, *rows]
             for message in _messages(items, gone, free, whole):
                 await self._tell(message)
         self.ids = set(found)  # from here on their rows go up
@@ -231,13 +232,13 @@ def _value(row: msgspec.Raw, key: str) -> str:
 
 
 def _messages(
-    items: Sequence[Trader | BrokenRow | TierRow],
+    items: Sequence[Trader | BrokenRow | UserTier],
     gone: Sequence[str],
     free: Sequence[str],
     whole: bool,
 ) -> Iterator[TradersChanged]:
     """A change in parts of which each fits a line."""
-    pieces: list[list[Trader | BrokenRow | TierRow]] = [[]]
+    pieces: list[list[Trader | BrokenRow | UserTier]] = [[]]
     size = 0
     for item in items:
         length = len(msgspec.json.encode(item))
@@ -256,7 +257,7 @@ def _messages(
             last=place == count - 1,
             traders=[item for item in piece if isinstance(item, Trader)],
             broken=[item for item in piece if isinstance(item, BrokenRow)],
-            tiers=[item for item in piece if isinstance(item, TierRow)],
+            tiers=[item for item in piece if isinstance(item, UserTier)],
         )
     for place, part in enumerate(lists, len(pieces)):
         yield TradersChanged(

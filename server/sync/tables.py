@@ -10,7 +10,8 @@ import msgspec
 
 from server.identity import Tier
 from server.signals.model import Signal
-from server.sync.wire import DETAIL_MAX, TierRow
+from server.store.tiers import UserTier
+from server.sync.wire import DETAIL_MAX
 from server.traders.model import Category, Trader
 
 __all__ = ["TABLES", "TIER_COLUMNS", "TRADER_COLUMNS", "Table", "read_tier", "read_trader"]
@@ -116,17 +117,17 @@ def read_trader(row: bytes | msgspec.Raw) -> Trader:
     )
 
 
-class _UserTier(msgspec.Struct, kw_only=True):
+class _TierRow(msgspec.Struct, kw_only=True):
     user_id: str
     tier: Tier
     status: str
     expires_at: datetime | None
 
 
-_tier_rows = msgspec.json.Decoder(_UserTier)
+_tier_rows = msgspec.json.Decoder(_TierRow)
 
 
-def read_tier(row: bytes | msgspec.Raw) -> TierRow | None:
+def read_tier(row: bytes | msgspec.Raw) -> UserTier | None:
     """A user's tier; None for one who has none. Raises ValueError: what is wrong with the row."""
     try:
         found = _tier_rows.decode(row)
@@ -135,7 +136,7 @@ def read_tier(row: bytes | msgspec.Raw) -> TierRow | None:
     if found.status != "active":
         return None
     expires_ms = None if found.expires_at is None else _milliseconds(found.expires_at)
-    return TierRow(user_id=found.user_id, tier=found.tier, expires_ms=expires_ms)
+    return UserTier(user_id=found.user_id, tier=found.tier, expires_ms=expires_ms)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -7,15 +7,16 @@ import logging
 import random as random_module
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from server.clock import Clock, wait_event
+from server.store.outbox import OutboxRow
 from server.sync.answers import Answer, Verdict, judge
 from server.sync.rest import Rest
 from server.sync.tables import Table
 from server.sync.wire import Acknowledged, Dead, DeadLetter
 
-__all__ = ["BATCH_MAX", "Lane", "Outbox", "Row", "Traders", "retry_delay"]
+__all__ = ["BATCH_MAX", "Lane", "Outbox", "Traders", "retry_delay"]
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +32,14 @@ _RETRY_FIRST_S = 0.5
 _STRANGE_MAX = 5
 #: Times that many rows are sent in vain together before fewer are.
 _HEAVY_MAX = 2
-#: Characters of a dead row that are kept, and letters of one message.
-_BODY_MAX = 8192
-_LETTERS_MAX = 20
-
-
-class Row(NamedTuple):
-    """A row that waits. ``body`` is JSON, as the table takes it or ``Table.shape`` makes it."""
-
-    seq: int
-    key: str  # rows with the same one are states of the same thing, the newer the later
-    trader_id: str
-    at_ms: int
-    body: bytes
+#: Dead letters of one message, which has to fit a line.
+_LETTERS_MAX = 200
 
 
 class Outbox(Protocol):
     """Rows that wait, in a file that others write."""
 
-    def read(self, kind: str, after: int, limit: int) -> list[Row]:
+    def read(self, kind: str, after: int, limit: int) -> list[OutboxRow]:
         """The next rows of a kind behind ``after``, by seq. It returns at once."""
         ...
 
@@ -125,12 +115,12 @@ class Lane:
             else:
                 await wait_event(self._draining, self._clock, LOOK_S)
 
-    async def _take(self, rows: Sequence[Row]) -> None:
+    async def _take(self, rows: Sequence[OutboxRow]) -> None:
         """Store rows, or find out which of them cannot be."""
         parts = self._parts(await self._sift(rows))
         parts.reverse()
         refreshed = False
-        letters: list[DeadLetter] = []
+        dead: list[tuple[OutboxRow, Answer]] = []
         while parts:
             part = parts.pop()
             result, answer = await self._send(part)
@@ -148,9 +138,9 @@ class Lane:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]  # the first half is taken next
                 continue
-            letters.append(self._letter(part[0], answer))
-        if letters:
-            await self._bury(letters)
+            dead.append((part[0], answer))
+        if dead:
+            await self._bury(dead)
 
     async def _look(self) -> None:
         failures = 0
@@ -158,7 +148,7 @@ class Lane:
             await self._clock.sleep(retry_delay(failures, self._random))
             failures += 1
 
-    async def _sift(self, rows: Sequence[Row]) -> list[Row]:
+    async def _sift(self, rows: Sequence[OutboxRow]) -> list[OutboxRow]:
         """Those of traders that Supabase has; the others are done with."""
         ids = self._traders.ids
         if ids is None:
@@ -168,9 +158,9 @@ class Lane:
             await self._acknowledge(skipped=[row for row in rows if row.trader_id not in ids])
         return kept
 
-    def _parts(self, rows: Sequence[Row]) -> list[list[Row]]:
+    def _parts(self, rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
         """Pieces that one request may carry."""
-        parts: list[list[Row]] = []
+        parts: list[list[OutboxRow]] = []
         size = BATCH_BYTES_MAX
         for row in rows:
             size += len(row.body)
@@ -180,7 +170,7 @@ class Lane:
             parts[-1].append(row)
         return parts
 
-    async def _send(self, part: Sequence[Row]) -> tuple[_Result, Answer]:
+    async def _send(self, part: Sequence[OutboxRow]) -> tuple[_Result, Answer]:
         """Send rows until they are stored, or it is clear that together they will not be."""
         # Of each key the newest: a request with one twice is refused whole.
         newest = {row.key: self._table.shape(row.body) for row in part}
@@ -213,7 +203,9 @@ class Lane:
             log.warning("%s wait: Supabase answers %s %s", self._table.name, reason, answer.detail)
         self.blocked = reason
 
-    async def _acknowledge(self, stored: Sequence[Row] = (), skipped: Sequence[Row] = ()) -> None:
+    async def _acknowledge(
+        self, stored: Sequence[OutboxRow] = (), skipped: Sequence[OutboxRow] = ()
+    ) -> None:
         oldest_ms = min((row.at_ms for row in stored), default=self._clock.time_ms())
         await self._tell(
             Acknowledged(
@@ -224,25 +216,18 @@ class Lane:
             )
         )
 
-    def _letter(self, row: Row, answer: Answer) -> DeadLetter:
-        return DeadLetter(
-            seq=row.seq,
-            kind=self.kind,
-            key=row.key,
-            code=answer.reason,
-            detail=answer.detail,
-            body=row.body[:_BODY_MAX].decode("utf-8", "replace"),
-        )
-
-    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+    async def _bury(self, dead: Sequence[tuple[OutboxRow, Answer]]) -> None:
+        letters = [
+            DeadLetter(seq=row.seq, code=answer.reason, detail=answer.detail)
+            for row, answer in dead
+        ]
         for start in range(0, len(letters), _LETTERS_MAX):
-            await self._tell(Dead(letters=list(letters[start : start + _LETTERS_MAX])))
-        first = letters[0]
+            await self._tell(Dead(letters=letters[start : start + _LETTERS_MAX]))
         log.warning(
             "%d rows for %s are dead letters; the first, %s: %s %s",
-            len(letters),
+            len(dead),
             self._table.name,
-            first.key,
-            first.code,
-            first.detail,
+            dead[0][0].key,
+            letters[0].code,
+            letters[0].detail,
         )

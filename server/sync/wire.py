@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from server.identity import Tier
+from server.store.tiers import UserTier
 from server.traders.model import Trader
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Drain",
     "FromChild",
     "Read",
-    "TierRow",
     "ToChild",
     "TradersChanged",
     "decode_from_child",
@@ -47,25 +46,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A row that Supabase will never take, and why."""
 
     seq: int
-    kind: str
-    key: str
     code: str  # SQLSTATE, PGRSTnnn or an HTTP status
     detail: str
-    body: str
 
 
 class Dead(msgspec.Struct, tag="dead", frozen=True, kw_only=True):
     """Rows to be kept as dead letters, and deleted from the outbox."""
 
     letters: list[DeadLetter]
-
-
-class TierRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's tier while it holds; after that, and without a row, the user is free."""
-
-    user_id: str
-    tier: Tier
-    expires_ms: int | None = None
 
 
 class BrokenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +72,7 @@ class TradersChanged(msgspec.Struct, tag="traders", frozen=True, kw_only=True):
     traders: list[Trader] = []
     broken: list[BrokenRow] = []
     gone: list[str] = []  # traders, by id
-    tiers: list[TierRow] = []
+    tiers: list[UserTier] = []
     free: list[str] = []  # users who have no tier any more
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from simulation.clock import SimulatedClock
 
+from server.store.outbox import OutboxRow
 from server.sync.answers import Answer
 from server.sync.tables import TABLES, Table
-from server.sync.uploader import Lane, Row
+from server.sync.uploader import Lane
 from server.sync.wire import Acknowledged, Alive, Dead, DeadLetter, Drain, Read, TradersChanged
 
 __all__ = ["BOUND", "Book", "MemoryOutbox", "MemoryRest", "open_lane", "row"]
@@ -23,20 +24,22 @@ BOUND = 7
 Fault = Callable[[list[dict[str, Any]]], Answer | None]
 
 
-def row(seq: int, key: str = "", *, trader: str = TRADER, revision: int = 1, **more: Any) -> Row:
+def row(
+    seq: int, key: str = "", *, trader: str = TRADER, revision: int = 1, **more: Any
+) -> OutboxRow:
     """A row that waits; in ``more`` are columns."""
     key = key or f"k{seq}"
     body = {"id": key, "trader_id": trader, "revision": revision, **more}
-    return Row(seq, key, trader, 0, json.dumps(body).encode())
+    return OutboxRow(seq, key, trader, 0, json.dumps(body).encode())
 
 
 class MemoryOutbox:
     """Rows that wait, until somebody deletes them."""
 
-    def __init__(self, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, rows: Sequence[OutboxRow] = ()) -> None:
         self.rows = {row.seq: row for row in rows}
 
-    def read(self, kind: str, after: int, limit: int) -> list[Row]:
+    def read(self, kind: str, after: int, limit: int) -> list[OutboxRow]:
         return [row for seq, row in sorted(self.rows.items()) if seq > after][:limit]
 
 

@@ -14,9 +14,10 @@ from simulation.loop import run
 from sync_world import MemoryRest, Parent
 
 from server.identity import Tier
+from server.store.tiers import UserTier
 from server.sync.answers import NO_ANSWER, Answer
 from server.sync.reader import READ_EVERY_S, Reader
-from server.sync.wire import LINE_BYTES_MAX, TierRow, encode
+from server.sync.wire import LINE_BYTES_MAX, encode
 from server.traders.model import Trader
 
 USER = "11111111-1111-1111-1111-111111111111"
@@ -58,7 +59,7 @@ class World:
         self.traders = self.rest.tables.setdefault("traders", {})
         self.tiers = self.rest.tables.setdefault("user_tiers", {})
         self.mirrored: dict[str, Trader] = {}
-        self.known_tiers: dict[str, TierRow] = {}
+        self.known_tiers: dict[str, UserTier] = {}
 
     def put(self, *rows: dict[str, Any]) -> None:
         self.traders.update((row["id"], row) for row in rows)
@@ -102,7 +103,7 @@ def test_everything_is_read_page_by_page_and_told_once() -> None:
         assert (trader.owner, trader.symbols, trader.name) == (USER, ("BTCUSDT",), "trader 7")
         assert trader.created_ms == 1_795_662_000_000
         assert bytes(trader.indicators[0]) == b'{"expr": "sma(5)"}'
-        assert world.known_tiers == {USER: TierRow(user_id=USER, tier=Tier.PRO)}
+        assert world.known_tiers == {USER: UserTier(user_id=USER, tier=Tier.PRO)}
         assert await world.reader.look()
         assert not world.parent.changes  # nothing is otherwise
 
@@ -163,8 +164,8 @@ def test_tiers_hold_while_they_are_active() -> None:
         await world.reader.look()
         world.follow()
         assert world.known_tiers == {
-            "a": TierRow(user_id="a", tier=Tier.PRO),
-            "c": TierRow(user_id="c", tier=Tier.ELITE, expires_ms=1000),
+            "a": UserTier(user_id="a", tier=Tier.PRO),
+            "c": UserTier(user_id="c", tier=Tier.ELITE, expires_ms=1000),
         }
         world.put_tier("a", "pro", "past_due")
         await world.reader.look()

@@ -13,8 +13,9 @@ from simulation.clock import SimulatedClock
 from simulation.loop import run
 from sync_world import TRADER, Book, MemoryOutbox, MemoryRest, Parent, open_lane, row
 
+from server.store.outbox import OutboxRow
 from server.sync.answers import NO_ANSWER, Answer
-from server.sync.uploader import BATCH_BYTES_MAX, BATCH_MAX, RETRY_MAX_S, Row
+from server.sync.uploader import BATCH_BYTES_MAX, BATCH_MAX, RETRY_MAX_S
 
 LOST = Answer(status=NO_ANSWER, detail="ReadError")
 LATE = Answer(status=NO_ANSWER, detail="ReadTimeout", late=True)
@@ -23,7 +24,7 @@ STARTED_MS = 1_768_384_800_000
 
 
 class World:
-    def __init__(self, rows: list[Row], **options: Any) -> None:
+    def __init__(self, rows: list[OutboxRow], **options: Any) -> None:
         self.clock = SimulatedClock(STARTED_MS)
         self.outbox = MemoryOutbox(rows)
         self.rest = MemoryRest(self.clock)
@@ -156,7 +157,7 @@ async def test_poison_rows_are_found_and_named_and_the_others_go_up() -> None:
     }
     await world.drain()
     assert len(world.signals) == BATCH_MAX - 3
-    assert [(letter.key, letter.code) for letter in world.parent.letters] == [
+    assert [(f"k{letter.seq}", letter.code) for letter in world.parent.letters] == [
         ("k7", "23502"),
         ("k8", "22P02"),
         (f"k{BATCH_MAX}", "23514"),
@@ -191,7 +192,7 @@ async def test_a_row_too_large_alone_is_a_dead_letter() -> None:
     world = World([row(1), row(2)])
     world.rest.poison = {"k2": Answer(status=413)}
     await world.drain()
-    assert [(letter.key, letter.code) for letter in world.parent.letters] == [("k2", "413")]
+    assert [(f"k{letter.seq}", letter.code) for letter in world.parent.letters] == [("k2", "413")]
 
 
 @simulated
@@ -287,7 +288,9 @@ def test_every_row_is_stored_once_or_dead_whatever_fails_and_whoever_is_killed(
         assert not world.outbox.rows
         good = {key: rev for key, rev in newest.items() if int(key[1:]) not in poison}
         assert {key: held["revision"] for key, held in world.signals.items()} == good
-        assert {letter.key for letter in world.parent.letters} == set(newest) - set(good)
+        assert {rows[letter.seq - 1].key for letter in world.parent.letters} == set(newest) - set(
+            good
+        )
         assert {letter.code for letter in world.parent.letters} <= {"23502"}
 
     run(story())
