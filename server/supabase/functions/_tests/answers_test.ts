@@ -41,6 +41,13 @@ withProject("users are counted apart from each other and from their address", as
   assert.equal(asked.status, 200);
 });
 
+withProject("the operator is not counted", async (project) => {
+  const env = project.env();
+  for (let asked = 0; asked <= REQUESTS_PER_MINUTE.elite; asked++) {
+    assert.equal((await call(klines, env, WINDOW, OPERATOR)).status, 200);
+  }
+});
+
 withProject("only listed origins may read, also outside production", async (project) => {
   const env = project.env();
   for (
@@ -156,6 +163,10 @@ withProject("a server in trouble is 5xx with a code, and nobody keeps it", async
     assert.equal(answer.headers.get("cache-control"), "no-store");
     assert.doesNotMatch(JSON.stringify(answer.body), /traceback/);
   }
+  project.reply = () => Response.redirect(`${project.url}/elsewhere`, 307);
+  const moved = await call(klines, env, WINDOW, OPERATOR); // with our key, to wherever it says
+  assert.equal(moved.body["code"], "UPSTREAM_UNREACHABLE");
+  assert.ok(project.seen.every((seen) => seen.path !== "/elsewhere"));
   const nobody = project.env({ KLINE_SERVER_URL: "http://127.0.0.1:9" });
   const answer = await call(klines, nobody, WINDOW);
   assert.equal(answer.status, 503);
