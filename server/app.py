@@ -19,8 +19,6 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import click
-
 from klinecore.market import Market
 from server import logs
 from server.api.application import create_api
@@ -28,7 +26,7 @@ from server.api.state import ServedMarket, ServerState
 from server.api.types import Application, Receive, Scope, Send
 from server.clock import PACE_VARIABLE, Clock, SystemClock, read_pace
 from server.disk import Disk, SystemDisk, data_directory
-from server.errors import FeedError
+from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
 from server.feeds.budget import REFUSALS
@@ -41,8 +39,8 @@ from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
 from server.snapshots import SnapshotStore, find_contents
+from server.store.base import Store
 from server.traders.builtins import builtin_traders
-from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
 from server.traders.images import ImageFile, begin, go_on
 
@@ -81,13 +79,14 @@ class Server:
         open_rest: Callable[[str], Rest] | None = None,
         on_ready: Callable[[], None] | None = None,
         disk: Disk | None = None,
-        sinks: Sinks | None = None,
+        has_store: bool = False,
     ) -> None:
         """``show_progress(market, done, total)`` is told of each window the backfill has filled.
 
         ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
         called when the server is ready for the first time. Without a ``disk`` no snapshots are
-        kept, and none is read at the start; without ``sinks`` traders live as long as the process.
+        kept, and none is read at the start. ``has_store``: traders and what they tell are kept in a
+        file beside them; otherwise traders live as long as the process.
         """
         self._settings = settings
         self._clock = clock
@@ -100,18 +99,27 @@ class Server:
         self._on_ready = on_ready
         self._metrics = Registry()
         self._hub = Hub(settings.subscriber_queue_max)
+        self._disk = disk
+        self._store: Store | None = None
+        if has_store and disk is not None:
+            self._store = Store(
+                settings,
+                directory=self._directory,
+                disk=disk,
+                clock=self._market_clock,
+                metrics=self._metrics,
+            )
         self.state = ServerState(
             settings,
             clock,
             self._metrics,
             self._hub,
             market_clock=self._market_clock,
-            sinks=sinks,
+            store=self._store,
         )
         self._traders_loaded = asyncio.Event()
         self.api = create_api(self.state)
         self._waiting: dict[str, str] = {}
-        self._disk = disk
         self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []
         self._snapshots: list[SnapshotStore] = []
@@ -126,7 +134,12 @@ class Server:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        await self.start()
+        try:
+            await self.start()
+        except SettingsError as error:
+            log.critical("%s", error)
+            await send({"type": "lifespan.startup.failed"})
+            return
         # granian cuts open sockets on SIGTERM; clients are told first, then it gets its SIGINT.
         with contextlib.suppress(ValueError, NotImplementedError):  # not in the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminate)
@@ -136,7 +149,12 @@ class Server:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def start(self) -> None:
-        """Begin to bring every market up; returns at once."""
+        """Begin to bring every market up; returns at once.
+
+        Raises SettingsError: the store's file is another program's, or a newer one's.
+        """
+        if self._store is not None:
+            await self._store.open()
         self.state.waiting_for.clear()
         self._spawn(self._beat())
         for job in self.state.gate.jobs():
@@ -174,6 +192,8 @@ class Server:
             *(waits.stop() for waits in self._waits),
             *(snapshots.stop() for snapshots in self._snapshots),
         )
+        if self._store is not None:
+            await self._store.close()
         log.info("stopped")
 
     # --- one market ----------------------------------------------------------------------------
@@ -243,7 +263,11 @@ class Server:
     async def _load_traders(self) -> None:
         settings = self._settings
         builtins = builtin_traders(settings.markets[0]) if settings.builtin_traders else ()
-        await self.state.desk.load(builtins)
+        desk, store = self.state.desk, self._store
+        if store is not None:
+            await store.load(desk, builtins, self._traders_loaded.set)
+        else:
+            await desk.load(builtins)
         self._traders_loaded.set()
 
     def _open_traders(self, name: str, market: Market) -> tuple[TraderEngine, ImageFile | None]:
@@ -424,23 +448,6 @@ class Server:
             self._wait_for("server", f"failed: {type(error).__name__}: {error}")
 
 
-class _ProgressBar:
-    """A bar on the terminal for each market's backfill, in place of log lines."""
-
-    def __init__(self) -> None:
-        self._bars: dict[str, Any] = {}
-        logging.getLogger("server.feeds.backfill").setLevel(logging.WARNING)
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        bar = self._bars.get(name)
-        if bar is None:
-            label = f"backfill of {name}"
-            bar = self._bars[name] = click.progressbar(length=total, label=label, file=sys.stderr)
-        bar.update(done - bar.pos)
-        if done == total:
-            bar.render_finish()
-
-
 # --- the process ---------------------------------------------------------------------------------
 
 
@@ -460,9 +467,10 @@ def create() -> Application:
         clock=clock,
         market_clock=read_pace(pace, clock) if pace else None,
         random=random_module.Random(),
-        show_progress=_ProgressBar() if on_terminal else None,
+        show_progress=logs.ProgressBar() if on_terminal else None,
         on_ready=_settle_memory,
         disk=SystemDisk(),
+        has_store=True,
     )
 
 

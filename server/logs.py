@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
+import click
 import msgspec
 
-__all__ = ["configure"]
+__all__ = ["ProgressBar", "configure"]
 
 
 #: Control characters, as they are written out.
@@ -59,3 +61,20 @@ def configure(level: str = "info", log_format: str = "text") -> None:
     root.setLevel(level.upper())
     # A connection that comes or goes is ours to tell, in our words.
     logging.getLogger("picows").setLevel(logging.WARNING)
+
+
+class ProgressBar:
+    """A bar on the terminal for each market's backfill, in place of log lines."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, Any] = {}
+        logging.getLogger("server.feeds.backfill").setLevel(logging.WARNING)
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        bar = self._bars.get(name)
+        if bar is None:
+            label = f"backfill of {name}"
+            bar = self._bars[name] = click.progressbar(length=total, label=label, file=sys.stderr)
+        bar.update(done - bar.pos)
+        if done == total:
+            bar.render_finish()

@@ -19,6 +19,7 @@ from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
+from server.store.base import Store
 from server.traders.desk import Sinks, open_desk
 
 __all__ = ["STALE_SHARE_MAX", "FeedView", "ServedMarket", "ServerState"]
@@ -147,11 +148,11 @@ class ServerState:
         hub: Hub,
         *,
         market_clock: Clock | None = None,
-        sinks: Sinks | None = None,
+        store: Store | None = None,
     ) -> None:
         """``market_clock`` is the one the exchange runs by, where that is not ``clock``: a
-        simulated exchange may be faster. Clients and timeouts always live by ``clock``. ``sinks``
-        keep what outlasts the process; without them traders live as long as it does.
+        simulated exchange may be faster. Clients and timeouts always live by ``clock``. ``store``
+        keeps what outlasts the process; without it traders live as long as it does.
 
         Raises SettingsError: see ``open_gate``.
         """
@@ -162,9 +163,9 @@ class ServerState:
         self.hub = hub
         #: Who asks; whatever stays open is entered in its ``leases``.
         self.gate = open_gate(settings, clock, metrics)
-        self.desk = open_desk(
-            settings, sinks or Sinks.memory(), hub=hub, clock=self.market_clock, metrics=metrics
-        )
+        self.store = store
+        sinks = Sinks.memory() if store is None else store.sinks
+        self.desk = open_desk(settings, sinks, hub=hub, clock=self.market_clock, metrics=metrics)
         self.started_s = clock.monotonic()
         self.markets: dict[str, ServedMarket] = {}
         #: What the start still waits for; with no market served yet every data route answers 503.

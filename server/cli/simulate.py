@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ _CAPACITY_MAX = 100_000
 _LOOK_S = 0.2  # between two looks at the children
 
 #: Defaults that spare Binance's servers; this one is ours. Its market is another every time: no
-#: snapshot may outlive it.
+#: snapshot may outlive it, nor a signal.
 _UNHURRIED = {
     "rest_weight_share": 1.0,
     "connect_interval_s": 0.0,
@@ -69,7 +70,7 @@ def demo(speed: float, seed: int, **flags: Any) -> None:
     with _ending_quietly(), contextlib.ExitStack() as children:
         exchange = children.enter_context(Child(arguments, os.environ, talks=True))
         heard = _hear(exchange)
-        settings = _settings_for(heard, flags)
+        settings = _settings_for(heard, flags, data_dir=children.enter_context(_folder()))
         announce(settings, f"klineserver demo, {speed:g} times real time, Ctrl-C ends it")
         environment = _environment(settings, heard)
         server = children.enter_context(Child(["serve", "--quiet"], environment))
@@ -118,7 +119,9 @@ def replay(
     with _ending_quietly(), contextlib.ExitStack() as children:
         exchange = children.enter_context(Child(arguments, os.environ, talks=True))
         heard = _hear(exchange)
-        fixed: dict[str, Any] = {"capacity": _rows_of(heard)} if verifying else {}
+        fixed: dict[str, Any] = {"data_dir": children.enter_context(_folder())}
+        if verifying:
+            fixed["capacity"] = _rows_of(heard)
         if not speed:
             fixed["horizon_s"] = 0.0  # played at once, the rows run ahead of every clock
         settings = _settings_for(heard, flags, **fixed)
@@ -166,6 +169,11 @@ def _ending_quietly() -> Iterator[None]:
         yield
     except Interrupted:
         click.echo("ended", err=True)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the server keeps its files until it ends."""
+    return tempfile.TemporaryDirectory(prefix="klineserver-", ignore_cleanup_errors=True)
 
 
 def _hear(exchange: Child) -> Announcement:

@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Callable, Sequence
 
 from server.clock import Clock
 from server.disk import Disk
+from server.errors import StoreError
 from server.metrics import Registry
 from server.settings import Settings
 from server.store.connections import Connect
@@ -19,12 +21,17 @@ from server.store.outbox import Outbox
 from server.store.retention import Ages, Retention
 from server.store.signals import SignalStore
 from server.store.traders import TraderStore
+from server.traders.desk import Desk, Sinks
+from server.traders.model import Trader
 
 __all__ = ["FILE_NAME", "Store"]
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "klinecore.sqlite"
+
+#: Seconds between two attempts to read traders from a disk that does not let us.
+LOAD_AGAIN_S = 1.0
 
 _DAY_S = 86_400.0
 
@@ -71,6 +78,9 @@ class Store:
             signals_max=settings.keep_signals_max,
         )
         self.retention = Retention(self.database, ages, clock=clock, metrics=metrics)
+        #: Where the desk puts what it has.
+        self.sinks = Sinks(self.traders, self.signals, self.executions, self.errors)
+        self._clock = clock
         self._removing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -81,6 +91,23 @@ class Store:
         await self.database.open()
         self._removing = asyncio.create_task(self.retention.run())
         self._removing.add_done_callback(_ended)
+
+    async def load(
+        self, desk: Desk, builtins: Sequence[Trader], go_on: Callable[[], object]
+    ) -> None:
+        """Give the desk its traders; while they cannot be read, the built-in ones.
+
+        ``go_on`` is called before there is anything to wait for.
+        """
+        while True:
+            try:
+                await desk.load(builtins)
+                desk.errors.load(await self.errors.load())
+                return
+            except StoreError as error:
+                log.warning("no traders but the built-in ones until they can be read: %s", error)
+            go_on()
+            await self._clock.sleep(LOAD_AGAIN_S)
 
     async def close(self) -> None:
         """Write what waits, and end."""
