@@ -16,6 +16,7 @@ from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
 from server.api.types import Headers, LiveResponse, Message, Receive, Response, Scope, Send
+from server.errors import StoreError
 from server.identity import Principal
 
 __all__ = ["Api", "create_api"]
@@ -31,6 +32,13 @@ _Parsed: TypeAlias = tuple[Route, tuple[str, ...], Mapping[str, str] | ApiError]
 
 _METHODS = ("GET", "HEAD")
 _NO_ROUTE = "none"  # label of requests that reached no route
+#: Where something is kept, and cannot be reached.
+_STORE_DOWN = ApiError(
+    503,
+    "store_unavailable",
+    "What is kept cannot be read or written at the moment; try again.",
+    headers=[(b"retry-after", b"2")],
+)
 _NO_BODY: Message = {"type": "http.response.body", "body": b""}
 
 #: Targets whose meaning is kept; when full it begins anew.
@@ -127,6 +135,8 @@ class Api:
                 response, limits = await self._other_method(scope, headers, receive, target)
         except ApiError as error:
             response = problem_response(error, target[0].decode("latin-1"))
+        except StoreError:  # the store has said why, once; nobody is to ask a failing disk in haste
+            response = problem_response(_STORE_DOWN, target[0].decode("latin-1"))
         except Exception:
             response = self._failed(target[0].decode("latin-1"))
         if limits:

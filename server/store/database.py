@@ -221,7 +221,7 @@ class Database:
                     piece.future.set_result(result)
                 else:
                     piece.future.set_exception(error)
-        if outcome.fault is None:
+        if outcome.done and outcome.fault is None:
             self._rows.inc(by=written)
             self._commits.observe(outcome.seconds)
         self._note(outcome.fault)
@@ -330,6 +330,7 @@ class _Writer(threading.Thread):
             self._tell_loop(settle, self._opened, error)
             return
         self._is_open = True
+        is_shut = fault is not None
         self._report([], 0.0, fault)
         self._tell_loop(settle, self._opened, None)
         while True:
@@ -345,8 +346,12 @@ class _Writer(threading.Thread):
                 failures += 1
             self._urgent.clear()
             self._take()
-            fault = self._reconnect() if self._connection is None else None
-            if fault is None:
+            if self._connection is None:
+                failed_to_open, fault = is_shut, self._reconnect()
+                is_shut = fault is not None
+                if failed_to_open and not is_shut:
+                    self._report([], 0.0, None)  # it can be read, whatever there is to write
+            if self._connection is not None:
                 fault = self._group()
             if fault is not None:
                 self._refuse(fault)

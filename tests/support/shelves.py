@@ -22,6 +22,14 @@ NOW_MS = 1_769_904_000_000
 MINUTE = 60_000
 
 
+_NAMES = {
+    sqlite3.SQLITE_CANTOPEN: "SQLITE_CANTOPEN",
+    sqlite3.SQLITE_FULL: "SQLITE_FULL",
+    sqlite3.SQLITE_IOERR: "SQLITE_IOERR_WRITE",
+    sqlite3.SQLITE_READONLY: "SQLITE_READONLY",
+}
+
+
 class SetClock(SystemClock):
     """Wall time stands where it was set; waiting is as ever."""
 
@@ -65,7 +73,8 @@ class BadDisk:
     def _error(self) -> sqlite3.OperationalError:
         assert self.fault is not None
         error = sqlite3.OperationalError(self.fault[1])
-        error.sqlite_errorcode, error.sqlite_errorname = self.fault[0], "SQLITE_FULL"
+        error.sqlite_errorcode = self.fault[0]
+        error.sqlite_errorname = _NAMES[self.fault[0] & 0xFF]
         return error
 
 

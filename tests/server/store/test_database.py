@@ -1,0 +1,316 @@
+"""server.store.database: nobody waits for the disk, and what was acknowledged is there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from shelves import BadDisk, execution, make, opened, settled, signal, trader
+
+from server.errors import StoreError
+from server.metrics import Registry
+from server.store.base import Store
+from server.store.signals import SignalQuery
+
+
+def value(metrics: Registry, name: str) -> float:
+    """Of one line of the exposition."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", metrics.render().decode(), re.M)
+    return float(found[1]) if found else 0.0
+
+
+async def told(store: Store) -> int:
+    """How many signals there are."""
+    return await store.database.read(
+        lambda connection: int(connection.execute("SELECT count(*) FROM signals").fetchone()[0])
+    )
+
+
+async def until(store: Store, fault: str | None) -> None:
+    """Until the writer has noticed."""
+    async with asyncio.timeout(10):
+        while (store.database.fault or "").partition(":")[0] != (fault or ""):
+            await asyncio.sleep(0.005)
+
+
+# --- groups ------------------------------------------------------------------------------------
+
+
+def test_what_comes_together_is_committed_together(tmp_path: Path) -> None:
+    async def story() -> None:
+        disk = BadDisk()
+        async with opened(tmp_path, connect=disk.connect) as store:
+            await store.retention.step()
+            disk.commits = 0
+            for number in range(400):
+                store.signals.put([signal(number)])
+            await settled(store)
+            assert disk.commits <= 2
+            for number in range(5000):
+                store.signals.put([signal(number, symbol="BUSDT")])
+            await settled(store)
+            assert disk.commits <= 15
+            assert await told(store) == 5400
+
+    asyncio.run(story())
+
+
+def test_whoever_waits_is_not_kept_waiting_for_a_group(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.retention.step()
+            times = []
+            for number in range(20):
+                started = time.perf_counter()
+                await store.traders.insert(trader(number), None)
+                times.append(time.perf_counter() - started)
+            assert min(times) < 0.04, times  # a group waits 0.05 s
+
+    asyncio.run(story())
+
+
+def test_one_piece_that_fails_takes_nobody_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM signals")
+        connection.execute("INSERT INTO traders VALUES (1, 2, 3)")
+
+    async def story() -> None:
+        metrics = Registry()
+        async with opened(tmp_path, metrics=metrics) as store:
+            store.signals.put([signal(1)])
+            store.database.post(broken)
+            store.signals.put([signal(2)])
+            await settled(store)
+            assert await told(store) == 2
+            assert value(metrics, 'store_errors_total{reason="refused"}') == 1
+            with pytest.raises(sqlite3.OperationalError):
+                await store.database.write(broken)
+            with pytest.raises(ZeroDivisionError):
+                await store.database.write(lambda connection: 1 // 0)
+            assert await told(store) == 2
+
+    asyncio.run(story())
+    assert "could not be written" in caplog.text
+
+
+def test_whoever_waits_may_go_away_meanwhile(tmp_path: Path) -> None:
+    async def story() -> None:
+        disk = BadDisk()
+        async with opened(tmp_path, connect=disk.connect) as store:
+            disk.delay_s = 0.1
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await store.traders.insert(trader(1), None)
+            await store.traders.insert(trader(2), None)
+            assert await store.traders.load() == [trader(1), trader(2)]
+
+    asyncio.run(story())
+
+
+def test_only_the_reader_s_connection_reads_and_it_cannot_write(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(StoreError, match="readonly"):
+                await store.database.read(
+                    lambda connection: connection.execute("DELETE FROM traders").rowcount
+                )
+
+    asyncio.run(story())
+
+
+def test_a_reading_that_takes_too_long_is_ended_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    monkeypatch.setattr("server.store.reader.READ_S_MAX", 0.1)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(StoreError, match=r"more than 0\.1 s"):
+                await store.database.read(lambda connection: connection.execute(endless).fetchall())
+            assert await told(store) == 0
+
+    asyncio.run(story())
+
+
+# --- a disk that fails -------------------------------------------------------------------------
+
+FAULTS = {
+    "full": (sqlite3.SQLITE_FULL, "database or disk is full"),
+    "ioerr": (sqlite3.SQLITE_IOERR | (3 << 8), "disk I/O error"),
+    "readonly": (sqlite3.SQLITE_READONLY, "attempt to write a readonly database"),
+}
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_while_the_disk_fails_nobody_waits_and_nothing_is_lost_up_to_the_bound(
+    reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        disk, metrics = BadDisk(), Registry()
+        async with opened(
+            tmp_path, connect=disk.connect, metrics=metrics, store_queue_max=1000
+        ) as store:
+            await store.traders.insert(trader(1), None)
+            disk.fail(*FAULTS[reason])
+            store.signals.put([signal(number) for number in range(600)])
+            await until(store, reason)
+            started = time.perf_counter()
+            with pytest.raises(StoreError):
+                await store.traders.insert(trader(2), None)
+            assert time.perf_counter() - started < 2
+            # Executions may fill half of the room only: none fits any more, signals do.
+            store.executions.put([execution(number) for number in range(100)])
+            store.signals.put([signal(number) for number in range(600, 1000)])
+            store.signals.put([signal(number) for number in range(1000, 1100)])
+            assert value(metrics, "store_dropped_total") == 200
+            assert value(metrics, "store_up") == 0
+            assert await store.traders.load() == [trader(1)]
+            disk.mend()
+            await settled(store)
+            assert await told(store) == 1000
+            assert value(metrics, "store_up") == 1
+            assert value(metrics, "store_queue") == 0
+            await store.traders.insert(trader(2), None)
+
+    asyncio.run(story())
+    # Said once, however often it was tried, and once that it is over.
+    assert caplog.text.count("cannot be written") == 1
+    assert caplog.text.count("written again") <= 1
+
+
+def test_a_disk_that_hangs_holds_up_nobody_and_the_end_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("server.store.database.CLOSE_S", 0.2)
+
+    async def story() -> None:
+        disk = BadDisk()
+        store = make(tmp_path, connect=disk.connect)
+        await store.open()
+        await store.retention.step()
+        disk.delay_s = 2.0
+        started = time.perf_counter()
+        for number in range(500):
+            store.signals.put([signal(number)])
+        assert time.perf_counter() - started < 0.5
+        await store.close()
+        assert time.perf_counter() - started < 1.5
+
+    asyncio.run(story())
+    assert "rows are lost" in caplog.text
+
+
+def test_the_end_writes_what_waits(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            for number in range(3000):
+                store.signals.put([signal(number)])
+        assert not store.database.post(lambda connection: None)
+        with pytest.raises(StoreError, match="closed"):
+            await store.traders.insert(trader(1), None)
+        with pytest.raises(StoreError, match="closed"):
+            await store.traders.load()
+        async with opened(tmp_path) as store:
+            assert await told(store) == 3000
+        assert not (tmp_path / "klinecore.sqlite-wal").exists()
+
+    asyncio.run(story())
+
+
+def test_a_file_that_fills_up_for_real_takes_rows_again_when_there_is_room(tmp_path: Path) -> None:
+    async def story() -> None:
+        metrics = Registry()
+        async with opened(tmp_path, metrics=metrics) as store:
+            await store.database.write(
+                lambda connection: connection.execute("PRAGMA max_page_count = 40").fetchall()
+            )
+            store.signals.put([signal(number) for number in range(4000)])
+            await until(store, "full")  # the next connection has no such bound
+            await settled(store)
+            assert await told(store) == 4000
+            assert value(metrics, 'store_errors_total{reason="full"}') >= 1
+
+    asyncio.run(story())
+
+
+def test_another_program_that_holds_the_file_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.store.database.BUSY_S", 0.05)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            other = sqlite3.connect(store.database.path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            store.signals.put([signal(1)])
+            await until(store, "busy")
+            assert await told(store) == 0
+            other.execute("COMMIT")
+            other.close()
+            await settled(store)
+            assert await told(store) == 1
+
+    asyncio.run(story())
+
+
+# --- a start ---------------------------------------------------------------------------------
+
+
+def test_a_server_whose_disk_does_not_let_it_starts_and_goes_on_when_it_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.traders.insert(trader(1), None)
+        disk = BadDisk()
+        disk.fail(sqlite3.SQLITE_CANTOPEN, "unable to open database file")
+        async with opened(tmp_path, connect=disk.connect) as store:
+            assert not store.database.opened.is_set()
+            with pytest.raises(StoreError):
+                await store.traders.load()
+            with pytest.raises(StoreError):
+                await store.traders.insert(trader(2), None)
+            store.signals.put([signal(1)])
+            disk.mend()
+            await asyncio.wait_for(store.database.opened.wait(), 10)
+            assert await store.traders.load() == [trader(1)]
+            await settled(store)
+            page = await store.signals.page(SignalQuery(trader_ids=None))
+            assert [kept.signal for kept in page.signals] == [signal(1)]
+
+    asyncio.run(story())
+    assert "cannot be written" in caplog.text
+
+
+def test_a_folder_another_server_keeps_is_left_alone_until_it_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as first:
+            await first.traders.insert(trader(1), None)
+            second = make(tmp_path)
+            await second.open()
+            assert second.database.fault == "cannot_open: another server keeps its files there"
+            with pytest.raises(StoreError, match="another server"):
+                await second.traders.load()
+        await asyncio.wait_for(second.database.opened.wait(), 10)
+        assert await second.traders.load() == [trader(1)]
+        await second.close()
+
+    asyncio.run(story())
+
+
+def test_others_cannot_read_the_file(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            store.signals.put([signal(1)])
+            await settled(store)
+            for path in tmp_path.iterdir():
+                assert path.stat().st_mode & 0o077 == 0, path
+
+    asyncio.run(story())
