@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
-import multiprocessing
 import os
 import random as random_module
 import signal
@@ -35,11 +32,13 @@ from server.feeds.session import ConnectLimiter
 from server.feeds.universe import Selection, assume_symbols, resolve_symbols
 from server.feeds.waits import WaitFile
 from server.metrics import Registry
+from server.process import leave_terminal, settle_memory
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
 from server.snapshots import SnapshotStore, find_contents
 from server.store.base import Store
+from server.streams.port import StreamPort
 from server.traders.builtins import builtin_traders
 from server.traders.engine import TraderEngine
 from server.traders.images import ImageFile, begin, go_on
@@ -60,7 +59,6 @@ HEADER_TIMEOUT_MS = 5_000
 #: Seconds clients have to take their goodbye.
 DRAIN_S = 2.0
 _DRAIN_LOOK_S = 0.02
-_PR_SET_PDEATHSIG = 1
 #: Seconds the worker has to end before it is killed.
 SHUTDOWN_S = 10
 
@@ -80,13 +78,15 @@ class Server:
         on_ready: Callable[[], None] | None = None,
         disk: Disk | None = None,
         has_store: bool = False,
+        opens_streams: bool = False,
     ) -> None:
         """``show_progress(market, done, total)`` is told of each window the backfill has filled.
 
         ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
         called when the server is ready for the first time. Without a ``disk`` no snapshots are
         kept, and none is read at the start. ``has_store``: traders and what they tell are kept in a
-        file beside them; otherwise traders live as long as the process.
+        file beside them; otherwise traders live as long as the process. ``opens_streams`` listens
+        on the stream port as well.
         """
         self._settings = settings
         self._clock = clock
@@ -119,6 +119,7 @@ class Server:
         )
         self._traders_loaded = asyncio.Event()
         self.api = create_api(self.state)
+        self._streams = StreamPort(self.state, self.api.door) if opens_streams else None
         self._waiting: dict[str, str] = {}
         self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []
@@ -157,6 +158,9 @@ class Server:
             await self._store.open()
         self.state.waiting_for.clear()
         self._spawn(self._beat())
+        if self._streams is not None:
+            await self._streams.start()
+            self._spawn(self._streams.sweep())
         for job in self.state.gate.jobs():
             self._spawn(job)
         self._spawn(self._load_traders())
@@ -172,20 +176,31 @@ class Server:
             self._spawn(self._drain())
 
     async def _drain(self) -> None:
-        self.state.draining = True
-        self.api.close_all()
+        self._say_goodbye()
         deadline = self._clock.monotonic() + DRAIN_S
-        while self.api.clients and self._clock.monotonic() < deadline:
+        while self._clients and self._clock.monotonic() < deadline:
             await self._clock.sleep(_DRAIN_LOOK_S)
         os.kill(os.getpid(), signal.SIGINT)
 
-    async def stop(self) -> None:
-        """Say goodbye to clients, then end feeds and tasks."""
+    def _say_goodbye(self) -> None:
         self.state.draining = True
         self.api.close_all()
+        if self._streams is not None:
+            self._streams.close_all()
+
+    @property
+    def _clients(self) -> int:
+        streams = 0 if self._streams is None else len(self._streams)
+        return self.api.clients + streams
+
+    async def stop(self) -> None:
+        """Say goodbye to clients, then end feeds and tasks."""
+        self._say_goodbye()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._streams is not None:
+            await self._streams.stop()
         for feed in self._feeds:
             await feed.stop()
         await asyncio.gather(
@@ -217,6 +232,10 @@ class Server:
         snapshots = self._open_snapshots(name, market, images)
         await self._fill(name, traders, images, snapshots)
         channels = Channels(name, market, self._hub, self._market_clock)
+
+        def pass_on() -> None:
+            self._pass_on(name, market, channels)
+
         feed = Feed(
             market,
             name,
@@ -225,7 +244,7 @@ class Server:
             random=self._random,
             metrics=self._metrics,
             api=api,
-            on_change=lambda: self._pass_on(name, market, channels),
+            on_change=pass_on,
             on_progress=lambda done, total: self._show_progress(name, done, total),
             on_symbol=channels.publish_symbol,
             selection=selection,
@@ -236,7 +255,9 @@ class Server:
         if snapshots is not None:
             self._snapshots.append(snapshots)
             snapshots.start()
-        served = ServedMarket(name, market, feed, channels, epoch=self._clock.time_ms())
+        served = ServedMarket(
+            name, market, feed, channels, epoch=self._clock.time_ms(), pass_on=pass_on
+        )
         served.check(self._market_clock, settings.stale_after_s)
         self.state.markets[name] = served
         self._wait_for(name, None)
@@ -456,7 +477,7 @@ def create() -> Application:
 
     Raises SettingsError.
     """
-    _leave_terminal()
+    leave_terminal()
     settings = Settings.load(os.environ)
     logs.configure(settings.log_level, settings.log_format)
     clock = SystemClock()
@@ -468,25 +489,11 @@ def create() -> Application:
         market_clock=read_pace(pace, clock) if pace else None,
         random=random_module.Random(),
         show_progress=logs.ProgressBar() if on_terminal else None,
-        on_ready=_settle_memory,
+        on_ready=settle_memory,
         disk=SystemDisk(),
         has_store=True,
+        opens_streams=True,
     )
-
-
-def _settle_memory() -> None:
-    """What lives now lives as long as the process: later collections need not look at it again."""
-    gc.collect()
-    gc.freeze()
-
-
-def _leave_terminal() -> None:
-    """In the worker: Ctrl-C goes to the parent, which asks us to end; if it dies, so do we."""
-    if multiprocessing.parent_process() is None:
-        return
-    os.setpgid(0, 0)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run(settings: Settings) -> None:

@@ -99,6 +99,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ws_message_max": (64, 1 << 20),
     "ws_subscriptions_max": (1, 4096),
     "ws_messages_per_s": (0.1, 1000.0),
+    "stream_clients_max": (0, 100_000),
+    "stream_clients_per_address_max": (1, 100_000),
+    "stream_queue_bytes_max": (1 << 16, 1 << 26),
+    "stream_log_bytes": (0, 1 << 30),
+    "stream_patience_s": (0.0, 1.0),
+    "stream_ping_s": (0.1, 3600.0),
     "body_cache_bytes": (0, 1 << 32),
     "request_body_max": (0, 1 << 26),
     "filter_jobs_max": (0, 10_000),
@@ -201,6 +207,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ws_message_max: int = 4096  # bytes a client may send at once
     ws_subscriptions_max: int = 1024
     ws_messages_per_s: float = 5.0
+    stream_clients_max: int = 10_000
+    stream_clients_per_address_max: int = 10_000
+    stream_queue_bytes_max: int = 256 * 1024  # of a slow client; beyond it ends with 1013
+    stream_log_bytes: int = 4 << 20  # messages kept for those who come back
+    stream_patience_s: float = 0.005  # updates that can be replaced wait for others
+    stream_ping_s: float = 20.0  # a silent client is pinged, and has as long to answer
     body_cache_bytes: int = 16 << 20
     request_body_max: int = 65_536
     filter_jobs_max: int = 8  # evaluations and replays under way or waiting; beyond it 503

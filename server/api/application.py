@@ -61,7 +61,7 @@ class Api:
         settings = state.settings
         self._state = state
         self._gate = state.gate
-        self._door = Door(settings)
+        self.door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
         #: Those who read server-sent events.
         self.events = EventServer(state)
@@ -70,7 +70,7 @@ class Api:
         #: The route table.
         self.routes = self._router.routes
         #: The WebSocket side.
-        self.streams = StreamServer(state, self._door)
+        self.streams = StreamServer(state, self.door)
         self._monotonic = state.clock.monotonic
         self._known: dict[Target, Request] = {}
         self._counts: dict[tuple[str, int], int] = {}
@@ -109,12 +109,12 @@ class Api:
         limits: Headers = []
         conversation = None
         try:
-            self._door.check(scope, headers)
+            self.door.check(scope, headers)
             route, segments = (request.route, request.segments) if request else self._find(target)
             label = route.path
             if scope["method"] in _METHODS:
                 if b"content-length" in headers or b"transfer-encoding" in headers:
-                    await self._door.check_body(headers, receive)
+                    await self.door.check_body(headers, receive)
                 if route.personal:
                     request, limits = await self._own(scope, headers, route, segments)
                 elif route.access is not Access.OPEN:
@@ -141,8 +141,8 @@ class Api:
             response = self._failed(target[0].decode("latin-1"))
         if limits:
             response = response.with_headers(limits)
-        if self._door.cross_origin:
-            response = response.with_headers(self._door.cors(headers))
+        if self.door.cross_origin:
+            response = response.with_headers(self.door.cors(headers))
         counted = (label, response.status)
         self._counts[counted] = self._counts.get(counted, 0) + 1
         if conversation is not None:
@@ -206,11 +206,11 @@ class Api:
         if found is not None:
             route, segments = found
             request, limits = await self._own(scope, headers, route, segments)
-            self._door.check_change(headers, changes=route.changes)
+            self.door.check_change(headers, changes=route.changes)
             if route.body is None:
-                await self._door.check_body(headers, receive)
+                await self.door.check_body(headers, receive)
             else:
-                request.body = await self._door.read_body(headers, receive)
+                request.body = await self.door.read_body(headers, receive)
             answer = route.handler(request)
             return (answer if isinstance(answer, Response) else await answer), limits
         if method != "OPTIONS":
@@ -219,7 +219,7 @@ class Api:
         posted = self._router.methods(target[0].decode("latin-1")).get("POST")
         readable = posted is not None and not posted.changes
         return Response.bare(
-            204, [(b"allow", allow), *self._door.preflight(headers, posts=readable)]
+            204, [(b"allow", allow), *self.door.preflight(headers, posts=readable)]
         ), []
 
     def _methods(self, target: Target) -> list[str]:

@@ -190,6 +190,13 @@ class Gate:
             return self._keys.current.principal(principal.key_id, now_ms) == principal
         return principal.key_id is None
 
+    @staticmethod
+    def shows_nothing(
+        headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str] = ()
+    ) -> bool:
+        """True if a request carries no key, not even a wrong one."""
+        return not _presented(headers, subprotocols)
+
     def check(
         self,
         headers: Sequence[tuple[bytes, bytes]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -64,14 +64,26 @@ class ServedMarket:
     """One market as the API shows it. ``check`` refreshes what depends on the time."""
 
     def __init__(
-        self, name: str, market: Market, feed: FeedView, channels: Channels, *, epoch: int
+        self,
+        name: str,
+        market: Market,
+        feed: FeedView,
+        channels: Channels,
+        *,
+        epoch: int,
+        pass_on: Callable[[], None] | None = None,
     ) -> None:
-        """``epoch`` tells this run's revisions from another's, in ETags."""
+        """``epoch`` tells this run's revisions from another's, in ETags.
+
+        ``pass_on()`` tells whoever listens of what the market has been told since it was last
+        called; without one, its streams.
+        """
         self.name = name
         self.market = market
         self.feed = feed
         self.channels = channels
         self.epoch = epoch
+        self.pass_on = pass_on or (lambda: channels.publish(market.drain()))
         #: Headers for every answer while the exchange is silent; empty in normal operation.
         self.warnings: Headers = []
         #: Series whose window is not whole yet; empty in normal operation.

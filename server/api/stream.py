@@ -17,10 +17,11 @@ from server.api.parameters import MARKET
 from server.api.problems import ApiError, problem_response
 from server.api.router import parse_query
 from server.api.state import ServedMarket, ServerState
+from server.api.subscriptions import Subscriptions
 from server.api.types import Receive, Response, Scope, Send
 from server.identity import Principal
-from server.signals.channels import TICKERS
 from server.signals.control import (
+    INVALID_REQUEST,
     ControlError,
     Request,
     error_reply,
@@ -46,11 +47,6 @@ _TRY_LATER = 1013
 
 _PARAMETERS = frozenset({MARKET.name})
 
-_KNOWN = (
-    "streams are <symbol>@kline_<interval>, <symbol>@ticker, tickers, !barrier, !symbols, "
-    "signals, signals@<trader> and matches@<trader>"
-)
-
 
 class _Client:
     """One connection: a reader and a writer task that never wait for each other."""
@@ -63,13 +59,15 @@ class _Client:
         self._server = server
         self._settings = state.settings
         self._clock = state.clock
-        self._channels = served.channels
-        self._traders = state.desk.book
-        #: Streams of signals and their topics, which many clients of one owner share.
-        self._signals: dict[str, tuple[str, ...]] = {}
         self._send = send
-        self.subscriber = state.hub.subscribe(self._channels.topic(TICKERS))
-        self._silent = True  # until its first SUBSCRIBE a client receives all tickers
+        traders = state.desk.book
+        self._subscriptions = Subscriptions(
+            served.channels,
+            lambda name: find_topics(traders, principal, name),
+            streams_max=state.settings.ws_subscriptions_max,
+            silent=True,
+        )
+        self.subscriber = state.hub.subscribe(*self._subscriptions.topics)
         self._window_start = 0.0
         self._window_count = 0
         self._stopped: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -155,67 +153,31 @@ class _Client:
             reply = error_reply(error)
         self.subscriber.put(reply)
 
-    def _apply(self, request: Request) -> list[str] | None:
-        """Do what was asked; the list of streams if that is what was asked for."""
-        if request.method == "LIST_SUBSCRIPTIONS":
-            return self._streams()
-        if request.method == "UNSUBSCRIBE":
-            for name in request.params:
-                if name in self._signals:
-                    self._leave(name)
-                else:
-                    self.subscriber.discard(self._channels.topic_of(name))
-            return None
-        self._subscribe(request)
-        return None
-
-    def _streams(self) -> list[str]:
-        """What the client is subscribed to, by the names it knows."""
-        signals = {topic for topics in self._signals.values() for topic in topics}
-        market = map(self._channels.stream, self.subscriber.topics - signals)
-        return sorted([*market, *self._signals])
-
-    def _subscribe(self, request: Request) -> None:
-        topics: dict[str, str] = {}
-        signals: dict[str, tuple[str, ...]] = {}
-        for name in request.params:
-            of_traders = find_topics(self._traders, self.principal, name)
-            if of_traders is not None:
-                signals[name] = of_traders
-                continue
-            topic = self._channels.find(name)
-            if topic is None:
-                raise ControlError(
-                    2, f"Invalid request: unknown stream {name[:60]!r}; {_KNOWN}", request.id
-                )
-            topics[name] = topic
-        kept = set() if self._silent else set(self._streams())
-        most = self._settings.ws_subscriptions_max
-        if len({*map(self._channels.stream, topics.values()), *signals} | kept) > most:
+    def _apply(self, request: Request) -> list[str] | bool | None:
+        """Do what was asked; what the reply is to say."""
+        if request.value or request.snapshot is not None or request.since is not None:
             raise ControlError(
-                2, f"Invalid request: too many streams, at most {most} a connection", request.id
+                INVALID_REQUEST,
+                "Invalid request: combined, snapshot and since are known on the stream port only",
+                request.id,
             )
-        if self._silent:
-            self._silent = False
-            self.subscriber.discard(self._channels.topic(TICKERS))
-        for topic in (*topics.values(), *(one for many in signals.values() for one in many)):
+        applied = self._subscriptions.apply(request)
+        for topic in applied.removed:
+            self.subscriber.discard(topic)
+        for topic in applied.added:
             self.subscriber.add(topic)
-        self._signals |= signals
-        if signals:
+        if self._subscriptions.has_signals:
             # All symbols may fire at one close, and none of those signals may be dropped.
             self.subscriber.allowance = self._settings.signals_queue_max
-
-    def _leave(self, name: str) -> None:
-        for topic in self._signals.pop(name):
-            if not any(topic in topics for topics in self._signals.values()):
-                self.subscriber.discard(topic)
+        return applied.result
 
     def leave_deleted(self) -> None:
         """End the streams of traders that are gone, or that the client may see no longer."""
-        for name in tuple(self._signals):
-            if find_topics(self._traders, self.principal, name) is None:
-                self._leave(name)
-                self.subscriber.put(stream_ended(name))
+        names, topics = self._subscriptions.leave_ended()
+        for topic in topics:
+            self.subscriber.discard(topic)
+        for name in names:
+            self.subscriber.put(stream_ended(name))
 
 
 class StreamServer:

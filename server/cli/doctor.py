@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from server.cli.options import load_settings, settings_options
-from server.cli.serve import listening_port
+from server.cli.serve import with_ports
 from server.errors import FeedError, RestError, ServerError, SettingsError
 from server.settings import Settings
 
@@ -148,15 +148,16 @@ def _check_key(settings: Settings) -> Finding:
 
 def _check_port(settings: Settings) -> Finding:
     try:
-        listening_port(settings.host, settings.port)
+        with_ports(settings)
     except SettingsError as error:
         return Finding(
             "port",
             FAILURE,
             str(error),
-            "End what listens there (another klineserver?), or choose another PORT.",
+            "End what listens there (another klineserver?), or choose another port.",
         )
-    return Finding("port", OK, f"{settings.host}:{settings.port} is free")
+    ports = f"{settings.port} and {settings.stream_port}"
+    return Finding("port", OK, f"ports {ports} of {settings.host} are free")
 
 
 def _check_memory(settings: Settings) -> Finding:

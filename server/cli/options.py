@@ -23,6 +23,9 @@ _OPTIONS = (
     ),
     click.option("--host", help="Address to listen on; beyond this machine API_KEY must be set."),
     click.option("--port", type=click.IntRange(0, 65535), help="HTTP port; 0 takes a free one."),
+    click.option(
+        "--stream-port", type=click.IntRange(0, 65535), help="Port of streams; 0 takes a free one."
+    ),
     click.option("--symbols", help="BTCUSDT,ETHUSDT or top:50:USDT or all:USDT."),
     click.option("--intervals", help="Such as 1m,5m,15m,1h."),
     click.option("--capacity", type=int, help="Closed klines kept per series."),

@@ -6,12 +6,13 @@ import socket
 from typing import Any
 
 import click
+import msgspec
 
 from server.cli.options import load_settings, settings_options
 from server.errors import SettingsError
 from server.settings import Settings
 
-__all__ = ["announce", "listening_port", "openapi", "serve"]
+__all__ = ["announce", "listening_port", "openapi", "serve", "with_ports"]
 
 
 @click.command()
@@ -27,7 +28,7 @@ def serve(quiet: bool, **flags: Any) -> None:
 
     settings = load_settings(flags)
     open_gate(settings, SystemClock(), Registry())  # who may ask is settled before anybody can
-    settings = load_settings(flags, port=listening_port(settings.host, settings.port))
+    settings = with_ports(settings)
     if not quiet:
         announce(settings)
     run(settings)
@@ -56,14 +57,25 @@ def announce(settings: Settings, what: str = "klineserver") -> None:
         symbol = "BTC" + symbol.rpartition(":")[2]
     click.echo(f"{what}: http://{base}/", err=True)
     click.echo(f"  klines     http://{base}/klines/{symbol}/{settings.intervals[0]}", err=True)
+    streams = f"{base.rpartition(':')[0]}:{settings.stream_port}"
     click.echo(f"  WebSocket  ws://{base}/ws", err=True)
+    click.echo(f"  streams    ws://{streams}/stream", err=True)
     click.echo(f"  ready?     http://{base}/ready", err=True)
     if settings.asks_for_keys:
         click.echo("  The API key is asked for: header X-API-Key.", err=True)
 
 
-def listening_port(host: str, port: int) -> int:
-    """``port`` if it can be listened on, a free one for 0.
+def with_ports(settings: Settings) -> Settings:
+    """The settings with free ports in place of 0. Raises SettingsError: one cannot be had."""
+    port = listening_port(settings.host, settings.port)
+    stream_port = listening_port(
+        settings.host, settings.stream_port, "KLINE_STREAM_PORT or --stream-port"
+    )
+    return msgspec.structs.replace(settings, port=port, stream_port=stream_port)
+
+
+def listening_port(host: str, port: int, names: str = "PORT or --port") -> int:
+    """``port`` if it can be listened on, a free one for 0; ``names`` say where it is set.
 
     Raises SettingsError: it cannot, and why.
     """
@@ -74,7 +86,7 @@ def listening_port(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             raise SettingsError(
-                f"cannot listen on {host}:{port}: {error.strerror}; PORT or --port names another"
+                f"cannot listen on {host}:{port}: {error.strerror}; {names} names another"
             ) from None
         chosen: int = probe.getsockname()[1]
         return chosen

@@ -16,7 +16,7 @@ import msgspec
 from server.cli.client import ServerClient
 from server.cli.options import load_settings, settings_options
 from server.cli.processes import Announcement, Child, Interrupted, raise_on_signal
-from server.cli.serve import announce, listening_port
+from server.cli.serve import announce, with_ports
 from server.cli.verify import verify
 from server.clock import SystemClock
 from server.errors import ServerError
@@ -190,8 +190,7 @@ def _settings_for(heard: Announcement, flags: dict[str, Any], **fixed: Any) -> S
         **_UNHURRIED,
         **fixed,
     )
-    port = listening_port(settings.host, settings.port)
-    return msgspec.structs.replace(settings, port=port)
+    return with_ports(settings)
 
 
 def _environment(settings: Settings, heard: Announcement) -> dict[str, str]:

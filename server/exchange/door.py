@@ -12,24 +12,19 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
-from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from picows import WSListener
 
-__all__ = ["HEAD_SIZE_MAX", "Door", "HttpAnswer"]
+from server.handshake import HEAD_SIZE_MAX, hand_over, parse_head
 
-#: Bytes of a request's line and headers.
-HEAD_SIZE_MAX = 16 * 1024
+__all__ = ["Door", "HttpAnswer"]
 
 #: A connection that has sent no whole request for this long is closed, s.
 IDLE_S = 60.0
 
-_HANDSHAKE_S = 5.0
 _FRAME_SIZE_MAX = 64 * 1024
 _READ_BUFFER = 4096
 
 _log = logging.getLogger(__name__)
-_socket_log = logging.getLogger(f"{__name__}.sockets")
-_socket_log.setLevel(logging.ERROR)  # picows tells of every connection otherwise
 
 
 class HttpAnswer(NamedTuple):
@@ -109,17 +104,18 @@ class Door(asyncio.Protocol):
                 self._refuse(431)
             return
         head, rest = self._buffer[:end], self._buffer[end + 4 :]
-        request = _parse(head)
+        request = parse_head(head)
         if isinstance(request, int):
             self._refuse(request)
             return
-        target, headers = request
-        if headers.get("upgrade", "").lower() == "websocket":
+        target = request.target.decode("utf-8", "replace")
+        headers = dict(request.headers)
+        if headers.get(b"upgrade", b"").lower() == b"websocket":
             self._hand_over(target)
             return
         self._buffer = rest
         self._busy = True
-        keep = headers.get("connection", "").lower() != "close"
+        keep = headers.get(b"connection", b"").lower() != b"close"
         answer = self._safely(target)
         if answer.delay_s:
             loop = asyncio.get_running_loop()
@@ -171,62 +167,11 @@ class Door(asyncio.Protocol):
         if isinstance(found, HttpAnswer):
             self._write(found, keep=False)
             return
-        listener = found
-
-        def factory(request: WSUpgradeRequest) -> WSListener:
-            return listener
-
-        protocol = WSProtocol(
-            None,
-            None,
-            False,
-            factory,
-            _socket_log,
-            True,
-            _HANDSHAKE_S,
-            False,
-            20.0,
-            20.0,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            False,
-            _FRAME_SIZE_MAX,
-            None,
-            _READ_BUFFER,
-        )
-        transport, data = self._transport, memoryview(self._buffer)
+        transport, data = self._transport, self._buffer
         self._leave()
         self._transport = None
         self._buffer = b""
-        if transport is None:
-            return
-        # Reading stops meanwhile: uvloop chooses how to read when it starts to.
-        transport.pause_reading()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        while data:
-            place = protocol.get_buffer(-1)
-            size = min(len(place), len(data))
-            place[:size] = data[:size]
-            data = data[size:]
-            protocol.buffer_updated(size)
-        if not transport.is_closing():
-            transport.resume_reading()
-
-
-def _parse(head: bytes) -> tuple[str, dict[str, str]] | int:
-    """Target and lower-case headers of a GET, or the status that refuses it."""
-    lines = head.split(b"\r\n")
-    parts = lines[0].split(b" ")
-    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
-        return 400
-    if parts[0] != b"GET":
-        return 405
-    headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon or not name or name != name.strip():
-            return 400
-        headers[name.lower()] = value.strip()
-    if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
-        return 400
-    return parts[1].decode("utf-8", "replace"), headers
+        if transport is not None:
+            hand_over(
+                transport, data, found, frame_size_max=_FRAME_SIZE_MAX, read_buffer=_READ_BUFFER
+            )

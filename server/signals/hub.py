@@ -6,14 +6,22 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import count
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-__all__ = ["Bell", "Hub", "Subscriber"]
+__all__ = ["Bell", "Hub", "Sink", "Subscriber"]
 
 #: Queued messages that must be delivered, beyond one per topic, before a subscriber is cut off.
 QUEUE_MAX = 256
 
 _OVERFLOW = "too slow: {kept} undelivered messages"
+
+
+class Sink(Protocol):
+    """Whatever takes messages of topics."""
+
+    def receive(self, topic: str, payload: bytes, key: str | None, *, final: bool) -> bool:
+        """Take one message, now; see ``Hub.publish``. False if it was not taken."""
+        ...
 
 
 class Subscriber:
@@ -82,6 +90,10 @@ class Subscriber:
             if self._waiter is waiter:  # otherwise the next one waits already
                 self._waiter = None
 
+    def receive(self, topic: str, payload: bytes, key: str | None, *, final: bool) -> bool:
+        """Queue a message of one of its topics."""
+        return self.put(payload, key, final=final)
+
     def put(self, payload: bytes, conflate_key: str | None = None, *, final: bool = False) -> bool:
         """Queue one message; False if this ended the subscriber or it had ended before."""
         if self.ended is not None:
@@ -148,7 +160,7 @@ class Hub:
         """``queue_max``: messages that may wait per subscriber, see ``Subscriber``."""
         self._queue_max = queue_max
         # Dictionaries, not sets: who is served first must not depend on addresses in memory.
-        self._topics: dict[str, dict[Subscriber, None]] = {}
+        self._topics: dict[str, dict[Sink, None]] = {}
         self._subscribers: dict[Subscriber, None] = {}
         self.published = 0  # messages that had at least one subscriber
         self.delivered = 0  # messages queued, summed over subscribers
@@ -196,7 +208,7 @@ class Hub:
         self.published += 1
         reached = 0
         for subscriber in tuple(subscribers):  # an overflowing one leaves them
-            reached += subscriber.put(payload, conflate_key, final=final)
+            reached += subscriber.receive(topic, payload, conflate_key, final=final)
         self.delivered += reached
         return reached
 
@@ -206,18 +218,26 @@ class Hub:
             self._join(subscriber, topic)
         return subscriber
 
+    def attach(self, sink: Sink, topic: str) -> None:
+        """Hand ``sink`` what is published on ``topic`` from now on; again does nothing."""
+        self._topics.setdefault(topic, {})[sink] = None
+
+    def detach(self, sink: Sink, topic: str) -> None:
+        """Undo ``attach``; nothing if it was not."""
+        sinks = self._topics.get(topic)
+        if sinks is not None:
+            sinks.pop(sink, None)
+            if not sinks:
+                del self._topics[topic]
+
     def _join(self, subscriber: Subscriber, topic: str) -> None:
         if subscriber.ended is None:
             subscriber.topics.add(topic)
-            self._topics.setdefault(topic, {})[subscriber] = None
+            self.attach(subscriber, topic)
 
     def _leave(self, subscriber: Subscriber, topic: str) -> None:
         subscriber.topics.discard(topic)
-        subscribers = self._topics.get(topic)
-        if subscribers is not None:
-            subscribers.pop(subscriber, None)
-            if not subscribers:
-                del self._topics[topic]
+        self.detach(subscriber, topic)
 
     def _forget(self, subscriber: Subscriber) -> None:
         for topic in tuple(subscriber.topics):

@@ -23,13 +23,15 @@ ROWS = (
     ("klinecore",),     # the front door: gathers names, and is what users import
     ("klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
-    ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity"),
+    ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity",
+     "server.handshake", "server.process"),
     ("server.disk",),
     ("server.signals",),
     ("server.traders",),
     ("server.feeds", "server.snapshots", "server.store", "server.alerts",
      "server.access"),
-    ("server.api", "server.streams", "server.exchange", "server.sync"),
+    ("server.api", "server.exchange", "server.sync"),
+    ("server.streams",),    # above server.api, whose door, gate and route functions it uses
     ("server.app",),
     ("server.cli",),
     ("server.__main__",),

@@ -27,7 +27,7 @@ def environment(**extra: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("KLINE") and name not in ("API_KEY", "SYMBOLS", "PORT")
     }
-    return clean | extra
+    return clean | {"KLINE_STREAM_PORT": "0"} | extra
 
 
 class Command:

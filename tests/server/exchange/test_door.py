@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.exchange.door import HEAD_SIZE_MAX
+from server.handshake import HEAD_SIZE_MAX
 
 
 def test_one_connection_carries_many_requests(stepping: Any) -> None:

@@ -1,0 +1,1 @@
+"""The port for thousands of subscribers: Binance's stream protocol, each frame encoded once."""

@@ -1,0 +1,177 @@
+"""From a client's frames to whole messages: what picows leaves to be checked is checked here."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from typing import cast
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+__all__ = ["MessageListener"]
+
+#: Seconds a client has to answer a close; its connection is dropped then.
+CLOSE_S = 1.0
+
+#: Codes that stand for what happened, and are never in a frame (RFC 6455 7.4.1).
+_NEVER_SENT = (1004, 1005, 1006, 1015)
+
+
+class MessageListener(WSListener):
+    """Takes a connection's text messages, at most ``message_max`` bytes each.
+
+    Subclasses say what to do in ``on_message``; a client that breaks the protocol is closed with
+    the code that RFC 6455 has for it, and nothing more of it is read.
+    """
+
+    __slots__ = ("_decoder", "_message_max", "_pieces", "_size", "closing", "transport")
+
+    def __init__(self, message_max: int) -> None:
+        self.transport: WSTransport | None = None
+        self.closing = False  # a close frame was sent: nothing else follows it
+        self._message_max = message_max
+        self._decoder: codecs.IncrementalDecoder | None = None  # within a message in pieces
+        self._pieces: list[str] | None = None
+        self._size = 0
+
+    # --- for subclasses ------------------------------------------------------------------------
+
+    def on_message(self, text: str) -> None:
+        """Take one whole message."""
+        raise NotImplementedError
+
+    def on_binary(self, data: bytes) -> None:
+        """Take a binary frame; refused unless a subclass knows better."""
+        self.close(WSCloseCode.UNSUPPORTED_DATA, "text messages only")
+
+    def on_frame(self) -> None:
+        """Count a frame of any kind; called before it is looked at, and may ``close``."""
+
+    def on_ping(self, payload: bytes) -> None:
+        """Answer a ping."""
+        assert self.transport is not None
+        self.transport.send_pong(payload)
+
+    def on_closing(self) -> None:
+        """A close frame is about to be sent: nothing may follow it."""
+
+    def on_end(self) -> None:
+        """The connection is gone."""
+
+    # --- picows --------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.transport = None
+        self.closing = True
+        self.on_end()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if self.closing and frame.msg_type != WSMsgType.CLOSE:
+            return
+        self.on_frame()
+        if self.closing:
+            return
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.close(WSCloseCode.PROTOCOL_ERROR, "no extension was agreed on")
+            return
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT:
+            self._begin(frame)
+        elif kind == WSMsgType.CONTINUATION:
+            self._continue(frame)
+        elif kind == WSMsgType.PING:
+            self.on_ping(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CLOSE:
+            self._closed_by_peer(frame)
+        elif kind == WSMsgType.BINARY:
+            if self._decoder is not None:
+                self.close(WSCloseCode.PROTOCOL_ERROR, "a message within a message")
+            else:
+                self.on_binary(frame.get_payload_as_bytes())
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _begin(self, frame: WSFrame) -> None:
+        if self._decoder is not None:
+            self.close(WSCloseCode.PROTOCOL_ERROR, "a message within a message")
+            return
+        if frame.payload_size > self._message_max:
+            self._too_big()
+            return
+        if frame.fin:
+            try:
+                text = frame.get_payload_as_utf8_text()
+            except UnicodeDecodeError:
+                self.close(WSCloseCode.INVALID_TEXT, "not UTF-8")
+                return
+            self.on_message(text)
+            return
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._pieces = []
+        self._size = 0
+        self._take(frame)
+
+    def _continue(self, frame: WSFrame) -> None:
+        if self._decoder is None:
+            self.close(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
+            return
+        self._take(frame)
+
+    def _take(self, frame: WSFrame) -> None:
+        assert self._decoder is not None
+        assert self._pieces is not None
+        self._size += frame.payload_size
+        if self._size > self._message_max:
+            self._too_big()
+            return
+        try:
+            # Piece by piece: what cannot become UTF-8 any more is refused at once.
+            piece = self._decoder.decode(frame.get_payload_as_bytes(), frame.fin)
+        except UnicodeDecodeError:
+            self.close(WSCloseCode.INVALID_TEXT, "not UTF-8")
+            return
+        if piece:  # empty frames, however many, take no memory
+            self._pieces.append(piece)
+        if frame.fin:
+            text = "".join(self._pieces)
+            self._decoder = self._pieces = None
+            self.on_message(text)
+
+    def _too_big(self) -> None:
+        self.close(WSCloseCode.MESSAGE_TOO_BIG, f"at most {self._message_max} bytes a message")
+
+    def _closed_by_peer(self, frame: WSFrame) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        if not self.closing:
+            if frame.payload_size and frame.get_close_code().value in _NEVER_SENT:
+                self.close(WSCloseCode.PROTOCOL_ERROR, "a close code that is never sent")
+                return
+            self._begin_closing()
+            if frame.payload_size:
+                transport.send_close(frame.get_close_code(), frame.get_close_message())
+            else:
+                transport.send(WSMsgType.CLOSE, b"")
+        transport.disconnect()
+
+    def close(self, code: WSCloseCode | int, reason: str) -> None:
+        """Say goodbye, and drop the connection if it is not answered; the first call counts."""
+        transport = self.transport
+        if transport is None or self.closing:
+            return
+        self._begin_closing()
+        transport.send_close(cast(WSCloseCode, code), reason.encode()[:123])
+        asyncio.get_running_loop().call_later(CLOSE_S, self.drop)
+
+    def _begin_closing(self) -> None:
+        self.on_closing()
+        self.closing = True
+
+    def drop(self) -> None:
+        """Give the connection up, whatever still waits to be sent."""
+        if self.transport is not None:
+            self.transport.disconnect(graceful=False)

@@ -1,0 +1,273 @@
+"""The stream port: who is let in, who is ended, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+from picows import WSCloseCode
+
+from server.api.auth import SUBPROTOCOL
+from server.api.door import Door
+from server.api.leases import Lease
+from server.api.problems import ApiError
+from server.api.state import ServedMarket, ServerState
+from server.api.subscriptions import Subscriptions
+from server.handshake import Head
+from server.identity import Principal
+from server.signals.control import ControlError, Request
+from server.streams.client import StreamClient
+from server.streams.door import StreamDoor
+from server.streams.fanout import Fanout
+from server.streams.paths import StreamPath, read_path
+from server.traders.streams import SIGNALS, find_topics
+
+__all__ = ["StreamPort"]
+
+#: Seconds between two looks at all clients.
+SWEEP_S = 1.0
+#: Looks after which a topic that nobody listens to is dropped.
+DESERTED_SWEEPS = 60
+#: Clients looked at before others get a turn.
+SWEEP_CHUNK = 1000
+#: Connections the kernel keeps for us until they are taken.
+BACKLOG = 1024
+
+_SUBPROTOCOL_HEADER = b"sec-websocket-protocol"
+
+
+class StreamPort:
+    """A picows server over the hub, on the loop that publishes."""
+
+    def __init__(self, state: ServerState, door: Door) -> None:
+        self.settings = state.settings
+        self._state = state
+        self._gate = state.gate
+        self._door = door
+        self.now = state.clock.monotonic
+        self.traders = state.desk.book
+        # Above what an earlier life gave: a message a microsecond is more than there ever are.
+        first = state.clock.time_ms() * 1000
+        self.fanout = Fanout(
+            state.hub,
+            self.name_of,
+            log_bytes_max=self.settings.stream_log_bytes,
+            first=first,
+            patience_s=self.settings.stream_patience_s,
+        )
+        self._clients: dict[StreamClient, None] = {}
+        self._by_address: Counter[str] = Counter()
+        self._server: asyncio.Server | None = None
+        self._deserted: tuple[str, ...] = ()
+        metrics = state.metrics
+        self._refused = metrics.counter(
+            "stream_refused_total", "Connections refused before the handshake, by status.", ["code"]
+        )
+        self.dropped = metrics.counter(
+            "stream_clients_dropped_total",
+            "Connections ended by the server, by close code.",
+            ["code"],
+        )
+        metrics.before_render(self._collect)
+
+    def __len__(self) -> int:
+        """Clients connected."""
+        return len(self._clients)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened to; 0 before ``start``."""
+        sockets = self._server.sockets if self._server is not None else ()
+        return int(sockets[0].getsockname()[1]) if sockets else 0
+
+    async def start(self) -> None:
+        """Listen. Raises OSError: the port cannot be had."""
+        frame_size_max = self.settings.ws_message_max
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: StreamDoor(self._admit, self._count_refusal, frame_size_max),
+            self.settings.host,
+            self.settings.stream_port,
+            backlog=BACKLOG,
+        )
+
+    async def stop(self) -> None:
+        """Listen no longer and drop who is still there."""
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self._clients):
+            client.drop()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def close_all(self) -> None:
+        """Tell every client that the server goes away."""
+        if self._server is not None:
+            self._server.close()
+        notice = msgspec.json.encode({"e": "serverShutdown", "E": self._state.clock.time_ms()})
+        wrapped = b'{"stream":"!serverShutdown","data":%s}' % notice
+        for client in tuple(self._clients):
+            self.fanout.tell(client, wrapped if client.shape.wrapped else notice)
+            client.end(WSCloseCode.GOING_AWAY, "the server is shutting down")
+
+    async def sweep(self) -> None:
+        """Look at every client, once a second: is it there, and does it take what it is sent?"""
+        looks = 0
+        while True:
+            await self._state.clock.sleep(SWEEP_S)
+            for place, client in enumerate(tuple(self._clients)):
+                self._look_at(client)
+                if place % SWEEP_CHUNK == SWEEP_CHUNK - 1:
+                    await asyncio.sleep(0)
+                if client.principal is not None:
+                    client.leave_deleted()
+            looks += 1
+            if looks % DESERTED_SWEEPS == 0:
+                self._deserted = self.fanout.detach_deserted(self._deserted)
+
+    def _look_at(self, client: StreamClient) -> None:
+        if client.closing or client.transport is None:
+            return
+        settings, now = self.settings, self.now()
+        if client.full_since is not None:
+            if now - client.full_since > settings.subscriber_stall_s:
+                waited = now - client.full_since
+                client.end(
+                    WSCloseCode.TRY_AGAIN_LATER, f"too slow: nothing taken for {waited:.0f} s"
+                )
+            elif now - client.full_since > SWEEP_S:
+                client.end_if_behind(self.fanout.waiting(client))
+        elif now - client.heard > settings.stream_ping_s:
+            if not client.pinged:
+                client.pinged = True
+                client.transport.send_ping()
+            elif now - client.heard > 2 * settings.stream_ping_s:
+                client.end(WSCloseCode.POLICY_VIOLATION, "a ping was not answered")
+
+    # --- who is let in -------------------------------------------------------------------------
+
+    async def _admit(self, head: Head, address: str) -> tuple[StreamClient, str | None]:
+        path_and_query = head.target.partition(b"?")
+        headers = dict(head.headers)
+        scope = {
+            "raw_path": path_and_query[0],
+            "query_string": path_and_query[2],
+            "headers": head.headers,
+            "http_version": head.version,
+        }
+        self._door.check(scope, headers)
+        if headers.get(b"upgrade", b"").lower() != b"websocket":
+            raise ApiError(
+                426,
+                "upgrade_required",
+                "This port speaks WebSocket only.",
+                headers=[(b"upgrade", b"websocket")],
+            )
+        offered = headers.get(_SUBPROTOCOL_HEADER, b"").decode("latin-1")
+        subprotocols = [name.strip() for name in offered.split(",") if name.strip()]
+        principal = await self._who(head, subprotocols, address)
+        self._door.check_origin(headers)
+        path = read_path(head.target)
+        self._check_room(address)
+        served = self._state.served(path.market)
+        if path.names:
+            self._check_names(served, path, principal)
+        chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+        return StreamClient(self, served, path, principal, address), chosen
+
+    async def _who(self, head: Head, subprotocols: list[str], address: str) -> Principal | None:
+        """Who comes; None if it shows no key and may still do so in its first message."""
+        if self._gate.shows_nothing(head.headers, subprotocols) and not self._gate.open:
+            return None
+        found = self._gate.check(head.headers, address, subprotocols)
+        return found if isinstance(found, Principal) else await found
+
+    async def authenticate(self, text: str, address: str) -> tuple[Principal, int | str | None]:
+        """Who an AUTH message is from, and its id. Raises ApiError, ControlError."""
+        try:
+            message = msgspec.json.decode(text, type=_Auth)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ControlError(
+                2, f"Invalid request: send {_AUTH_EXAMPLE} first ({error})"
+            ) from None
+        if message.method != "AUTH" or len(message.params) != 1:
+            raise ControlError(2, f"Invalid request: send {_AUTH_EXAMPLE} first", message.id)
+        found = self._gate.check([(b"x-api-key", message.params[0].encode())], address)
+        return (found if isinstance(found, Principal) else await found), message.id
+
+    def lease(self, principal: Principal, end: Callable[[str], object]) -> Lease:
+        """Enter a connection that ends with its key. Raises ApiError: it has or makes too many."""
+        self._gate.limit(principal, "streams")
+        return self._gate.leases.take(principal, end)
+
+    def _check_room(self, address: str) -> None:
+        settings = self.settings
+        if len(self._clients) >= settings.stream_clients_max:
+            raise _no_room(f"All {settings.stream_clients_max} connections are taken.")
+        if self._by_address[address] >= settings.stream_clients_per_address_max:
+            most = settings.stream_clients_per_address_max
+            raise _no_room(f"Your address has {most} connections, which is as many as it may.")
+
+    def _check_names(
+        self, served: ServedMarket, path: StreamPath, principal: Principal | None
+    ) -> None:
+        """Refuse unknown streams before the handshake, where the reason can still be told."""
+        trial = Subscriptions(
+            served.channels,
+            lambda name: find_topics(self.traders, principal, name) if principal else (),
+            streams_max=self.settings.ws_subscriptions_max,
+        )
+        try:
+            trial.apply(Request("SUBSCRIBE", path.names, None))
+        except ControlError as error:
+            raise ApiError(400, "unknown_stream", str(error)) from None
+
+    def _count_refusal(self, status: int) -> None:
+        self._refused.inc(str(status))
+
+    def welcome(self, client: StreamClient) -> None:
+        """A client's handshake is done."""
+        self._clients[client] = None
+        self._by_address[client.address] += 1
+
+    def farewell(self, client: StreamClient) -> None:
+        """A client's connection is gone."""
+        self.fanout.leave(client)
+        if client in self._clients:
+            del self._clients[client]
+            self._by_address[client.address] -= 1
+            if not self._by_address[client.address]:
+                del self._by_address[client.address]
+
+    def name_of(self, topic: str) -> str:
+        """The name of a topic's stream, as clients know it."""
+        if topic.startswith("signals:"):  # of an owner, of a tier, of all
+            return SIGNALS
+        market, colon, stream = topic.partition(":")
+        return stream if colon else market
+
+    def _collect(self) -> None:
+        gauge, fanout = self._state.metrics.gauge, self.fanout
+        for name, text, value in (
+            ("stream_clients", "Clients connected.", len(self._clients)),
+            ("stream_clients_lagging", "Clients whose sockets are full.", fanout.lagging),
+            ("stream_messages_sent", "Messages handed to a socket.", fanout.sent),
+            ("stream_bytes_sent", "Bytes of those.", fanout.size),
+            ("stream_messages_conflated", "Messages replaced by newer ones.", fanout.conflated),
+            ("stream_sockets_full", "Times a socket took nothing more.", fanout.lagged),
+        ):
+            gauge(name, text).set(value)
+
+
+class _Auth(msgspec.Struct):
+    method: str
+    params: tuple[str, ...] = ()
+    id: int | str | None = None
+
+
+_AUTH_EXAMPLE = '{"method":"AUTH","params":["<key>"],"id":1}'
+
+
+def _no_room(text: str) -> ApiError:
+    return ApiError(503, "too_many_clients", text, headers=[(b"retry-after", b"5")])

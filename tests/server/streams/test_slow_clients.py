@@ -1,0 +1,175 @@
+"""A client that does not read hurts only itself, holds little, and is told why it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import uvloop
+from stream_port import Running, running
+
+HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def dial(server: Running, path: str) -> socket.socket:
+    """A WebSocket by hand, with a small window, whose owner decides whether it reads."""
+    loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await loop.sock_connect(raw, ("127.0.0.1", server.streams.port))
+    await loop.sock_sendall(raw, HANDSHAKE.format(path=path).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += await loop.sock_recv(raw, 4096)
+    assert answer.startswith(b"HTTP/1.1 101")
+    return raw
+
+
+async def until(condition: Any, seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def ticker(number: int) -> bytes:
+    return json.dumps(
+        {
+            "e": "24hrTicker", "E": number, "s": "BTCUSDT", "p": "1.0", "P": "1.00", "w": "1.0",
+            "x": "1", "c": f"{number}.0", "Q": "1", "b": "1", "B": "1", "a": "1", "A": "1",
+            "o": "1", "h": "3", "l": "1", "v": "10.0", "q": "5", "O": 1, "C": 2, "F": 1, "L": 3,
+            "n": 3,
+        },
+    ).encode()  # fmt: skip
+
+
+def test_updates_for_a_full_socket_replace_each_other_and_others_get_them_all() -> None:
+    async def story() -> None:
+        async with (
+            running(subscriber_stall_s=60.0) as server,
+            server.connect("/ws/btcusdt@ticker") as quick,
+        ):
+            raw = await dial(server, "/ws/btcusdt@ticker")
+            fanout, got, number = server.streams.fanout, 0, 0
+            while fanout.lagging == 0 or number < 3000:
+                number += 1
+                server.market.apply(ticker(number))
+                server.channels.publish(server.market.drain())
+                await quick.recv()
+                got += 1
+                assert number < 100_000
+            assert got == number
+            assert fanout.lagging == 1
+            slow = next(c for c in server.streams._clients if c.full_since is not None)
+            for _ in range(1000):
+                number += 1
+                server.market.apply(ticker(number))
+                server.channels.publish(server.market.drain())
+                await quick.recv()
+            # One message waits, however many were published.
+            assert fanout.waiting(slow) < 1000
+            assert slow.waiting <= 2 * 64 * 1024
+            raw.close()
+            await until(lambda: len(server.streams) == 1)
+
+    uvloop.run(story())
+
+
+def test_a_client_that_takes_nothing_is_ended_and_what_it_held_is_free() -> None:
+    async def story() -> None:
+        async with running(subscriber_stall_s=0.5) as server:
+            raw = await dial(server, "/ws/btcusdt@ticker")
+            number = 0
+            while server.streams.fanout.lagging == 0:
+                number += 1
+                server.market.apply(ticker(number))
+                server.channels.publish(server.market.drain())
+                await asyncio.sleep(0)
+            await until(lambda: len(server.streams) == 0)
+            assert server.streams.fanout.lagging == 0
+            assert server.streams.dropped.value("1013") == 1
+            raw.close()
+
+    uvloop.run(story())
+
+
+def test_a_client_with_too_much_to_take_is_ended_before_it_stalls_for_long() -> None:
+    async def story() -> None:
+        async with running(subscriber_stall_s=600.0, stream_queue_bytes_max=1 << 17) as server:
+            raw = await dial(server, "/ws/btcusdt@kline_1m")
+            index = 0
+            async with asyncio.timeout(30.0):
+                while len(server.streams):
+                    for _ in range(50):
+                        server.close_kline(index)
+                        index += 1
+                    await asyncio.sleep(0.001)
+            assert server.streams.dropped.value("1013") == 1
+            raw.close()
+
+    uvloop.run(story())
+
+
+def test_a_client_that_reads_again_gets_every_close() -> None:
+    async def story() -> None:
+        async with (
+            running(subscriber_stall_s=600.0, stream_queue_bytes_max=1 << 26) as server,
+            server.connect("/ws/btcusdt@kline_1m", max_queue=1) as client,
+        ):
+            index = 0
+            while server.streams.fanout.lagging == 0:
+                for _ in range(200):
+                    server.close_kline(index)
+                    index += 1
+                await asyncio.sleep(0)
+                assert index < 1_000_000
+            opens = [json.loads(await client.recv())["k"]["t"] for _ in range(index)]
+            assert opens == sorted(set(opens))
+            assert len(opens) == index
+            assert server.streams.fanout.lagging == 0
+
+    uvloop.run(story())
+
+
+def test_a_client_that_answers_no_ping_is_ended() -> None:
+    async def story() -> None:
+        async with running(stream_ping_s=0.3) as server:
+            raw = await dial(server, "/ws/0")
+            async with server.connect("/ws/0"):
+                await until(lambda: len(server.streams) == 1)
+                await asyncio.sleep(0.5)
+                assert len(server.streams) == 1  # the other one answered
+            raw.close()
+
+    uvloop.run(story())
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: Any) -> None:
+    monkeypatch.setattr("server.streams.door.HEAD_S", 0.2)
+
+    async def story() -> None:
+        async with running() as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
+            writer.write(b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 408")
+            writer.close()
+
+    uvloop.run(story())
+
+
+def test_connections_of_one_address_and_of_all_are_bounded() -> None:
+    async def story(limits: dict[str, int]) -> None:
+        async with running(**limits) as server, server.connect("/ws/0"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
+            writer.write(HANDSHAKE.format(path="/ws/0").encode())
+            assert (await reader.read()).startswith(b"HTTP/1.1 503")
+            writer.close()
+            assert len(server.streams) == 1
+
+    uvloop.run(story({"stream_clients_max": 1}))
+    uvloop.run(story({"stream_clients_per_address_max": 1}))
