@@ -1,4 +1,4 @@
-"""Serves one application of ``http_targets`` as ``server.app.run`` serves ours: TARGET PORT."""
+"""Serves one application of ``http_targets`` as ``server.serving.run`` serves ours: TARGET PORT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from server.app import HEADER_BYTES_MAX, HEADER_TIMEOUT_MS
+from server.serving import HEADER_BYTES_MAX, HEADER_TIMEOUT_MS
 
 
 def load() -> Any:

@@ -1,6 +1,6 @@
 """The one place that knows how the parts are connected; the rest know only what they are given.
 
-``run`` starts granian, whose worker process calls ``create``: the settings travel through the
+``serving`` starts granian, whose worker process calls ``create``: the settings travel through the
 environment. HTTP answers at once, while symbols are resolved and windows are filled.
 """
 
@@ -43,7 +43,7 @@ from server.traders.builtins import builtin_traders
 from server.traders.engine import TraderEngine
 from server.traders.images import ImageFile, begin, go_on
 
-__all__ = ["Server", "create", "run"]
+__all__ = ["Server", "create"]
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,9 @@ BEAT_S = 1.0
 #: Seconds the exchange has to list its symbols before those of the snapshot have to do.
 FIRST_ANSWER_S = 10.0
 
-#: HTTP hardening: granian's own defaults are 417,792 bytes and 30 s.
-HEADER_BYTES_MAX = 16_384
-HEADER_TIMEOUT_MS = 5_000
 #: Seconds clients have to take their goodbye.
 DRAIN_S = 2.0
 _DRAIN_LOOK_S = 0.02
-#: Seconds the worker has to end before it is killed.
-SHUTDOWN_S = 10
 
 
 class Server:
@@ -494,32 +489,3 @@ def create() -> Application:
         has_store=True,
         opens_streams=True,
     )
-
-
-def run(settings: Settings) -> None:
-    """Serve until interrupted. Raises SystemExit: the worker failed."""
-    from granian import Granian  # the command line's other uses need not load it
-    from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
-    from granian.http import HTTP1Settings
-    from granian.log import LogLevels
-
-    os.environ.update(settings.environment())
-    server = Granian(
-        "server.app:create",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=1,  # the markets live in this one's memory
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(
-            header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=HEADER_BYTES_MAX
-        ),
-        runtime_mode=RuntimeModes.st,
-        loop=Loops.uvloop,
-        log_level=LogLevels.error,
-        log_access=False,
-        workers_kill_timeout=SHUTDOWN_S,
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        # Not by name: granian would put the working directory first on the import path.
-        server.serve(target_loader=create, wrap_loader=False)

@@ -22,9 +22,9 @@ __all__ = ["announce", "listening_port", "openapi", "serve", "with_ports"]
 def serve(quiet: bool, **flags: Any) -> None:
     """Follow the exchange and serve its klines."""
     from server.api.auth import open_gate
-    from server.app import run
     from server.clock import SystemClock
     from server.metrics import Registry
+    from server.serving import run
 
     settings = load_settings(flags)
     open_gate(settings, SystemClock(), Registry())  # who may ask is settled before anybody can

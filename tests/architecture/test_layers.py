@@ -33,6 +33,7 @@ ROWS = (
     ("server.api", "server.exchange", "server.sync"),
     ("server.streams",),    # above server.api, whose door, gate and route functions it uses
     ("server.app",),
+    ("server.serving",),
     ("server.cli",),
     ("server.__main__",),
 )  # fmt: skip

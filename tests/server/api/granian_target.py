@@ -18,10 +18,10 @@ from granian.http import HTTP1Settings
 import klinecore as kc
 from server.api.application import create_api
 from server.api.state import ServedMarket, ServerState
-from server.app import HEADER_BYTES_MAX, HEADER_TIMEOUT_MS
 from server.clock import SystemClock
 from server.feeds.base import FeedStatus, Progress, SeriesState
 from server.metrics import Registry
+from server.serving import HEADER_BYTES_MAX, HEADER_TIMEOUT_MS
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
