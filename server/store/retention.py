@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks, and between two batches while there is more to do.
 LOOK_S, PAUSE_S = 60.0, 0.2
 #: Rows of a batch, and free pages that are given back to the disk with it.
-BATCH_MAX, PAGES_MAX = 500, 500
+BATCH_MAX, PAGES_MAX = 500, 200
 #: Executions' roll-ups are kept as long as the longest window that is shown, and a day.
 HOURS_MS = 31 * 86_400_000
 
@@ -89,7 +89,10 @@ def _remove(connection: sqlite3.Connection, now_ms: int, ages: Ages) -> tuple[di
     }
     more = any(count >= BATCH_MAX for count in removed.values())
     more = _remove_departed(connection) or more
-    connection.execute(f"PRAGMA incremental_vacuum({PAGES_MAX})").fetchall()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    for _ in range(min(free, PAGES_MAX)):
+        # One by one: Python takes the first step of this statement only, which frees one page.
+        connection.execute("PRAGMA incremental_vacuum(1)")
     return removed, more
 
 

@@ -1,0 +1,201 @@
+"""Forks servers' stores, kills each at a random moment, and has the next one look.
+
+FOLDER KILLS SIGNALS: at least so many kills, and on until so many signals were written. A process
+of its own, with the modules loaded once. Prints one line of JSON: how many were killed
+at what, how much was acknowledged, and what was wrong, if anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal as signals
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shelves import execution, mistake, opened, settled, signal, trader
+
+from server.store.base import Store
+
+#: Signals a life tells at once; the second half of them is told again by the next one.
+BURST = 200
+#: A life lasts at most so many times as long as the first one needed for its first round.
+LIVES = 4.0
+
+
+class Known(NamedTuple):
+    """What a life was told to be kept, by the one before."""
+
+    traders: int = 0  # by number, all that were acknowledged and not deleted
+    signals: int = 0  # the next number; those before it were written for sure
+
+
+class Told:
+    """What a life says through its pipe, a letter and a number each."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def say(self, letter: str, number: int = 0) -> None:
+        os.write(self._pipe, f"{letter}{number:08d}".encode())
+
+
+async def faults(store: Store, known: Known) -> list[str]:
+    """What is wrong with a file that was found."""
+    found = []
+    if store.database.damaged is not None:
+        found.append(f"the file was set aside as {store.database.damaged}")
+    there = {one.id: one for one in await store.traders.load()}
+    for number in range(1, known.traders + 1):
+        one = trader(number)
+        if number % 5 == 0:
+            if one.id in there:
+                found.append(f"trader {number} was deleted, and is there")
+        elif there.get(one.id) != (trader(number, name="changed") if number % 3 == 0 else one):
+            found.append(f"trader {number} was acknowledged, and is {there.get(one.id)}")
+    found += await store.database.read(lambda connection: wrong_rows(connection, known))
+    return found
+
+
+def wrong_rows(connection: sqlite3.Connection, known: Known) -> list[str]:
+    found = []
+    rows = connection.execute(
+        "SELECT open_time_ms, count(*), min(revision) FROM signals GROUP BY open_time_ms"
+    ).fetchall()
+    there = {open_ms: (count, revision) for open_ms, count, revision in rows}
+    for number in range(known.signals):
+        if there.get(signal(number).open_time_ms, (0, 0))[0] != 1:
+            found.append(f"signal {number} was written, and is there {there.get(number)}")
+            break
+    if any(count != 1 for count, _ in there.values()):
+        found.append("a signal is there twice")
+    (runs,) = connection.execute("SELECT count(*) FROM executions").fetchone()
+    (added,) = connection.execute("SELECT coalesce(sum(runs), 0) FROM execution_hours").fetchone()
+    if runs != added:
+        found.append(f"{runs} executions are added up as {added}")
+    waiting, size = connection.execute(
+        "SELECT count(*), coalesce(sum(length(CAST(body AS BLOB))), 0) FROM outbox"
+    ).fetchone()
+    counts = dict(connection.execute("SELECT name, value FROM counts"))
+    if (waiting, size) != (counts["outbox_rows"], counts["outbox_bytes"]):
+        found.append(f"the outbox has {waiting} rows, counted {counts['outbox_rows']}")
+    # Every signal is in the outbox or was taken from it, in the transaction that wrote it.
+    (orphans,) = connection.execute(
+        "SELECT count(*) FROM signals WHERE id NOT IN"
+        " (SELECT key FROM outbox WHERE kind = 'signals')"
+    ).fetchone()
+    if orphans:
+        found.append(f"{orphans} signals are not in the outbox")
+    if (check := connection.execute("PRAGMA integrity_check").fetchone()) != ("ok",):
+        found.append(f"SQLite says: {check}")
+    return found
+
+
+async def live(folder: Path, told: Told, known: Known) -> None:
+    """Start as a server does, look at what is there, then work until the end."""
+    told.say("O")
+    async with opened(folder, with_outbox=True) as store:
+        wrong = await faults(store, known)
+        if wrong:
+            sys.stderr.write("\n".join(wrong[:5]) + "\n")
+            told.say("W")
+            return
+        number, first = known.traders, max(0, known.signals - BURST // 2)
+        while True:
+            told.say("T")
+            number += 1
+            try:
+                await store.traders.insert(trader(number), None)
+            except Exception:  # it was written, and the kill came before anybody was told
+                await store.traders.update(trader(number), None)
+            if number % 3 == 0:
+                await store.traders.update(trader(number, name="changed"), None)
+            if number % 5 == 0:
+                await store.traders.delete(trader(number).id)
+            told.say("A", number)
+            for one in range(first, first + BURST, 20):
+                store.signals.put([signal(each, revision=1) for each in range(one, one + 20)])
+                store.executions.put([execution(each) for each in range(one, one + 5)])
+                store.errors.put([mistake(one, count=one + 1)])
+                await asyncio.sleep(0)
+            await settled(store)
+            first += BURST
+            told.say("S", first)
+
+
+def fork(folder: Path, known: Known) -> tuple[int, int]:
+    """Its process, and the pipe through which it tells."""
+    reader, pipe = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            asyncio.run(live(folder, Told(pipe), known))
+        finally:
+            os._exit(0)
+    os.close(pipe)
+    return child, reader
+
+
+def kill(child: int, reader: int) -> bytes:
+    """End it; what it told."""
+    os.kill(child, signals.SIGKILL)
+    os.waitpid(child, 0)
+    data = b""
+    while piece := os.read(reader, 65536):
+        data += piece
+    os.close(reader)
+    return data
+
+
+def first_round_s(folder: Path) -> tuple[float, bytes]:
+    """Seconds a life needs until it has written once, on this machine as busy as it is."""
+    started = time.monotonic()
+    child, reader = fork(folder, Known())
+    data = b""
+    while b"S" not in data and (piece := os.read(reader, 65536)):
+        data += piece
+    passed = time.monotonic() - started
+    return passed, data + kill(child, reader)
+
+
+def learn(known: Known, data: bytes) -> Known:
+    for place in range(0, len(data) - 8, 9):
+        letter, number = data[place : place + 1], int(data[place + 1 : place + 9])
+        if letter == b"A":
+            known = known._replace(traders=number)
+        elif letter == b"S":
+            known = known._replace(signals=number)
+    return known
+
+
+def main(folder: Path, kills: int, signals_min: int) -> dict[str, Any]:
+    noise = random.Random(6)
+    round_s, data = first_round_s(folder)
+    known = learn(Known(), data)
+    killed_at: dict[str, int] = {}
+    while sum(killed_at.values()) < kills or known.signals < signals_min:
+        child, reader = fork(folder, known)
+        time.sleep(noise.uniform(0.0, LIVES * round_s))
+        data = kill(child, reader)
+        if b"W" in data:
+            return {"wrong": True}
+        known = learn(known, data)
+        last = data[-9:-8].decode() or "start"
+        killed_at[last] = killed_at.get(last, 0) + 1
+
+    async def last_look() -> list[str]:
+        async with opened(folder, with_outbox=True) as store:
+            return await faults(store, known)
+
+    wrong = asyncio.run(last_look())
+    return {"wrong": wrong, "killed_at": killed_at, **known._asdict()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), *map(int, sys.argv[2:]))))
