@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
 
+from server.access.keys import KeysFile
+from server.identity import Scope, Tier
 from server.traders.engine import TraderEngine
 from server.traders.model import Execution, RunSource
 
@@ -46,9 +50,13 @@ class Runs:
         engine = TraderEngine("spot", server.market, state_bytes_max=1 << 24, traders_max=99)
         asyncio.run(desk.attach(engine))
 
-    def post(self, path: str, body: Any) -> Any:
+    def post(self, path: str, body: Any, *headers: tuple[str, str]) -> Any:
         content = json.dumps(body).encode()
-        return self.server.get(path, JSON, method="POST", body=[content])
+        return self.server.get(path, JSON, *headers, method="POST", body=[content])
+
+    def execute(self, trader_id: str, *headers: tuple[str, str]) -> Any:
+        asked = {"traderId": trader_id, "symbols": ["BTCUSDT"]}
+        return self.post("/functions/v1/execute-trader", asked, *headers)
 
     def make(self, **changed: Any) -> str:
         answer = self.post("/v1/traders", DRAFT | changed)
@@ -87,10 +95,18 @@ def test_a_round_runs_each_trader_once_for_each_of_its_own_closes(runs: Runs) ->
     assert rows[0].open_time_ms != rows[1].open_time_ms
 
 
-def test_rounds_that_overlap_are_one(runs: Runs) -> None:
+def test_rounds_that_overlap_are_one(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """E4: the second waits for the first and finds nothing left to do."""
     for _ in range(40):
         runs.make()
+    run, order = runs.desk.run, []
+
+    async def slow(principal: Any, trader_ids: Sequence[str], source: RunSource) -> Any:
+        order.append(trader_ids[0])
+        await asyncio.sleep(0.001)
+        return await run(principal, trader_ids, source)
+
+    monkeypatch.setattr(runs.desk, "run", slow)
     body = json.dumps({"trigger": "cron"}).encode()
 
     async def post() -> Any:
@@ -121,6 +137,7 @@ def test_rounds_that_overlap_are_one(runs: Runs) -> None:
     executed = [answer["tradersExecuted"] for answer in asyncio.run(both())]
     assert sorted(executed) == [0, 0, 40]
     assert runs.history.put_count - before == 40
+    assert order == 3 * order[:40]  # one round after the other
 
 
 def test_whoever_triggers_without_being_the_clock_is_answered_each_time(runs: Runs) -> None:
@@ -147,18 +164,59 @@ def test_one_trader_that_fails_stops_no_other(runs: Runs) -> None:
 
 def test_traders_that_rest_are_left_alone(runs: Runs) -> None:
     runs.make(enabled=False)
-    assert runs.trigger(trigger="cron")["tradersExecuted"] == 0
+    trader = runs.desk.book.get(runs.make()).trader
+    runs.desk.replace(
+        [replace(trader, id=str(UUID(int=7)), owner="somebody", paused_reason="tier")], "supabase"
+    )
+    answer = runs.trigger(trigger="cron")
+    assert [run["traderId"] for run in answer["details"]] == [trader.id]
+
+
+def test_a_trader_that_is_deleted_during_the_round_is_left_out(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trader = runs.desk.book.get(runs.make()).trader
+    monkeypatch.setattr(
+        runs.desk, "visible", lambda principal: [replace(trader, id=str(UUID(int=7))), trader]
+    )
+    answer = runs.trigger(trigger="cron")
+    assert [run["traderId"] for run in answer["details"]] == [trader.id]
+
+
+def test_whom_the_operators_key_asks_for_runs_their_own_traders_alone(runs: Runs) -> None:
+    made = runs.make()  # the operator's own
+    trader = runs.desk.book.get(made).trader
+    theirs = replace(trader, id=str(UUID(int=7)), owner="somebody")
+    runs.desk.replace([theirs], "supabase")
+    behalf = (("x-on-behalf-of", "user:somebody"), ("x-on-behalf-tier", "pro"))
+    answer = runs.execute(theirs.id, *behalf)
+    assert answer.json()["matches"] == ["BTCUSDT"]
+    assert answer.headers["x-ratelimit-limit"] == "500"
+    assert runs.execute(made, *behalf).code == "trader_not_found"
+    address = (("x-on-behalf-of", "address:203.0.113.7"), ("x-on-behalf-tier", "pro"))
+    assert runs.execute(theirs.id, *address).code == "forbidden"
 
 
 def test_execute_trader_leaves_one_row_of_history_per_close(runs: Runs) -> None:
     made = runs.make()
     for _ in range(3):
-        answer = runs.post(
-            "/functions/v1/execute-trader", {"traderId": made, "symbols": ["BTCUSDT"]}
-        )
-        assert answer.json()["matches"] == ["BTCUSDT"]
+        assert runs.execute(made).json()["matches"] == ["BTCUSDT"]
     (row,) = runs.history.of(RunSource.REQUEST)
     assert (row.trader_id, row.symbols_checked, row.symbols_matched) == (made, 1, 1)
+
+
+def test_a_key_that_only_reads_runs_nothing(
+    make_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = KeysFile(str(tmp_path / "keys.json"))
+    key, _ = file.add("somebody", Tier.PRO, Scope.READ, now_ms=0)
+    server = make_server(api_keys_file=file.path).serve().fill(3)
+    for name in ("execute-trader", "trigger-executions"):
+        body = [json.dumps({"traderId": str(UUID(int=7)), "symbols": []}).encode()]
+        answer = server.get(
+            f"/functions/v1/{name}", JSON, ("x-api-key", key), method="POST", body=body
+        )
+        assert (answer.status, answer.code) == (403, "forbidden")
 
 
 def test_execute_trader_of_a_market_that_is_not_up_is_503(make_server: Callable[..., Any]) -> None:

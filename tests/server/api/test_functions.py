@@ -51,6 +51,7 @@ def test_the_operators_key_may_ask_for_others_who_are_counted_then(keyed: Make) 
     answer = ask(server, KEY, *user)
     assert answer.json()["auth"] == {"tier": "pro", "authenticated": True}
     assert answer.headers["cache-control"] == "private, no-store"
+    assert answer.headers["x-ratelimit-limit"] == "500"
 
 
 def test_an_address_is_anonymous_whatever_tier_is_named(keyed: Make) -> None:
