@@ -20,6 +20,7 @@ from server.store.executions import ErrorStore, ExecutionStore
 from server.store.outbox import Outbox
 from server.store.retention import Ages, Retention
 from server.store.signals import SignalStore
+from server.store.tiers import TierStore
 from server.store.traders import TraderStore
 from server.traders.desk import Desk, Sinks
 from server.traders.model import Trader
@@ -68,6 +69,7 @@ class Store:
             bytes_max=settings.outbox_bytes_max,
         )
         self.traders = TraderStore(self.database)
+        self.tiers = TierStore(self.database)
         self.signals = SignalStore(self.database, self.outbox)
         self.executions = ExecutionStore(self.database, self.outbox, clock)
         self.errors = ErrorStore(self.database, self.outbox)

@@ -8,8 +8,9 @@ import os
 import random as random_module
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,10 +18,10 @@ from server import logs
 from server.clock import Clock, SystemClock
 from server.errors import SettingsError
 from server.store.outbox import OutboxFile
-from server.sync.hint import Hint
+from server.sync.hint import Hint, Wanting
 from server.sync.options import OPTIONS_VARIABLE, SECRET_VARIABLE, Options
 from server.sync.reader import Reader
-from server.sync.rest import HttpRest
+from server.sync.rest import HttpRest, Rest
 from server.sync.tables import TABLES
 from server.sync.uploader import Lane, Outbox
 from server.sync.wire import (
@@ -33,7 +34,7 @@ from server.sync.wire import (
     encode,
 )
 
-__all__ = ["ALIVE_S", "Process", "load", "main"]
+__all__ = ["ALIVE_S", "Process", "configure_logs", "load", "main"]
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +44,33 @@ ALIVE_S = 2.0
 _WAITING_MAX = 256
 
 
+class CountingRest(Rest, Protocol):
+    """Tables, and how many requests had which answer."""
+
+    counts: Counter[str]
+
+
 class Process:
     """Everything that runs in the sync process."""
 
     def __init__(
         self,
-        options: Options,
-        key: str,
         outbox: Outbox,
+        rest: CountingRest,
         *,
+        open_hint: Callable[[Wanting], Hint] | None,
         clock: Clock,
         random: random_module.Random,
     ) -> None:
+        """Without ``open_hint`` changes of traders are found by looking alone."""
         self._clock = clock
-        self._rest = HttpRest(options.url, key)
-        self._reader = Reader(self._rest, self._tell, clock=clock, random=random)
-        self._hint = Hint(options.url, key, self._reader, clock=clock, random=random)
-        self._with_hint = options.realtime
+        self._rest = rest
+        self._reader = Reader(rest, self._tell, clock=clock, random=random)
+        self._hint = open_hint(self._reader) if open_hint is not None else None
         self._lanes = [
-            Lane(kind, table, outbox, self._rest, self._reader, self._tell,
-                 clock=clock, random=random)
+            Lane(kind, table, outbox, rest, self._reader, self._tell, clock=clock, random=random)
             for kind, table in TABLES.items()
-        ]  # fmt: skip
+        ]
         self._said: asyncio.Queue[FromChild] = asyncio.Queue(_WAITING_MAX)
 
     async def run(self, read: asyncio.StreamReader, write: asyncio.StreamWriter) -> None:
@@ -73,7 +79,7 @@ class Process:
         writing = asyncio.ensure_future(self._write(write))
         listening = asyncio.ensure_future(self._listen(read))
         others = [self._reader.run(), self._live()]
-        if self._with_hint:
+        if self._hint is not None:
             others.append(self._hint.run())
         tasks: list[asyncio.Future[Any]] = [lanes, writing, listening]
         tasks += [asyncio.ensure_future(work) for work in others]
@@ -90,7 +96,6 @@ class Process:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._rest.close()
 
     async def _tell(self, message: FromChild) -> None:
         await self._said.put(message)
@@ -109,7 +114,7 @@ class Process:
             await self._tell(
                 Alive(
                     requests=requests,
-                    realtime=self._hint.state,
+                    realtime="off" if self._hint is None else self._hint.state,
                     read_age_ms=self._reader.age_ms,
                     blocked={lane.kind: lane.blocked for lane in self._lanes if lane.blocked}
                     | ({"traders": self._reader.fault} if self._reader.fault else {}),
@@ -140,7 +145,8 @@ class _Masking(logging.Formatter):
         return self._inner.format(record).replace(self._key, "***")
 
 
-def _configure_logs(options: Options, key: str) -> None:
+def configure_logs(options: Options, key: str) -> None:
+    """As the server's, without the key and without the clients' chatter."""
     logs.configure(options.log_level, options.log_format)
     for handler in logging.getLogger().handlers:
         if handler.formatter is not None:
@@ -158,12 +164,24 @@ async def _run(options: Options, key: str) -> None:
         asyncio.streams.FlowControlMixin, sys.stdout
     )
     write = asyncio.StreamWriter(transport, protocol, None, loop)
+    clock, random = SystemClock(), random_module.Random()
     outbox = OutboxFile(options.outbox)
+    rest = HttpRest(options.url, key)
+
+    def open_hint(reader: Wanting) -> Hint:
+        return Hint(options.url, key, reader, clock=clock, random=random)
+
+    process = Process(
+        outbox,
+        rest,
+        open_hint=open_hint if options.realtime else None,
+        clock=clock,
+        random=random,
+    )
     try:
-        clock = SystemClock()
-        process = Process(options, key, outbox, clock=clock, random=random_module.Random())
         await process.run(read, write)
     finally:
+        await rest.close()
         outbox.close()
 
 
@@ -181,7 +199,7 @@ def main() -> int:
     options, key = load(os.environ)
     # Ctrl-C on a terminal is meant for the server, which then tells us to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _configure_logs(options, key)
+    configure_logs(options, key)
     try:
         asyncio.run(_run(options, key))
     except Exception:

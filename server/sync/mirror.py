@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from server.clock import Clock
+from server.errors import StoreError
 from server.identity import Tier
 from server.metrics import Registry
 from server.store.tiers import UserTier
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 SUPABASE = "supabase"
 #: Traders of one step; to read a filter takes about a quarter of a millisecond.
 _STEP = 20
+#: Seconds until the store is asked again that could not.
+_STORE_AGAIN_S = 1.0
 
 #: Kind of the errors of traders whose row cannot be read.
 MALFORMED = "malformed_row"
@@ -90,6 +93,7 @@ class Mirror:
         self._parts: list[TradersChanged] = []
         self._read_age_ms: int | None = None
         self._heard_s = 0.0
+        self._store_failed = False
         self._realtime = "off"
         #: Kind of rows, or "traders", -> why none is taken or read at the moment.
         self.blocked: dict[str, str] = {}
@@ -152,14 +156,15 @@ class Mirror:
             case Acknowledged():
                 await self._take_acknowledged(message)
             case Dead():
-                await self._outbox.bury(message.letters)
+                await self._insist(lambda: self._outbox.bury(message.letters))
             case TradersChanged():
                 await self._take_part(message)
             case Alive():
                 self._take_alive(message)
 
     async def _take_acknowledged(self, message: Acknowledged) -> None:
-        await self._outbox.acknowledge([*message.stored, *message.skipped])
+        seqs = [*message.stored, *message.skipped]
+        await self._insist(lambda: self._outbox.acknowledge(seqs))
         if message.stored:
             self._stored.inc(message.kind, by=len(message.stored))
             self._lag.observe(message.lag_ms / 1000)
@@ -179,12 +184,28 @@ class Mirror:
         for change in parts:
             _apply(change, traders, broken, tiers)
         self._say_broken(broken)
+        self._broken = broken
         if tiers != self._tiers:
             self._tiers = tiers
-            await self._tier_keeper.replace(list(tiers.values()))
+            await self._insist(lambda: self._tier_keeper.replace(list(tiers.values())))
         if traders != self._traders:
             await self._hand_over(traders)
-            await self._trader_keeper.replace(list(traders.values()), SUPABASE)
+            kept = list(traders.values())
+            await self._insist(lambda: self._trader_keeper.replace(kept, SUPABASE))
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it once the store can. Meanwhile the process is not heard, and soon waits too."""
+        while True:
+            try:
+                await work()
+            except StoreError as error:
+                if not self._store_failed:
+                    log.warning("what Supabase took or changed is noted later: %s", error)
+                self._store_failed = True
+                await self._clock.sleep(_STORE_AGAIN_S)
+            else:
+                self._store_failed = False
+                return
 
     async def _hand_over(self, traders: dict[str, Trader]) -> None:
         """Let the desk have another set: at once if little changed, else in steps.

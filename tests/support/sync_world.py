@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from simulation.clock import SimulatedClock
@@ -15,7 +17,10 @@ from server.sync.tables import TABLES, Table
 from server.sync.uploader import Lane
 from server.sync.wire import Acknowledged, Alive, Dead, DeadLetter, Drain, Read, TradersChanged
 
-__all__ = ["BOUND", "Book", "MemoryOutbox", "MemoryRest", "open_lane", "row"]
+__all__ = [
+    "BOUND", "TRADER", "USER", "Book", "MemoryOutbox", "MemoryRest", "Parent", "open_lane", "row",
+    "trader_row",
+]  # fmt: skip
 
 TRADER = "00000000-0000-0000-0000-000000000001"
 #: A page that the server gives at most, whatever is asked for.
@@ -33,6 +38,36 @@ def row(
     return OutboxRow(seq, key, trader, 0, json.dumps(body).encode())
 
 
+USER = "11111111-1111-1111-1111-111111111111"
+
+
+def trader_row(n: int, version: int = 0, **more: Any) -> dict[str, Any]:
+    """A row of traders, as PostgREST tells it."""
+    row = {
+        "id": f"00000000-0000-0000-0000-{n:012d}",
+        "user_id": USER,
+        "name": f"trader {n}",
+        "filter": "close > 1",
+        "interval": "1m",
+        "market": "spot",
+        "symbols": ["BTCUSDT"],
+        "mode": "edge",
+        "cooldown_bars": 0,
+        "evaluate_on": "closed",
+        "enabled": True,
+        "paused_reason": None,
+        "description": "",
+        "conditions": [],
+        "indicators": [{"expr": "sma(5)"}],
+        "access_tier": "anonymous",
+        "category": None,
+        "difficulty": None,
+        "created_at": "2026-11-26T03:00:00+00:00",
+        "updated_at": f"2026-11-26T03:00:00.{version:06d}+00:00",
+    }
+    return row | more
+
+
 class MemoryOutbox:
     """Rows that wait, until somebody deletes them."""
 
@@ -40,7 +75,8 @@ class MemoryOutbox:
         self.rows = {row.seq: row for row in rows}
 
     def read(self, kind: str, after: int, limit: int) -> list[OutboxRow]:
-        return [row for seq, row in sorted(self.rows.items()) if seq > after][:limit]
+        later = (row for seq, row in self.rows.items() if seq > after)  # they were put in by seq
+        return list(islice(later, limit))
 
 
 class Book:
@@ -71,6 +107,7 @@ class MemoryRest:
         self.poison: dict[str, Answer] = {}  # key of a row -> what happens to a request with it
         self.rule: Fault = lambda rows: None
         self.read_answer: Answer | None = None
+        self.counts: Counter[str] = Counter()
 
     async def upsert(self, table: str, conflict: str, rows: Sequence[bytes]) -> Answer:
         parsed = [json.loads(row) for row in rows]

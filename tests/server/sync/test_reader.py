@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulation.clock import SimulatedClock
 from simulation.loop import run
-from sync_world import MemoryRest, Parent
+from sync_world import USER, MemoryRest, Parent, trader_row
 
 from server.identity import Tier
 from server.store.tiers import UserTier
@@ -19,34 +19,6 @@ from server.sync.answers import NO_ANSWER, Answer
 from server.sync.reader import READ_EVERY_S, Reader
 from server.sync.wire import LINE_BYTES_MAX, encode
 from server.traders.model import Trader
-
-USER = "11111111-1111-1111-1111-111111111111"
-
-
-def trader_row(n: int, version: int = 0, **more: Any) -> dict[str, Any]:
-    row = {
-        "id": f"00000000-0000-0000-0000-{n:012d}",
-        "user_id": USER,
-        "name": f"trader {n}",
-        "filter": "close > 1",
-        "interval": "1m",
-        "market": "spot",
-        "symbols": ["BTCUSDT"],
-        "mode": "edge",
-        "cooldown_bars": 0,
-        "evaluate_on": "closed",
-        "enabled": True,
-        "paused_reason": None,
-        "description": "",
-        "conditions": [],
-        "indicators": [{"expr": "sma(5)"}],
-        "access_tier": "anonymous",
-        "category": None,
-        "difficulty": None,
-        "created_at": "2026-11-26T03:00:00+00:00",
-        "updated_at": f"2026-11-26T03:00:00.{version:06d}+00:00",
-    }
-    return row | more
 
 
 class World:
