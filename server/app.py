@@ -39,6 +39,7 @@ from server.signals.hub import Hub
 from server.snapshots import SnapshotStore, find_contents
 from server.store.base import Store
 from server.streams.port import StreamPort
+from server.sync.base import Sync
 from server.traders.builtins import builtin_traders
 from server.traders.engine import TraderEngine
 from server.traders.images import ImageFile, begin, go_on
@@ -103,6 +104,7 @@ class Server:
                 disk=disk,
                 clock=self._market_clock,
                 metrics=self._metrics,
+                with_outbox=settings.supabase_secret_key is not None,
             )
         self.state = ServerState(
             settings,
@@ -112,6 +114,10 @@ class Server:
             market_clock=self._market_clock,
             store=self._store,
         )
+        replace = self.state.desk.replace
+        self._sync = Sync(settings, self._store, replace, clock, random, self._metrics)
+        if self.state.gate.tokens is not None:
+            self.state.gate.tokens.tier_of = self._sync.tier_of
         self._traders_loaded = asyncio.Event()
         self.api = create_api(self.state)
         self._streams = StreamPort(self.state, self.api.door) if opens_streams else None
@@ -199,6 +205,7 @@ class Server:
         for feed in self._feeds:
             await feed.stop()
         await asyncio.gather(
+            self._sync.stop(),
             *(waits.stop() for waits in self._waits),
             *(snapshots.stop() for snapshots in self._snapshots),
         )
@@ -282,6 +289,7 @@ class Server:
         desk, store = self.state.desk, self._store
         if store is not None:
             await store.load(desk, builtins, self._traders_loaded.set)
+            await self._sync.start()
         else:
             await desk.load(builtins)
         self._traders_loaded.set()

@@ -24,25 +24,27 @@ _NEEDED = ("httpx", "realtime")
 
 
 class Sync:
-    """One life: ``load``, ``start``, and at the end ``stop`` while the store is still open."""
+    """One life: ``start`` once the store is open, ``stop`` while it still is.
+
+    On a server without a Supabase project, or without a store, nothing of it does anything.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        store: Store | None,
         replace: Callable[[Sequence[Trader], str], None],
-        *,
         clock: Clock,
         random: random_module.Random,
         metrics: Registry,
     ) -> None:
-        """Of a server whose settings name a project; ``replace`` is the desk's.
-
-        Raises SettingsError: what the sync process needs is not installed.
-        """
+        """``replace`` is the desk's. Raises SettingsError: what is needed is not installed."""
+        self._clock = clock
+        self.mirror: Mirror | None = None
+        self._supervisor: Supervisor | None = None
         url, key = settings.supabase_url, settings.supabase_secret_key
-        assert url is not None
-        assert key is not None
+        if url is None or key is None or store is None:
+            return
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
         if missing:
             raise SettingsError(
@@ -58,32 +60,27 @@ class Sync:
             clock=clock,
             metrics=metrics,
         )
+        options = Options(
+            url=url,
+            outbox=store.database.path,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
         self._supervisor = Supervisor(
-            Options(
-                url=url,
-                outbox=store.database.path,
-                log_level=settings.log_level,
-                log_format=settings.log_format,
-            ),
-            str(key),
-            self.mirror.receive,
-            clock=clock,
-            random=random,
-            metrics=metrics,
+            options, str(key), self.mirror.receive, clock=clock, random=random, metrics=metrics
         )
 
     def tier_of(self, user: str) -> Tier:
         """The tier of one of the project's users."""
-        return self.mirror.tier_of(user)
+        return Tier.FREE if self.mirror is None else self.mirror.tier_of(user)
 
-    async def load(self) -> None:
-        """Begin with the last good set. Raises StoreError."""
-        await self.mirror.load()
-
-    def start(self) -> None:
-        """Start the process; returns at once."""
-        self._supervisor.start()
+    async def start(self) -> None:
+        """Take over the last good set, then start the process."""
+        if self.mirror is not None and self._supervisor is not None:
+            await self.mirror.load()
+            self._supervisor.start()
 
     async def stop(self) -> None:
-        """Let it send what waits, then end it; takes some seconds at most."""
-        await self._supervisor.stop()
+        """Let the process send what waits, then end it; takes some seconds at most."""
+        if self._supervisor is not None:
+            await self._supervisor.stop()

@@ -142,7 +142,10 @@ class Mirror:
         return row.tier
 
     async def load(self) -> None:
-        """Begin with the last good set: the server starts without Supabase. Raises StoreError."""
+        """Begin with the last good set: the server starts without Supabase."""
+        await self._insist(self._load)
+
+    async def _load(self) -> None:
         traders = await self._trader_keeper.load(SUPABASE)
         self._tiers = {row.user_id: row for row in await self._tier_keeper.load()}
         await self._hand_over({trader.id: trader for trader in traders})

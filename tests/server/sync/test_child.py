@@ -7,6 +7,7 @@ import json
 import logging
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,7 +83,8 @@ class Bench:
             clock=self.rest.clock,
             random=random.Random(0),
         )
-        self.task = asyncio.ensure_future(process.run(self.read, self.lines))  # type: ignore[arg-type]
+        lines: Any = self.lines
+        self.task = asyncio.ensure_future(process.run(self.read, lines))
 
     def tell(self, message: Drain | Read) -> None:
         self.read.feed_data(encode(message))
