@@ -30,14 +30,14 @@ def test_every_job_is_scheduled_once_and_runs_as_the_project(stack: Stack) -> No
     found = jobs(stack)
     assert {name: job["schedule"] for name, job in found.items()} == {
         "sweep": "*/5 * * * *",
-        "end-tiers": "* * * * *",
+        "fit-to-tiers": "* * * * *",
         "forget-runs": "17 3 * * *",
         "trigger-executions": "* * * * *",
     }
     assert all(job["active"] and job["username"] == "postgres" for job in found.values())
 
 
-@pytest.mark.parametrize("name", ["sweep", "end-tiers", "forget-runs", "trigger-executions"])
+@pytest.mark.parametrize("name", ["sweep", "fit-to-tiers", "forget-runs", "trigger-executions"])
 def test_every_job_does_without_an_error(stack: Stack, name: str) -> None:
     with stack.postgres.connect() as connection:
         connection.execute(jobs(stack)[name]["command"])

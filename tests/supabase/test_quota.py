@@ -148,7 +148,10 @@ def test_whoever_is_paused_cannot_switch_it_off_and_on_to_run_it(stack: Stack) -
     made = make(stack, user, QUOTA + 1)
     stack.set_tier(user.id, "pro")
     switch = "update traders set enabled = %s where id = %s"
-    refused(stack, user, switch, True, made[-1])
+    with stack.as_role("authenticated", user.id) as connection:
+        # A client that writes back the whole row is not refused: nothing changes by it.
+        connection.execute("update traders set name = 'N', enabled = true where id = %s", made[-1:])
+    assert paused(stack, user) == {made[-1]}
     with stack.as_role("authenticated", user.id) as connection:
         connection.execute(switch, (False, made[-1]))
     refused(stack, user, switch, True, made[-1])
@@ -200,11 +203,35 @@ def test_a_tier_ends_by_itself_within_a_minute(stack: Stack) -> None:
             "update user_tiers set expires_at = now() where user_id = %s", (user.id,)
         )
     assert running(stack, user) == set(made)
-    (job,) = stack.rows("select * from cron.job where jobname = 'klinecore-end-tiers'")
+    (job,) = stack.rows("select * from cron.job where jobname = 'klinecore-fit-to-tiers'")
     assert job["schedule"] == "* * * * *"
     with stack.postgres.connect() as connection:
         connection.execute(job["command"])
     assert paused(stack, user) == set(made)
+
+
+def test_where_there_is_room_again_a_paused_one_is_switched_on_by_saying_so(
+    stack: Stack,
+) -> None:
+    user = stack.user(tier="elite")
+    made = make(stack, user, QUOTA + 1)
+    stack.set_tier(user.id, "pro")
+    with stack.as_role("authenticated", user.id) as connection:
+        connection.execute("delete from traders where id = %s", (made[0],))
+        connection.execute("update traders set enabled = true where id = %s", (made[-1],))
+    assert running(stack, user) == set(made[1:])
+
+
+def test_a_limit_that_is_lowered_pauses_the_surplus(stack: Stack) -> None:
+    user = stack.user(tier="pro")
+    made = make(stack, user, 3)
+    with stack.postgres.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("update tier_limits set custom_traders = 2 where tier = 'pro'")
+        connection.execute("select private.fit_to_tiers()")
+        rows = connection.execute(
+            "select id from traders where user_id = %s and paused_reason = 'tier'", (user.id,)
+        ).fetchall()
+    assert [str(row[0]) for row in rows] == made[2:]
 
 
 def test_a_tier_that_is_taken_away_is_free(stack: Stack) -> None:

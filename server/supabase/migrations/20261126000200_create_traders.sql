@@ -92,7 +92,8 @@ begin
     select count(*) filter (where t.enabled and t.paused_reason is distinct from 'tier'), count(*)
         into running, stored
         from public.traders t where t.user_id = new.user_id and t.id <> new.id;
-    if stored >= limits.stored_traders and (tg_op = 'INSERT' or old.user_id is distinct from new.user_id)
+    if stored >= limits.stored_traders
+        and (tg_op = 'INSERT' or old.user_id is distinct from new.user_id)
     then
         raise sqlstate 'PT403' using
             message = format('the tier %s keeps at most %s traders', has, limits.stored_traders),
@@ -105,6 +106,9 @@ begin
         return new;
     end if;
     if running >= limits.custom_traders then
+        if tg_op = 'UPDATE' and old.enabled and old.user_id = new.user_id then
+            return new; -- it was switched on before: paused it stays paused
+        end if;
         raise sqlstate 'PT403' using
             message = format('the tier %s runs at most %s traders', has, limits.custom_traders),
             hint = 'disable one first';

@@ -36,26 +36,29 @@ end
 $$;
 revoke all on function private.sweep from public;
 
--- A tier that ran out changes no row by itself.
-create function private.end_tiers() returns bigint
+-- A tier that runs out, or a limit that is lowered, changes no trader by itself.
+create function private.fit_to_tiers() returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
     who uuid;
-    ended bigint := 0;
+    fitted bigint := 0;
 begin
     for who in
-        select t.user_id from public.user_tiers t
-        where t.expires_at <= now() and exists (
-            select from public.traders x
-            where x.user_id = t.user_id and x.enabled and x.paused_reason is null)
+        select t.user_id
+        from public.traders t
+        where t.user_id is not null and t.enabled and t.paused_reason is null
+        group by t.user_id
+        having count(*) > (
+            select l.custom_traders from public.tier_limits l
+            where l.tier = private.tier_of(t.user_id))
     loop
         perform private.fit_to_tier(who);
-        ended := ended + 1;
+        fitted := fitted + 1;
     end loop;
-    return ended;
+    return fitted;
 end
 $$;
-revoke all on function private.end_tiers from public;
+revoke all on function private.fit_to_tiers from public;
 
 -- The project's address and its secret key stand in the Vault as project_url and function_key.
 create function private.trigger_executions() returns bigint
@@ -84,7 +87,7 @@ revoke all on function private.trigger_executions from public;
 do $$
 begin
     if exists (select from pg_available_extensions where name = 'pg_net') then
-        create extension if not exists pg_net;
+        create extension if not exists pg_net with schema extensions;
     end if;
     if not exists (select from pg_available_extensions where name = 'pg_cron') then
         raise notice 'no pg_cron: nothing is scheduled';
@@ -92,7 +95,7 @@ begin
     end if;
     create extension if not exists pg_cron with schema pg_catalog;
     perform cron.schedule('klinecore-sweep', '*/5 * * * *', 'select private.sweep()');
-    perform cron.schedule('klinecore-end-tiers', '* * * * *', 'select private.end_tiers()');
+    perform cron.schedule('klinecore-fit-to-tiers', '* * * * *', 'select private.fit_to_tiers()');
     perform cron.schedule('klinecore-forget-runs', '17 3 * * *',
         $job$delete from cron.job_run_details where end_time < now() - interval '7 days'$job$);
     if to_regproc('net.http_post') is null then
