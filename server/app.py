@@ -41,6 +41,7 @@ from server.store.base import Store
 from server.streams.port import StreamPort
 from server.sync.base import Sync
 from server.traders.builtins import builtin_traders
+from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
 from server.traders.images import ImageFile, begin, go_on
 
@@ -74,6 +75,7 @@ class Server:
         on_ready: Callable[[], None] | None = None,
         disk: Disk | None = None,
         has_store: bool = False,
+        sinks: Sinks | None = None,
         opens_streams: bool = False,
     ) -> None:
         """``show_progress(market, done, total)`` is told of each window the backfill has filled.
@@ -81,8 +83,8 @@ class Server:
         ``open_rest(market)`` gives another REST client than the one over HTTP; ``on_ready`` is
         called when the server is ready for the first time. Without a ``disk`` no snapshots are
         kept, and none is read at the start. ``has_store``: traders and what they tell are kept in a
-        file beside them; otherwise traders live as long as the process. ``opens_streams`` listens
-        on the stream port as well.
+        file beside them, or in ``sinks``; otherwise traders live as long as the process.
+        ``opens_streams`` listens on the stream port as well.
         """
         self._settings = settings
         self._clock = clock
@@ -113,6 +115,7 @@ class Server:
             self._hub,
             market_clock=self._market_clock,
             store=self._store,
+            sinks=sinks,
         )
         replace = self.state.desk.replace
         self._sync = Sync(settings, self._store, replace, clock, random, self._metrics)
@@ -338,6 +341,8 @@ class Server:
         if image is not None:
             go_on(engine, image)
             await desk.attach(engine)
+        # What comes from here on is new, also what closed while no server ran.
+        desk.catch_up(engine)
         if images is not None:
             images.current = lambda: desk.engines.get(name)
 

@@ -62,7 +62,7 @@ cdef class Engine:
         self._runner = Runner(market, records=True)
         self._roots = {}
         self._counts = {}
-        self._told = {}
+        self._told = self._runner.told = {}
         self._provisional = {}
         self._next_id = 1
         self._known = <Known*>calloc(
@@ -485,6 +485,7 @@ cdef class Engine:
                 self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
         runner.rerun.clear()
         runner.repeated.clear()
+        runner.undecided.clear()
         for root, lane, open_ms, price, whole, repeated, values in fired:
             if not repeated:
                 self._remember(lane, root, open_ms, price)
@@ -552,7 +553,10 @@ cdef class Engine:
                         self._firing(root, lane, open_ms, price, True, whole, False, values)
                     )
                     self._remember(lane, root, open_ms, price)
-                elif open_ms in told and open_ms not in now and open_ms >= oldest:
+                elif (
+                    open_ms in told and open_ms not in now and open_ms >= oldest
+                    and (root, lane, open_ms) not in self._runner.undecided
+                ):
                     price = told.pop(open_ms)
                     out.append(self._firing(root, lane, open_ms, price, True, True, True, ()))
 

@@ -38,6 +38,8 @@ cdef class Runner:
     cdef readonly set rerun             # lanes that did
     cdef Rewinder rewinder              # knows earlier states of lanes; or None
     cdef dict rewound                   # lane -> stage -> open time it went back to
+    cdef dict told                      # lane -> root -> open_time_ms -> price: what was told
+    cdef set undecided                  # (root, lane, open_time_ms) of it: taken again, not known
     cdef dict repeated                  # lane -> stage -> open time of the row taken once more
     cdef readonly uint64_t rerun_count
     cdef uint64_t moves                 # of stages
@@ -58,6 +60,10 @@ cdef class Runner:
     cdef run(self, Stage stage, int64_t boundary_ms)
     cdef void enter_row(self, Stage stage, Py_ssize_t lane)
     cdef fire(self, Stage stage, Root root, int64_t boundary_ms)
+    cdef look_at_told(self, Stage stage, Root root)
+    cdef recall_cooldowns(self, Stage stage, Py_ssize_t lane, int64_t open_ms)
+    cdef bint forgot(self, Stage stage, Root root, Py_ssize_t lane) except -1
+    cdef bint is_full(self, Stage stage, Py_ssize_t lane) noexcept
     cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane)
     cdef start_anew(self)
     cdef touch(self, const uint8_t* marked)

@@ -68,6 +68,8 @@ cdef class Runner:
         self.fired = []
         self.rerun = set()
         self.repeated = {}
+        self.told = {}
+        self.undecided = set()
         self.rewound = {}
         self.rewinder = Rewinder()
         self.incomplete = [set() for _ in market.intervals]
@@ -386,12 +388,17 @@ cdef class Runner:
         cdef Rows rows
         cdef Py_ssize_t i, lane
         cdef int64_t open_ms
+        cdef bint again = False
         memset(stage.missing, 0, self.places // 8)
         memset(stage.tickerless, 0, self.places // 8)
         for i in range(stage.count):
             lane = stage.lanes[i]
-            if stage.fed[lane] != self.series(stage, lane).open_time_ms[stage.slots[lane]]:
+            open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
+            again |= open_ms <= stage.seen[lane]
+            if stage.fed[lane] != open_ms:
                 self.enter_row(stage, lane)
+            if again and stage.fed[lane] < 0 and self.told:
+                self.recall_cooldowns(stage, lane, open_ms)
         self.describe(stage, &rows)
         for cell in stage.cells:
             (<Cell>cell).run(&rows)
@@ -399,6 +406,8 @@ cdef class Runner:
             if stage.across:
                 (<Root>root).begin_row(boundary_ms == stage.done_ms)
             self.fire(stage, <Root>root, boundary_ms)
+            if again and self.told:
+                self.look_at_told(stage, <Root>root)
         for i in range(stage.count):
             lane = stage.lanes[i]
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
@@ -449,6 +458,58 @@ cdef class Runner:
                     series.values[CLOSE * <Py_ssize_t>series.slots + stage.slots[lane]],
                     whole, again, root.part_values(lane) if root.part_cells else ()
                 ))
+
+    cdef look_at_told(self, Stage stage, Root root):
+        """Note firings that were told and that this turn, begun at a later row, cannot refute."""
+        cdef Py_ssize_t i, lane
+        cdef int64_t open_ms
+        for i in range(stage.count):
+            lane = stage.lanes[i]
+            told = self.told.get(lane)
+            if not told or bit(stage.fires, lane):
+                continue
+            open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
+            if open_ms > stage.seen[lane] or open_ms not in told.get(root, ()):
+                continue
+            if not self.forgot(stage, root, lane):
+                continue
+            # Unknown; or true, and nothing is known of the row before: that it became so is past.
+            if not bit(root.cell.known, lane) or (root.edge and bit(root.cell.truth, lane)):
+                self.undecided.add((root, lane, open_ms))
+                if root.quiet != NULL:
+                    root.quiet[lane] = <int32_t>root.cooldown
+
+    cdef bint forgot(self, Stage stage, Root root, Py_ssize_t lane) except -1:
+        """Whether the filter may have been fed rows that are gone, and that still count here."""
+        cdef Stage other
+        if stage.stretch[lane] <= root.rows and self.is_full(stage, lane):
+            return True
+        for key, rows in root.others.items():
+            other = self.stages[key]
+            if other.stretch[lane] <= <Py_ssize_t>rows and self.is_full(other, lane):
+                return True
+        return False
+
+    cdef bint is_full(self, Stage stage, Py_ssize_t lane) noexcept:
+        return self.series(stage, lane).header.count >= <uint32_t>self.market.capacity
+
+    cdef recall_cooldowns(self, Stage stage, Py_ssize_t lane, int64_t open_ms):
+        """Before the first row of a lane that starts anew: firings in rows that are gone count."""
+        cdef const SeriesMemory* series = self.series(stage, lane)
+        cdef Root root
+        cdef int64_t next_ms
+        cdef Py_ssize_t left
+        told = self.told.get(lane)
+        for root in stage.roots if told else ():
+            earlier = [one for one in told.get(root, ()) if one < open_ms]
+            if root.quiet == NULL or not earlier:
+                continue
+            left = root.cooldown
+            next_ms = series_close_time(series, max(earlier)) + 1
+            while left and next_ms < open_ms:
+                left -= 1
+                next_ms = series_close_time(series, next_ms) + 1
+            root.quiet[lane] = <int32_t>left
 
     cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane):
         """Count one evaluation that gave neither true nor false, by its reason."""

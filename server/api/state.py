@@ -161,10 +161,12 @@ class ServerState:
         *,
         market_clock: Clock | None = None,
         store: Store | None = None,
+        sinks: Sinks | None = None,
     ) -> None:
         """``market_clock`` is the one the exchange runs by, where that is not ``clock``: a
         simulated exchange may be faster. Clients and timeouts always live by ``clock``. ``store``
-        keeps what outlasts the process; without it traders live as long as it does.
+        keeps what outlasts the process; without it traders live as long as it does. ``sinks`` are
+        others than the store's.
 
         Raises SettingsError: see ``open_gate``.
         """
@@ -176,7 +178,8 @@ class ServerState:
         #: Who asks; whatever stays open is entered in its ``leases``.
         self.gate = open_gate(settings, clock, metrics)
         self.store = store
-        sinks = Sinks.memory() if store is None else store.sinks
+        if sinks is None:
+            sinks = Sinks.memory() if store is None else store.sinks
         self.desk = open_desk(settings, sinks, hub=hub, clock=self.market_clock, metrics=metrics)
         self.started_s = clock.monotonic()
         self.markets: dict[str, ServedMarket] = {}

@@ -41,11 +41,17 @@ class ServerClient:
         """The body. Raises AnswerError: refused; ServerError: not reached."""
         return self._ask(urllib.request.Request(self.base + path, headers=self._headers))
 
-    def post(self, path: str, message: object) -> Any:
+    def post(self, path: str, message: object, *, method: str = "POST") -> Any:
         """The JSON answer to a message. Raises as ``json``."""
         headers = {**self._headers, "Content-Type": "application/json"}
         body = json.dumps(message).encode()
-        return self._parse(self._ask(urllib.request.Request(self.base + path, body, headers)))
+        request = urllib.request.Request(self.base + path, body, headers, method=method)
+        return self._parse(self._ask(request))
+
+    def delete(self, path: str) -> None:
+        """Have something deleted. Raises as ``get``."""
+        request = urllib.request.Request(self.base + path, headers=self._headers, method="DELETE")
+        self._ask(request)
 
     def _ask(self, request: urllib.request.Request) -> bytes:
         try:

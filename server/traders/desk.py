@@ -385,7 +385,7 @@ class Desk:
         symbols: Collection[str] | None,
     ) -> RunResult:
         trader, now_ms, timer = entry.trader, self._clock.time_ms(), self._clock.monotonic
-        self._catch_up(engine)
+        self.catch_up(engine)
         watch = engine.watches.get(trader.id)
         if watch is not None:
             result = run_live(engine, watch, source, symbols, now_ms, timer)
@@ -472,7 +472,8 @@ class Desk:
         if entry is not None and execution.error is not None:
             self._note(entry, "no_symbols", execution.error)
 
-    def _catch_up(self, engine: TraderEngine) -> None:
+    def catch_up(self, engine: TraderEngine) -> None:
+        """Evaluate rows that no event told of: those of a snapshot, before the feed adds others."""
         now_ms = self._clock.time_ms()
         self._pass_on(engine.catch_up(now_ms), now_ms)
 

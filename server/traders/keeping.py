@@ -24,6 +24,10 @@ class MemoryKeeper:
     async def insert(self, trader: Trader, quota: int | None) -> None:
         """Keep a new one. Raises QuotaError."""
         self._check(trader, quota)
+        self.keep(trader)
+
+    def keep(self, trader: Trader) -> None:
+        """Keep one that was kept elsewhere before."""
         self._traders[trader.id] = trader
 
     async def update(self, trader: Trader, quota: int | None) -> None:

@@ -387,3 +387,28 @@ def test_times_and_crossings_are_read_as_in_a_batch(text: str) -> None:
     number = desk.engine.add(asked, "1m")
     desk.run(LOW, HIGH)
     assert desk.engine.value(number, "A") is True
+
+
+def test_a_late_row_takes_back_no_firing_that_needs_rows_which_are_gone() -> None:
+    desk = Desk(capacity=12)
+    edge = desk.engine.add(compile("close > highest(high, 5)[1]"), "1m")
+    prices = [LOW] * 8 + [HIGH] + [LOW] * 3
+    assert desk.run(*prices) == [8]
+    desk.run(*[LOW] * 7, first=12)  # the firing is the fourth row in memory now: it is not warm
+    desk.close(20, LOW)  # a hole
+    desk.pump()
+    desk.close(19, LOW)  # and the late row that fills it
+    assert desk.pump() == []
+    assert desk.engine.counters()["retracted"] == 0
+    assert desk.engine.value(edge, "A") is False
+
+
+def test_a_cooldown_outlasts_the_row_that_began_it() -> None:
+    desk = Desk(capacity=12)
+    desk.engine.add(compile(ABOVE), "1m", mode="level", cooldown=30)
+    assert desk.run(HIGH, *[HIGH] * 19) == [0]
+    desk.close(21, HIGH)
+    desk.pump()
+    desk.close(20, HIGH)  # begins anew behind the firing
+    assert desk.pump() == []
+    assert desk.run(*[HIGH] * 12, first=22) == [31]

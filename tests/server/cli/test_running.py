@@ -204,3 +204,45 @@ def test_symbols_are_listed_removed_and_added(run: Callable[..., Any], demo: Dem
     back = ask(run, demo, "symbols", "add", "ETHUSDT")
     assert back.output == "2 symbols held, room for 32 more\n"
     assert ask(run, demo, "symbols", "add").exit_code == 2
+
+
+def test_a_trader_is_made_listed_run_switched_and_removed(
+    run: Callable[..., Any], demo: Demo
+) -> None:
+    def trader(*arguments: str) -> Any:
+        return ask(run, demo, "trader", *arguments)
+
+    made = trader("add", "mine", "close > 0 and close < 1e9", "--interval", "1m", "--past")
+    assert made.exit_code == 0, made.output
+    trader_id, *told = made.output.splitlines()
+    assert told[0].split(" match at ")[0].endswith("symbols")
+    assert "BTCUSDT" in told
+    listed = trader("list", "--own").output.splitlines()
+    assert [line.split()[:4] for line in listed if line.startswith(trader_id)] == [
+        [trader_id, "mine", "1m", "running"]
+    ]
+    assert listed[-1] == "1 traders"
+    assert trader("list").output.splitlines()[-1].split()[0] != "1"
+    shown = trader("run", "mine", "--symbols", "btcusdt").output.splitlines()
+    assert shown[0].startswith("1 of 1 symbols match")
+    assert shown[1:] == ["BTCUSDT"]
+    assert trader("disable", "mine").output == "mine is disabled\n"
+    assert trader("enable", trader_id).output == "mine is running\n"
+    assert trader("remove", "mine").exit_code == 0
+    gone = trader("run", "mine")
+    assert gone.exit_code == 2
+    assert "there is no trader 'mine'" in gone.output
+
+
+def test_the_clocks_traders_fire_in_a_running_server(run: Callable[..., Any], demo: Demo) -> None:
+    made = ask(run, demo, "trader", "add", "every", "close > 0", "--interval", "1m")
+    trader_id = made.output.splitlines()[0]
+    key = {"X-API-Key": "a-key-of-the-tests"}
+
+    def health() -> Any:
+        return json.loads(fetch(demo.port, f"/v1/traders/{trader_id}", **key)[1])["health"]
+
+    until(lambda: health()["evaluations"] >= 2)
+    assert health()["matched"] == health()["symbols"] > 0
+    assert health()["state"] == "running"
+    ask(run, demo, "trader", "remove", trader_id)

@@ -13,7 +13,7 @@ from simulation.loop import run
 from simulation.thinning import thinned
 from simulation.world import INTERVALS, World
 
-__all__ = ["Outcome", "run_recorded", "run_seed"]
+__all__ = ["Outcome", "run_recorded", "run_seed", "suffer"]
 
 #: The end of a simulation is without faults for so long, s.
 CALM_S = 600.0
@@ -73,7 +73,7 @@ def run_seed(
         world = World(
             seed, symbols=symbols, spare=spare, hours=hours, market=market, settings=settings
         )
-        return await _suffer(world, hours, names)
+        return await suffer(world, hours, names)
 
     with thinned():
         return run(simulate())
@@ -87,13 +87,14 @@ def run_recorded(seed: int, source: RecordedMarket, hours: float | None = None) 
     hours = whole if hours is None else min(hours, whole)
 
     async def simulate() -> Outcome:
-        return await _suffer(World(seed, hours=hours, source=source, start_ms=start_ms), hours)
+        return await suffer(World(seed, hours=hours, source=source, start_ms=start_ms), hours)
 
     with thinned():
         return run(simulate())
 
 
-async def _suffer(world: World, hours: float, names: tuple[str, ...] | None = None) -> Outcome:
+async def suffer(world: World, hours: float, names: tuple[str, ...] | None = None) -> Outcome:
+    """Let a world live so long with faults by chance; see ``run_seed``."""
     await world.open()
     try:
         await world.until_ready()

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random as random_module
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from crash_disk import CrashDisk
@@ -22,11 +22,13 @@ from server.feeds.base import Feed
 from server.settings import Settings
 from server.signals.channels import BARRIER
 from server.signals.hub import Subscriber
+from server.traders.model import Trader
 from simulation.clock import SimulatedClock
 from simulation.faults import FAULTS, Planned
 from simulation.judge import Judge, Verdict
 from simulation.loop import OWNER, VirtualLoop
 from simulation.rest import Mishap, SimulatedRest
+from simulation.signals import ToldSignals
 from simulation.thinning import SETTINGS, SPEEDS
 from simulation.trace import Trace
 from simulation.trouble import HEAL_S, Trouble
@@ -85,6 +87,7 @@ class World:
         start_ms: int = START_MS,
         settings: dict[str, Any] | None = None,
         full_pace: bool = False,
+        traders: Sequence[Trader] = (),
     ) -> None:
         """``spare`` symbols more are listed later, by ``listings``, and the server keeps whatever
         is listed. ``full_pace``: streams and limits of time as they are, nothing thinned.
@@ -127,6 +130,7 @@ class World:
         self.lives = 0
         self.server: Server | None = None
         self.disk = CrashDisk()
+        self.told = ToldSignals(traders, self.trace.note)
         self._values = {
             "symbols": "all:USDT" if spare else ",".join(self.source.symbols),
             "intervals": list(intervals),
@@ -231,6 +235,7 @@ class World:
                 lambda mishap: self.troubled(mishap.trouble_s),
             ),
             disk=self.disk,
+            sinks=self.told.sinks(),
         )
         self.trace.note("start", self.lives)
         self.judge.started_ms = self.now_ms
