@@ -121,7 +121,7 @@ class KeySet:
     def match(self, shown: bytes) -> ApiKey | None:
         """The key that ``shown`` is, be it still valid or not.
 
-        How long it takes says nothing of whether there is a key of that id, nor how much was right.
+        How long it takes says nothing of how much of its secret was right. Ids are no secrets.
         """
         key = self.keys.get(key_id_of(shown))
         digest = hashlib.sha256(shown).hexdigest()

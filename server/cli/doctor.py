@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import msgspec
 
+from server.access.keys import KeysFile
 from server.cli.options import load_settings, settings_options
 from server.cli.serve import with_ports
+from server.clock import SystemClock
 from server.errors import FeedError, RestError, ServerError, SettingsError
 from server.settings import Settings
 
@@ -85,6 +87,8 @@ def _examine(flags: dict[str, Any], offline: bool) -> Iterator[Finding]:
         return
     yield Finding("settings", OK, _summary(settings))
     yield _check_key(settings)
+    if settings.api_keys_file is not None:
+        yield _check_keys_file(settings.api_keys_file)
     yield _check_port(settings)
     yield _check_memory(settings)
     yield _check_descriptors(settings)
@@ -132,8 +136,20 @@ def _summary(settings: Settings) -> str:
     )
 
 
+def _check_keys_file(path: str) -> Finding:
+    try:
+        found = KeysFile(path).list()
+    except SettingsError as error:
+        return Finding("keys", FAILURE, str(error), "klineserver keys add makes a file and a key.")
+    now_ms = SystemClock().time_ms()
+    valid = sum(key.valid(now_ms) for key in found)
+    return Finding("keys", OK, f"{valid} valid of {len(found)} keys in {path}")
+
+
 def _check_key(settings: Settings) -> Finding:
     key = settings.api_key
+    if key is None and settings.asks_for_keys:
+        return Finding("key", OK, "none of the operator's: only keys of the file are taken")
     if key is None:
         return Finding("key", OK, f"none: open to this machine only ({settings.host})")
     if len(key) < _KEY_LENGTH_MIN:

@@ -25,7 +25,8 @@ def environment(**extra: str) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("KLINE") and name not in ("API_KEY", "SYMBOLS", "PORT")
+        if not name.startswith(("KLINE", "SUPABASE_"))
+        and name not in ("API_KEY", "SYMBOLS", "PORT")
     }
     return clean | {"KLINE_STREAM_PORT": "0"} | extra
 

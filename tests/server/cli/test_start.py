@@ -12,7 +12,17 @@ from commands import Command, until
 
 def test_help_names_every_command(run: Callable[..., Any]) -> None:
     text = run("--help").output
-    for name in ("serve", "demo", "replay", "exchange", "query", "watch", "doctor", "openapi"):
+    for name in (
+        "serve",
+        "demo",
+        "replay",
+        "exchange",
+        "query",
+        "watch",
+        "keys",
+        "doctor",
+        "openapi",
+    ):
         assert f"  {name} " in text
         assert run(name, "--help").exit_code == 0
 
@@ -28,6 +38,14 @@ def test_help_names_every_command(run: Callable[..., Any]) -> None:
         (["serve", "--intervals", "2m"], {}, "intervals must be one of 1s, 1m"),
         (["serve", "--config", "/nowhere.toml"], {}, "/nowhere.toml"),
         (["demo"], {"KLINE_HOST": "0.0.0.0"}, "set API_KEY"),
+        (["serve"], {"KLINE_API_KEYS_FILE": "/nowhere.json"}, "keys file /nowhere.json"),
+        (["serve"], {"API_KEY": "k", "KLINE_API_KEYS_FILE": "/dev/null"}, "it is no file"),
+        (["serve"], {"KLINE_HOST": "::", "SUPABASE_URL": "https://x.example"}, "set API_KEY"),
+        (
+            ["serve"],
+            {"SUPABASE_URL": "https://x.example", "SUPABASE_JWT_SECRET": "short"},
+            "SUPABASE_JWT_SECRET must have at least 32 bytes",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line_and_nothing_starts(
