@@ -160,6 +160,8 @@ class Server:
         """
         if self._store is not None:
             await self._store.open()
+        if self.state.alerts is not None:
+            self.state.alerts.open()
         self.state.waiting_for.clear()
         self._spawn(self._beat())
         if self._streams is not None:
@@ -212,6 +214,8 @@ class Server:
             *(waits.stop() for waits in self._waits),
             *(snapshots.stop() for snapshots in self._snapshots),
         )
+        if self.state.alerts is not None:
+            await self.state.alerts.close()
         if self._store is not None:
             await self._store.close()
         log.info("stopped")

@@ -25,10 +25,10 @@ class SettingsError(ServerError):
 
 
 class QuotaError(ServerError):
-    """Somebody may have no more enabled traders than ``limit``. Tell them; nothing was changed."""
+    """Somebody may have no more than ``limit``. Tell them; nothing was changed."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"at most {limit} traders may be enabled")
+    def __init__(self, limit: int, what: str = "traders may be enabled") -> None:
+        super().__init__(f"at most {limit} {what}")
         self.limit = limit
 
 

@@ -50,13 +50,15 @@ _OPTIONAL = (
     "api_key",
     "api_keys_file",
     "arena",
+    "smtp_user",
+    "smtp_password",
     "supabase_url",
     "supabase_secret_key",
     "supabase_publishable_key",
     "supabase_jwt_secret",
 )
 #: Names whose values are never shown.
-_SECRETS = ("api_key", "supabase_secret_key", "supabase_jwt_secret")
+_SECRETS = ("api_key", "smtp_password", "supabase_secret_key", "supabase_jwt_secret")
 
 #: Inclusive bounds of numeric settings.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -117,6 +119,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "keep_signals_max": (1000, 1 << 30),
     "outbox_rows_max": (1, 1 << 30),
     "outbox_bytes_max": (1 << 16, 1 << 40),
+    "alert_targets_max": (0, 1000),
+    "alert_waiting_max": (1, 100_000),
+    "smtp_port": (1, 65535),
     "traders_max": (0, 100_000),
     "traders_per_owner_max": (0, 100_000),
     "trader_state_bytes_max": (1 << 20, 1 << 36),
@@ -234,6 +239,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outbox_rows_max: int = 500_000  # for Supabase, while it is down; beyond it the oldest go
     outbox_bytes_max: int = 512 << 20
 
+    # alerts; see docs/alerts.md
+    alert_targets_max: int = 20  # of one owner
+    alert_waiting_max: int = (
+        1000  # signals that may wait for one target; beyond it they are dropped
+    )
+    alert_loopback: bool = False  # this machine may be a target: for development only
+    alert_own_names: tuple[str, ...] = ()  # this server's names, which are no targets
+    telegram_api: str = "https://api.telegram.org"
+    discord_api: str = ""  # empty: where the webhook's URL says
+    smtp_host: str = ""  # empty: no mail is sent
+    smtp_port: int = 587
+    smtp_security: str = "starttls"  # or tls; none only to this machine
+    smtp_user: str | None = None
+    smtp_password: str | None = None
+    smtp_from: str = ""
+
     # logs
     log_level: str = "info"
     log_format: str = "text"  # or json
@@ -250,6 +271,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"not {self.close_wait_s:g}"
             )
         _check_choice("market", self.market, ("spot", "um", "both"))
+        _check_choice("smtp_security", self.smtp_security, ("starttls", "tls", "none"))
+        if self.smtp_security == "none" and self.smtp_host not in ("", *LOOPBACK_HOSTS):
+            raise ValueError("smtp_security none is for a mail server on this machine only")
+        if self.smtp_host and "@" not in self.smtp_from:
+            raise ValueError(f"smtp_from must be a mail address, not {self.smtp_from!r}")
         _check_choice("log_format", self.log_format, ("text", "json"))
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not self.intervals:
@@ -354,7 +380,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if old in environ and _BARE_NAMES[new] not in values:
             values[_BARE_NAMES[new]] = environ[old]
             log.warning("%s is an old name: call it %s", old, new)
-    for name in ("intervals", "cors_origins"):
+    for name in ("intervals", "cors_origins", "alert_own_names"):
         if isinstance(values.get(name), str):
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
     return values

@@ -11,6 +11,7 @@ import numpy as np
 from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
 from klinecore.states import RowState
+from server.api.alerts import AlertRoutes
 from server.api.cache import BodyCache
 from server.api.event_routes import EventRoutes
 from server.api.events import EventServer
@@ -86,6 +87,7 @@ class Routes:
             *FunctionRoutes(state).table,
             *TraderRoutes(state).table,
             *EventRoutes(state, events).table,
+            *AlertRoutes(state).table,
         )
         self._page = Response(
             front_page(self.table),

@@ -9,6 +9,8 @@ import numpy as np
 
 from klinecore.interval import INTERVAL_MS
 from klinecore.market import Market
+from server.alerts.office import AlertOffice
+from server.alerts.opening import open_office
 from server.api.auth import open_gate
 from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
@@ -19,8 +21,10 @@ from server.metrics import Registry
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
+from server.signals.topics import EachSink
 from server.store.base import Store
 from server.traders.desk import Sinks, open_desk
+from server.traders.model import Trader
 
 __all__ = ["STALE_SHARE_MAX", "FeedView", "ServedMarket", "ServerState"]
 
@@ -180,6 +184,13 @@ class ServerState:
         self.store = store
         if sinks is None:
             sinks = Sinks.memory() if store is None else store.sinks
+        #: None: there is nothing to keep them in until they are delivered.
+        self.alerts: AlertOffice | None = None
+        if store is not None:
+            self.alerts = open_office(
+                settings, store.database, trader_of=self._trader, clock=clock, metrics=metrics
+            )
+            sinks = sinks._replace(signals=EachSink((sinks.signals, self.alerts)))
         self.desk = open_desk(settings, sinks, hub=hub, clock=self.market_clock, metrics=metrics)
         self.started_s = clock.monotonic()
         self.markets: dict[str, ServedMarket] = {}
@@ -191,6 +202,10 @@ class ServerState:
 
         #: Markets this server serves, also those that are still starting.
         self.market_names = settings.markets
+
+    def _trader(self, trader_id: str) -> Trader | None:
+        entry = self.desk.book.get(trader_id)
+        return None if entry is None else entry.trader
 
     def served(self, name: str | None) -> ServedMarket:
         """The market of that name; of the first name when none is given.

@@ -12,6 +12,7 @@ from server.signals.model import Signal
 
 __all__ = [
     "ALL_SIGNALS",
+    "EachSink",
     "SignalSink",
     "builtin_topic",
     "group_topic",
@@ -33,6 +34,18 @@ class SignalSink(Protocol):
 
     def put(self, signals: Sequence[Signal]) -> None:
         """Take signals in their order. One that comes again, by id and revision, is the same."""
+
+
+class EachSink:
+    """Several sinks, as one."""
+
+    def __init__(self, sinks: Sequence[SignalSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def put(self, signals: Sequence[Signal]) -> None:
+        """Give them to each, in the order of the sinks."""
+        for sink in self._sinks:
+            sink.put(signals)
 
 
 def signal_topic(trader_id: str) -> str:

@@ -139,6 +139,32 @@ CREATE TABLE dead_letters (
     at_ms         INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE alert_targets (
+    id            TEXT PRIMARY KEY,
+    owner         TEXT NOT NULL,
+    body          TEXT NOT NULL,        -- JSON, all of the target, with what it signs by
+    dropped       INTEGER NOT NULL DEFAULT 0    -- signals that found no room
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alert_targets_owner ON alert_targets (owner);
+
+-- Signals on their way to targets, and for a while those that arrived: none is sent twice.
+CREATE TABLE alert_deliveries (
+    seq           INTEGER PRIMARY KEY,
+    target_id     TEXT NOT NULL,
+    signal_id     TEXT NOT NULL,
+    revision      INTEGER NOT NULL,
+    state         TEXT NOT NULL,        -- waiting, done, dead
+    at_ms         INTEGER NOT NULL,
+    attempts      INTEGER NOT NULL,
+    reason        TEXT NOT NULL,        -- of the last attempt
+    ended_ms      INTEGER,
+    body          TEXT NOT NULL,        -- JSON: the signal, and its trader's name
+    UNIQUE (target_id, signal_id, revision)
+) STRICT;
+CREATE INDEX alert_deliveries_waiting ON alert_deliveries (target_id, attempts, seq)
+    WHERE state = 'waiting';
+CREATE INDEX alert_deliveries_ended ON alert_deliveries (target_id, state, seq);
+
 CREATE TABLE counts (
     name          TEXT PRIMARY KEY,
     value         INTEGER NOT NULL
