@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 #: A group is committed once it has so many pieces, or so long after its first; at once if somebody
 #: waits for it.
 GROUP_MAX = 500
-GROUP_S = 0.05
+GROUP_S = 0.02
 #: Seconds between two attempts to write while that fails; they double up to the second figure.
 RETRY_S, RETRY_MAX_S = 0.1, 5.0
 #: Seconds the last group may take when the server stops.

@@ -138,8 +138,7 @@ class Outbox:
 
     def _excess(self, connection: sqlite3.Connection) -> int:
         """How many rows have to go, as far as can be said before the first one went."""
-        counts = dict(connection.execute("SELECT name, value FROM counts"))
-        rows, size = counts["outbox_rows"], counts["outbox_bytes"]
+        rows, size = connection.execute("SELECT rows, bytes FROM outbox_size").fetchone()
         excess = max(0, rows - self._rows_max)
         if size > self._bytes_max:
             excess = max(excess, (size - self._bytes_max) * rows // size, 1)
@@ -157,7 +156,7 @@ class Outbox:
             )
         self._dropped = dropped
         self._is_open = True
-        self.depth = counts["outbox_rows"]
+        (self.depth,) = connection.execute("SELECT rows FROM outbox_size").fetchone()
         if self.depth < self._rows_max // 2:
             self._is_full = False
         row = connection.execute("SELECT at_ms FROM outbox ORDER BY seq LIMIT 1").fetchone()

@@ -169,17 +169,19 @@ CREATE TABLE counts (
     name          TEXT PRIMARY KEY,
     value         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO counts VALUES ('signal_seq', 0), ('outbox_rows', 0), ('outbox_bytes', 0);
+INSERT INTO counts VALUES ('signal_seq', 0);
+
+CREATE TABLE outbox_size (
+    rows          INTEGER NOT NULL,
+    bytes         INTEGER NOT NULL
+) STRICT;
+INSERT INTO outbox_size VALUES (0, 0);
 
 CREATE TRIGGER outbox_grows AFTER INSERT ON outbox BEGIN
-    UPDATE counts SET value = value + 1 WHERE name = 'outbox_rows';
-    UPDATE counts SET value = value + length(CAST(NEW.body AS BLOB))
-        WHERE name = 'outbox_bytes';
+    UPDATE outbox_size SET rows = rows + 1, bytes = bytes + length(CAST(NEW.body AS BLOB));
 END;
 CREATE TRIGGER outbox_shrinks AFTER DELETE ON outbox BEGIN
-    UPDATE counts SET value = value - 1 WHERE name = 'outbox_rows';
-    UPDATE counts SET value = value - length(CAST(OLD.body AS BLOB))
-        WHERE name = 'outbox_bytes';
+    UPDATE outbox_size SET rows = rows - 1, bytes = bytes - length(CAST(OLD.body AS BLOB));
 END;
 """
 
