@@ -176,8 +176,8 @@ async def measure() -> dict[str, Any]:
                 turns = [await turn(work, store) for _ in range(TURNS)]
                 if number >= 2:  # the first ones fill caches
                     taken[name] += turns
-                    halves = zip(*turns, strict=True)
-                    medians[name].append(tuple(statistics.median(half) for half in halves))  # type: ignore[arg-type]
+                    ingest, request = map(statistics.median, zip(*turns, strict=True))
+                    medians[name].append((ingest, request))
         assert stores["down"] is not None
         assert stores["down"].database.fault is not None
         assert stores["slow"] is not None
