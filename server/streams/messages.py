@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from typing import cast
+from typing import Any, cast
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -14,7 +14,7 @@ __all__ = ["MessageListener"]
 CLOSE_S = 1.0
 
 #: Codes that stand for what happened, and are never in a frame (RFC 6455 7.4.1).
-_NEVER_SENT = (1004, 1005, 1006, 1015)
+_NEVER_SENT = (0, 1004, 1005, 1006, 1015)
 
 
 class MessageListener(WSListener):
@@ -26,12 +26,15 @@ class MessageListener(WSListener):
 
     __slots__ = ("_decoder", "_message_max", "_pieces", "_size", "closing", "transport")
 
+    #: Whether binary messages are anything but a mistake.
+    TAKES_BINARY = False
+
     def __init__(self, message_max: int) -> None:
         self.transport: WSTransport | None = None
         self.closing = False  # a close frame was sent: nothing else follows it
         self._message_max = message_max
-        self._decoder: codecs.IncrementalDecoder | None = None  # within a message in pieces
-        self._pieces: list[str] | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a text message in pieces
+        self._pieces: list[str] | list[bytes] | None = None  # within a message in pieces
         self._size = 0
 
     # --- for subclasses ------------------------------------------------------------------------
@@ -41,8 +44,7 @@ class MessageListener(WSListener):
         raise NotImplementedError
 
     def on_binary(self, data: bytes) -> None:
-        """Take a binary frame; refused unless a subclass knows better."""
-        self.close(WSCloseCode.UNSUPPORTED_DATA, "text messages only")
+        """Take one whole binary message, where ``TAKES_BINARY``."""
 
     def on_frame(self) -> None:
         """Count a frame of any kind; called before it is looked at, and may ``close``."""
@@ -78,67 +80,68 @@ class MessageListener(WSListener):
             self.close(WSCloseCode.PROTOCOL_ERROR, "no extension was agreed on")
             return
         kind = frame.msg_type
-        if kind == WSMsgType.TEXT:
-            self._begin(frame)
+        if kind == WSMsgType.TEXT or kind == WSMsgType.BINARY:
+            self._begin(frame, text=kind == WSMsgType.TEXT)
         elif kind == WSMsgType.CONTINUATION:
             self._continue(frame)
         elif kind == WSMsgType.PING:
             self.on_ping(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
             self._closed_by_peer(frame)
-        elif kind == WSMsgType.BINARY:
-            if self._decoder is not None:
-                self.close(WSCloseCode.PROTOCOL_ERROR, "a message within a message")
-            else:
-                self.on_binary(frame.get_payload_as_bytes())
 
     # --- parts ---------------------------------------------------------------------------------
 
-    def _begin(self, frame: WSFrame) -> None:
-        if self._decoder is not None:
+    def _begin(self, frame: WSFrame, *, text: bool) -> None:
+        if self._pieces is not None:
             self.close(WSCloseCode.PROTOCOL_ERROR, "a message within a message")
-            return
-        if frame.payload_size > self._message_max:
+        elif not text and not self.TAKES_BINARY:
+            self.close(WSCloseCode.UNSUPPORTED_DATA, "text messages only")
+        elif frame.payload_size > self._message_max:
             self._too_big()
-            return
-        if frame.fin:
+        elif not frame.fin:
+            self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+            self._pieces = []
+            self._size = 0
+            self._take(frame)
+        elif text:
             try:
-                text = frame.get_payload_as_utf8_text()
+                message = frame.get_payload_as_utf8_text()
             except UnicodeDecodeError:
                 self.close(WSCloseCode.INVALID_TEXT, "not UTF-8")
                 return
-            self.on_message(text)
-            return
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._pieces = []
-        self._size = 0
-        self._take(frame)
+            self.on_message(message)
+        else:
+            self.on_binary(frame.get_payload_as_bytes())
 
     def _continue(self, frame: WSFrame) -> None:
-        if self._decoder is None:
+        if self._pieces is None:
             self.close(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
-            return
-        self._take(frame)
+        else:
+            self._take(frame)
 
     def _take(self, frame: WSFrame) -> None:
-        assert self._decoder is not None
-        assert self._pieces is not None
         self._size += frame.payload_size
         if self._size > self._message_max:
             self._too_big()
             return
-        try:
-            # Piece by piece: what cannot become UTF-8 any more is refused at once.
-            piece = self._decoder.decode(frame.get_payload_as_bytes(), frame.fin)
-        except UnicodeDecodeError:
-            self.close(WSCloseCode.INVALID_TEXT, "not UTF-8")
-            return
+        pieces: list[Any] = cast(list[Any], self._pieces)
+        piece: str | bytes = frame.get_payload_as_bytes()
+        if self._decoder is not None:
+            try:
+                # Piece by piece: what cannot become UTF-8 any more is refused at once.
+                piece = self._decoder.decode(frame.get_payload_as_bytes(), frame.fin)
+            except UnicodeDecodeError:
+                self.close(WSCloseCode.INVALID_TEXT, "not UTF-8")
+                return
         if piece:  # empty frames, however many, take no memory
-            self._pieces.append(piece)
+            pieces.append(piece)
         if frame.fin:
-            text = "".join(self._pieces)
+            is_text = self._decoder is not None
             self._decoder = self._pieces = None
-            self.on_message(text)
+            if is_text:
+                self.on_message("".join(pieces))
+            else:
+                self.on_binary(b"".join(pieces))
 
     def _too_big(self) -> None:
         self.close(WSCloseCode.MESSAGE_TOO_BIG, f"at most {self._message_max} bytes a message")
