@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +43,25 @@ def refused(stack: Stack, user: User, statement: str, *values: Any) -> str:
         connection.execute(statement, values)
     assert caught.value.sqlstate == "PT403"
     return str(caught.value)
+
+
+def become_user(connection: Any, user: User) -> None:
+    claims = json.dumps({"sub": user.id, "role": "authenticated"})
+    connection.execute(
+        "select set_config('role', 'authenticated', true),"
+        " set_config('request.jwt.claims', %s, true)",
+        (claims,),
+    )
+
+
+@contextmanager
+def suppress_quota() -> Iterator[None]:
+    """Whatever the tier says at this moment."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate != "PT403":
+            raise
 
 
 def running(stack: Stack, user: User) -> set[str]:
@@ -247,3 +269,42 @@ def test_what_a_user_says_of_itself_gives_no_tier(stack: Stack) -> None:
     said = {"user_metadata": {"tier": "elite"}, "app_metadata": {"tier": "elite"}, "tier": "elite"}
     with stack.as_role("authenticated", user.id, **said) as connection:
         assert connection.execute("select private.my_tier()").fetchone() == ("free",)
+
+
+def test_users_and_the_operator_at_once_do_not_wait_for_each_other_for_ever(
+    stack: Stack,
+) -> None:
+    """Whoever changes a trader and whoever changes its owner's tier lock in the same order."""
+    user = stack.user(tier="elite")
+    make(stack, user, 4)
+    gate = Barrier(2)
+
+    def switch() -> None:
+        with psycopg.connect(stack.postgres.admin_url, autocommit=True) as connection:
+            gate.wait(30)
+            for round_ in range(150):
+                with suppress_quota(), connection.transaction():
+                    become_user(connection, user)
+                    connection.execute(
+                        "update traders set enabled = %s where user_id = %s",
+                        (round_ % 3 != 0, user.id),
+                    )
+
+    def retier() -> None:
+        with psycopg.connect(stack.postgres.admin_url, autocommit=True) as connection:
+            gate.wait(30)
+            for _ in range(75):
+                for status in ("cancelled", "active"):
+                    connection.execute(
+                        "update user_tiers set status = %s where user_id = %s", (status, user.id)
+                    )
+
+    def outcome(work: Callable[[], None]) -> str | None:
+        try:
+            work()
+        except psycopg.errors.DeadlockDetected as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(outcome, (switch, retier))) == [None, None]

@@ -123,6 +123,21 @@ revoke all on function private.check_quota from public;
 create trigger traders_quota before insert or update of enabled, user_id on public.traders
     for each row execute function private.check_quota();
 
+-- Whoever fits traders to a tier takes the lock and then the rows; so must a user who changes some,
+-- or each could wait for the other: a trigger for each row comes when its row is taken already.
+create function private.lock_own_traders() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+    if auth.uid() is not null then
+        perform private.lock_traders_of(auth.uid());
+    end if;
+    return null;
+end
+$$;
+revoke all on function private.lock_own_traders from public;
+create trigger traders_lock before update of enabled, user_id on public.traders
+    for each statement execute function private.lock_own_traders();
+
 -- The oldest that the tier allows run; the others are enabled, and paused because of the tier.
 create function private.fit_to_tier(who uuid) returns void
 language plpgsql security definer set search_path = '' as $$
