@@ -5,7 +5,10 @@ const ALLOWED = {
   "access-control-allow-headers": "authorization, x-client-info, apikey, content-type",
   "access-control-max-age": "86400",
 };
-const EXPOSED = { "access-control-expose-headers": "retry-after, x-response-time, x-user-tier" };
+const EXPOSED = {
+  "access-control-expose-headers":
+    "retry-after, x-response-time, x-user-tier, x-data-state, x-data-age-ms",
+};
 
 export function preflight(request: Request, origins: readonly string[]): Response {
   return withCors(new Response(null, { status: 204, headers: ALLOWED }), request, origins);

@@ -10,7 +10,16 @@ const TIMEOUT_MS = 5_000;
 /** A round of all traders takes longer than a look at one series. */
 const ROUND_TIMEOUT_MS = 60_000;
 /** What of an answer's headers the caller gets to see. */
-const PASSED = ["content-type", "cache-control", "retry-after", "x-user-tier", "www-authenticate"];
+const PASSED = [
+  "content-type",
+  "cache-control",
+  "vary",
+  "retry-after",
+  "www-authenticate",
+  "x-user-tier",
+  "x-data-state",
+  "x-data-age-ms",
+];
 
 /**
  * The same function of the kline server, called for `caller`.

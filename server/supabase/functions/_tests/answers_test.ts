@@ -146,6 +146,15 @@ withProject("what the server refuses is passed on with its reason", async (proje
   assert.equal(answer.headers.get("x-secret"), null);
 });
 
+withProject("that data are stale is passed on too", async (project) => {
+  project.reply = () =>
+    Response.json({}, { headers: { "x-data-state": "stale", vary: "authorization" } });
+  const answer = await call(klines, project.env(), WINDOW, { origin: ORIGIN });
+  assert.equal(answer.headers.get("x-data-state"), "stale");
+  assert.match(answer.headers.get("access-control-expose-headers") ?? "", /x-data-state/);
+  assert.equal(answer.headers.get("vary"), "authorization, origin");
+});
+
 withProject("a server in trouble is 5xx with a code, and nobody keeps it", async (project) => {
   const env = project.env();
   for (
