@@ -32,6 +32,7 @@ from server.api.parameters import (
 )
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
+from server.api.signals import SignalRoutes
 from server.api.state import ServedMarket, ServerState
 from server.api.traders import TraderRoutes
 from server.api.types import (
@@ -87,6 +88,7 @@ class Routes:
             *FunctionRoutes(state).table,
             *TraderRoutes(state).table,
             *EventRoutes(state, events).table,
+            *SignalRoutes(state, events).table,
             *AlertRoutes(state).table,
         )
         self._page = Response(

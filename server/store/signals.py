@@ -55,6 +55,7 @@ class SignalQuery(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str | None = None
     since: int | None = None  # seq of the last change that is known; not together with ``before``
     before: Place | None = None
+    after: Place | None = None  # the page just newer than that; not together with the others
     limit: int = 100
 
 
@@ -71,6 +72,7 @@ class SignalPage(NamedTuple):
     signals: list[KeptSignal]
     since: int | None  # of a page of changes, also of an empty one
     before: Place | None  # None: that was the last page
+    after: Place | None = None  # what is newer; None of an empty page, and of one of changes
 
 
 class SignalStore:
@@ -140,7 +142,11 @@ def _page(connection: sqlite3.Connection, query: SignalQuery) -> SignalPage:
         trader_ids = [query.trader_id] if is_visible else []
     limit = max(1, min(query.limit, LIMIT_MAX))
     conditions, values = _conditions(query)
-    order = "seq" if query.since is not None else "open_time_ms DESC, id DESC"
+    order = "open_time_ms DESC, id DESC"
+    if query.since is not None:
+        order = "seq"
+    elif query.after is not None:
+        order = "open_time_ms, id"
     where = " AND ".join(conditions) or "1"
     tail = f"ORDER BY {order} LIMIT {limit + 1}"
     if trader_ids is None:
@@ -158,8 +164,18 @@ def _page(connection: sqlite3.Connection, query: SignalQuery) -> SignalPage:
     more, kept = kept[limit:], kept[:limit]
     if query.since is not None:
         return SignalPage(kept, kept[-1].seq if kept else query.since, None)
-    last = kept[-1].signal if more else None
-    return SignalPage(kept, None, None if last is None else Place(last.open_time_ms, last.id))
+    if query.after is not None:
+        kept.reverse()
+    if not kept:
+        return SignalPage(kept, None, None)
+    first, last = kept[0].signal, kept[-1].signal
+    older = more or query.after is not None  # there is what the page is newer than
+    return SignalPage(
+        kept,
+        None,
+        Place(last.open_time_ms, last.id) if older else None,
+        Place(first.open_time_ms, first.id),
+    )
 
 
 def _conditions(query: SignalQuery) -> tuple[list[str], list[Any]]:
@@ -171,6 +187,9 @@ def _conditions(query: SignalQuery) -> tuple[list[str], list[Any]]:
     elif query.before is not None:
         conditions.append("(open_time_ms, id) < (?, ?)")
         values += query.before
+    elif query.after is not None:
+        conditions.append("(open_time_ms, id) > (?, ?)")
+        values += query.after
     for name in ("market", "symbol"):
         value = getattr(query, name)
         if value is not None:
