@@ -38,15 +38,15 @@ cdef class Series(Cell):
             inputs, NULL if rows.dense else <int32_t*>rows.lanes, rows.count, rows.commit
         )
         for k in range(self.lanes.outputs):
-            out = self.lanes.live[k]
+            out = self.lanes.closed[k] if rows.commit else self.lanes.live[k]
             for i in range(rows.count):
                 lane = rows.lanes[i]
                 if out[lane] - out[lane] != 0 or (self.endless and bit(rows.blind, lane)):
-                    out[lane] = self.lanes.closed[k][lane] = NAN
+                    self.lanes.live[k][lane] = self.lanes.closed[k][lane] = NAN
                 elif not rows.commit:
                     self.lanes.closed[k][lane] = out[lane]      # until it is put back
         if self.condition:
-            out = self.lanes.live[0]
+            out = self.lanes.closed[0] if rows.commit else self.lanes.live[0]
             for i in range(rows.count):
                 lane = rows.lanes[i]
                 put_bit(self.known, lane, out[lane] == out[lane])

@@ -16,7 +16,7 @@ KcSweep stands in blocks.pxd, which others take in without this file. */
 
 /* Largest usable |x| by lane: 1e100 for the lanes of a set, -1 for others, so that one comparison
    asks for both. */
-static double kc_limits[256][KC_BLOCK];
+static __attribute__((aligned(64))) double kc_limits[256][KC_BLOCK];
 
 static void kc_fill_limits(void) {
     for (int set = 0; set < 256; set++)
@@ -29,22 +29,32 @@ static void kc_fill_limits(void) {
 #define KC_WIDTH 2
 #define KC(name) kc_##name##_baseline
 #define KC_TARGET
-#define KC_PICK(which, yes, no) ((KC(V))(((which) & (KC(M))(yes)) | (~(which) & (KC(M))(no))))
+#define KC_MASK KC(I)
+#define KC_PICK(which, yes, no) ((KC(V))(((which) & (KC(I))(yes)) | (~(which) & (KC(I))(no))))
 #if defined(__x86_64__)
+#define KC_LESS(a, b) ((KC(I))_mm_cmplt_pd((__m128d)(a), (__m128d)(b)))
+#define KC_AT_MOST(a, b) ((KC(I))_mm_cmple_pd((__m128d)(a), (__m128d)(b)))
+#define KC_EQUAL(a, b) ((KC(I))_mm_cmpeq_pd((__m128d)(a), (__m128d)(b)))
 #define KC_BITS(v) ((unsigned)_mm_movemask_pd((__m128d)(v)))
 #define KC_ROOT(v) ((KC(V))_mm_sqrt_pd((__m128d)(v)))
 /* Exactly a > b ? a : b, whatever they are. */
 #define KC_LARGER(a, b) ((KC(V))_mm_max_pd((__m128d)(a), (__m128d)(b)))
 #else
+#define KC_LESS(a, b) ((a) < (b))
+#define KC_AT_MOST(a, b) ((a) <= (b))
+#define KC_EQUAL(a, b) ((a) == (b))
 KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
 #define KC_BITS(v) kc_bits((const int64_t *)&(v))
 #define KC_ROOT(v) ((KC(V)){sqrt((v)[0]), sqrt((v)[1])})
-#define KC_LARGER(a, b) KC(pick)((a) > (b), a, b)
+#define KC_LARGER(a, b) KC_PICK((a) > (b), a, b)
 #endif
 #include "blocks_loops.h"
 #undef KC_WIDTH
 #undef KC
 #undef KC_TARGET
+#undef KC_LESS
+#undef KC_AT_MOST
+#undef KC_EQUAL
 #undef KC_BITS
 #undef KC_ROOT
 #undef KC_LARGER
@@ -54,6 +64,10 @@ KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
 #define KC_WIDTH 4
 #define KC(name) kc_##name##_avx2
 #define KC_TARGET __attribute__((target("avx2")))
+#define KC_COMPARE(a, b, how) ((KC(I))_mm256_cmp_pd((__m256d)(a), (__m256d)(b), how))
+#define KC_LESS(a, b) KC_COMPARE(a, b, _CMP_LT_OQ)
+#define KC_AT_MOST(a, b) KC_COMPARE(a, b, _CMP_LE_OQ)
+#define KC_EQUAL(a, b) KC_COMPARE(a, b, _CMP_EQ_OQ)
 #define KC_BITS(v) ((unsigned)_mm256_movemask_pd((__m256d)(v)))
 #define KC_ROOT(v) ((KC(V))_mm256_sqrt_pd((__m256d)(v)))
 #define KC_LARGER(a, b) ((KC(V))_mm256_max_pd((__m256d)(a), (__m256d)(b)))
@@ -63,20 +77,29 @@ KC_INLINE unsigned kc_bits(const int64_t *v) { return (v[0] & 1) | (v[1] & 2); }
 #undef KC_WIDTH
 #undef KC
 #undef KC_TARGET
+#undef KC_LESS
+#undef KC_AT_MOST
+#undef KC_EQUAL
 #undef KC_BITS
 #undef KC_ROOT
 #undef KC_LARGER
 #undef KC_PICK
+#undef KC_MASK
+#undef KC_COMPARE
 
 #define KC_WIDTH 8
 #define KC(name) kc_##name##_avx512
 #define KC_TARGET __attribute__((target("avx512f,avx512dq")))
-#define KC_BITS(v) ((unsigned)_mm512_movepi64_mask((__m512i)(v)))
+#define KC_MASK __mmask8
+#define KC_COMPARE(a, b, how) _mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), how)
+#define KC_LESS(a, b) KC_COMPARE(a, b, _CMP_LT_OQ)
+#define KC_AT_MOST(a, b) KC_COMPARE(a, b, _CMP_LE_OQ)
+#define KC_EQUAL(a, b) KC_COMPARE(a, b, _CMP_EQ_OQ)
+#define KC_BITS(v) ((unsigned)(v))
 #define KC_ROOT(v) ((KC(V))_mm512_sqrt_pd((__m512d)(v)))
 #define KC_LARGER(a, b) ((KC(V))_mm512_max_pd((__m512d)(a), (__m512d)(b)))
 #define KC_PICK(which, yes, no) \
-    ((KC(V))_mm512_mask_blend_pd( \
-        _mm512_movepi64_mask((__m512i)(which)), (__m512d)(no), (__m512d)(yes)))
+    ((KC(V))_mm512_mask_blend_pd(which, (__m512d)(no), (__m512d)(yes)))
 #include "blocks_loops.h"
 
 /* 0: the baseline; 1: AVX2; 2: AVX-512, where it does not make the processor slow down. */

@@ -1,6 +1,6 @@
 """States of some indicators laid side by side, eight lanes to a block, and the loops over them."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 
 cdef extern from *:
     """
@@ -16,6 +16,7 @@ cdef extern from *:
         Py_ssize_t count;                   /* blocks */
         unsigned tail;                      /* lanes there are in the last one */
         uint8_t *warm, *left;               /* lanes, by block */
+        int32_t *beats;                     /* by block: the slot of all lanes, -1: not known */
         double *closed[4], *live[4];        /* outputs by lane, room for whole blocks */
         Py_ssize_t period[4], ring[4];      /* of each ring: its length, and its first row */
         double full[3];                     /* what a warm lane has counted */
@@ -38,6 +39,7 @@ cdef extern from *:
         unsigned tail
         uint8_t* warm
         uint8_t* left
+        int32_t* beats
         double** closed
         double** live
         Py_ssize_t* period

@@ -1,11 +1,14 @@
 /* The vector loops, for KC_WIDTH doubles at once: see blocks.h, which includes this. */
 
 typedef double KC(V) __attribute__((vector_size(8 * KC_WIDTH)));
-typedef int64_t KC(M) __attribute__((vector_size(8 * KC_WIDTH)));
+typedef int64_t KC(I) __attribute__((vector_size(8 * KC_WIDTH)));
+typedef KC_MASK KC(M);
 typedef double KC(U) __attribute__((vector_size(8 * KC_WIDTH), aligned(8), may_alias));
 #define V KC(V)
 #define M KC(M)
+#define FULL ((1u << KC_WIDTH) - 1)
 #define HALVES(h) for (int h = 0; h < KC_BLOCK; h += KC_WIDTH)
+#define REST(h) for (int h = from; h < KC_BLOCK; h += KC_WIDTH)
 
 KC_TARGET KC_INLINE V KC(load)(const double *p) { return *(const KC(U) *)p; }
 
@@ -17,7 +20,7 @@ KC_TARGET KC_INLINE V KC(pick)(M which, V yes, V no) {
     return KC_PICK(which, yes, no);
 }
 
-KC_TARGET KC_INLINE V KC(abs)(V v) { return (V)((M)v & INT64_MAX); }
+KC_TARGET KC_INLINE V KC(abs)(V v) { return (V)((KC(I))v & INT64_MAX); }
 
 KC_TARGET KC_INLINE V KC(larger)(V a, V b) { return KC_LARGER(a, b); }
 
@@ -30,19 +33,10 @@ KC_TARGET KC_INLINE V KC(true_range)(V high, V low, V previous) {
         high - low, KC(larger)(KC(abs)(high - previous), KC(abs)(low - previous)));
 }
 
-/* Write an output of the lanes `want`. */
-KC_TARGET KC_INLINE void KC(put)(
-    const KcSweep *w, int output, Py_ssize_t lane, int h, V value, unsigned want, int commit
-) {
-    double *live = w->live[output] + lane + h, *closed = w->closed[output] + lane + h;
-    if (want != KC_ALL) {
-        const M member = KC(load)(kc_limits[want] + h) > 0.0;
-        KC(store)(live, KC(pick)(member, value, KC(load)(live)));
-        if (commit) KC(store)(closed, KC(pick)(member, value, KC(load)(closed)));
-        return;
-    }
-    KC(store)(live, value);
-    if (commit) KC(store)(closed, value);
+/* Write an output of some lanes of a vector: what a closed row gives, or a forming one. */
+KC_TARGET KC_INLINE void KC(put)(double *to, V value, unsigned want, int h) {
+    const M member = KC_LESS(KC(all)(0.0), KC(load)(kc_limits[want] + h));
+    KC(store)(to, KC(pick)(member, value, KC(load)(to)));
 }
 
 /* The slot all lanes of a block are at; -1 if they are not at the same one. */
@@ -50,11 +44,18 @@ KC_TARGET KC_INLINE Py_ssize_t KC(beat)(const KcSweep *w, Py_ssize_t b, const do
     const unsigned there = b + 1 == w->count ? w->tail : KC_ALL;
     unsigned equal = 0;
     HALVES(h) {
-        const M same = KC(load)(slots + h) == slots[0];
+        const M same = KC_EQUAL(KC(load)(slots + h), KC(all)(slots[0]));
         equal |= KC_BITS(same) << h;
     }
     return (equal & there) == there ? (Py_ssize_t)slots[0] : -1;
 }
+
+/* The same of a body: where lanes were stepped together last, it is known. */
+#define BEAT(slots) (whole && w->beats[b] >= 0 ? w->beats[b] : KC(beat)(w, b, slots))
+/* And after a row that was committed. */
+#define MOVE do { \
+    if (whole && commit) w->beats[b] = beat + 1 == w->period[0] ? 0 : (int32_t)(beat + 1); \
+} while (0)
 
 /* Ring values of lanes that are at slots of their own, `ahead` rows further. */
 KC_TARGET KC_INLINE V KC(gather)(const double *ring, const double *slots, int h, int ahead) {
@@ -71,11 +72,21 @@ KC_TARGET KC_INLINE void KC(scatter)(
         if (which >> (k - h) & 1) ring[(Py_ssize_t)slots[k] * KC_BLOCK + k] = value[k - h];
 }
 
+/* Which of them are at the ring's end. */
+KC_TARGET KC_INLINE M KC(last)(const double *slots, int h, Py_ssize_t period) {
+    return KC_EQUAL(KC(load)(slots + h), KC(all)((double)(period - 1)));
+}
+
 /* Write value to the ring and move the slot on, for the lanes in `ok`. Lanes out of step are not
    at the ring's end: those are left to the scalar kernel. */
 KC_TARGET KC_INLINE void KC(push)(
-    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V value, M ok
+    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V value, M ok, int whole
 ) {
+    if (whole) {
+        KC(store)(ring + beat * KC_BLOCK + h, value);
+        KC(store)(slots + h, KC(all)(beat + 1 == period ? 0.0 : (double)(beat + 1)));
+        return;
+    }
     const V slot = KC(load)(slots + h);
     V next = slot + 1.0;
     if (beat >= 0) {
@@ -88,35 +99,37 @@ KC_TARGET KC_INLINE void KC(push)(
     KC(store)(slots + h, KC(pick)(ok, next, slot));
 }
 
-#define LOOP(name) \
+/* A body steps some lanes of a block, `on`, from vector `from` on, and is compiled twice. For a
+   `whole` block, as nearly all are, there are no masks; it returns where it came upon a vector that
+   has not all lanes in the common case, and has stepped nothing from there on. The other one goes
+   on from there, and returns the lanes of `want` that it has left. */
+#define BODY(name) \
     KC_TARGET KC_INLINE unsigned KC(name)( \
-        const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want, \
-        const int commit \
+        const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want, \
+        unsigned on, int from, const int commit, const int whole \
     )
 
-/* For each block: its lanes that are stepped here (`on`), its state, and where its inputs are. */
-#define EACH_BLOCK \
-    const KcSweep w = *sweep; \
-    const V nan = KC(all)(NAN); \
-    unsigned all_left = 0; \
-    for (Py_ssize_t b = first; b < last; b++) { \
-        const unsigned on = want & w.warm[b]; \
-        const double *limit = kc_limits[on]; \
-        const Py_ssize_t lane = b * KC_BLOCK, at = (b - first) * KC_BLOCK; \
-        double *s = w.blocks + b * w.size; \
-        unsigned left = want & ~on;
+#define BEGIN \
+    const V nan = KC(all)(NAN), most = KC(all)(1e100); \
+    const double *limit = kc_limits[on]; \
+    const Py_ssize_t lane = b * KC_BLOCK; \
+    double *s = w->blocks + b * w->size; \
+    unsigned left = want & ~on; \
+    (void)nan;
 
-#define END_BLOCK \
-        w.left[b] = left; \
-        all_left |= left; \
-    } \
-    return all_left;
+#define END return whole ? KC_BLOCK : left;
 
-#define USABLE(v) (KC(abs)(v) <= KC(load)(limit + h))
+#define USABLE(v) KC_AT_MOST(KC(abs)(v), whole ? most : KC(load)(limit + h))
 #define ROW(n) (s + (n) * KC_BLOCK)
 #define INPUT(n) KC(load)(x[n] + at + h)
-#define PUT(output, value) KC(put)(&w, output, lane, h, KC(pick)(ok, value, nan), want, commit)
-#define KEEP(n, value, old) KC(store)(ROW(n) + h, KC(pick)(ok, value, old))
+/* Before anything of a vector is written. */
+#define SETTLE if (whole && KC_BITS(ok) != FULL) return h;
+#define PUT(output, value) do { \
+    double *const to = (commit ? w->closed : w->live)[output] + lane + h; \
+    if (whole) KC(store)(to, value); \
+    else KC(put)(to, KC(pick)(ok, value, nan), want, h); \
+} while (0)
+#define KEEP(n, value, old) KC(store)(ROW(n) + h, whole ? (value) : KC(pick)(ok, value, old))
 /* Lanes that want more than the common case: not `ok`, but left. */
 #define LEAVE(which) do { \
     const M those = (which) & ok; \
@@ -124,23 +137,24 @@ KC_TARGET KC_INLINE void KC(push)(
     ok &= ~those; \
 } while (0)
 
-LOOP(ema) {
-    const V alpha = KC(all)(sweep->a);
-    EACH_BLOCK
-    HALVES(h) {
+BODY(ema) {
+    const V alpha = KC(all)(w->a);
+    BEGIN
+    REST(h) {
         const V value = INPUT(0), before = KC(load)(ROW(0) + h);
         const M ok = USABLE(value);
         const V now = KC(next)(before, value, alpha);
+        SETTLE
         if (commit) KEEP(0, now, before);
         PUT(0, now);
     }
-    END_BLOCK
+    END
 }
 
-LOOP(rsi) {
-    const V alpha = KC(all)(sweep->a), flat = KC(all)(sweep->b), none = KC(all)(0.0);
-    EACH_BLOCK
-    HALVES(h) {
+BODY(rsi) {
+    const V alpha = KC(all)(w->a), flat = KC(all)(w->b), none = KC(all)(0.0);
+    BEGIN
+    REST(h) {
         const V value = INPUT(0), previous = KC(load)(ROW(2) + h);
         const V gain = KC(load)(ROW(0) + h), loss = KC(load)(ROW(1) + h);
         const M ok = USABLE(value);
@@ -148,26 +162,28 @@ LOOP(rsi) {
         const V up = KC(next)(gain, KC(larger)(change, none), alpha);
         const V down = KC(next)(loss, KC(larger)(-change, none), alpha);
         const V total = up + down;
+        SETTLE
         if (commit) {
             KEEP(0, up, gain);
             KEEP(1, down, loss);
             KEEP(2, value, previous);
         }
-        PUT(0, KC(pick)(total != none, 100.0 * (up / total), flat));
+        PUT(0, KC(pick)(KC_EQUAL(total, none), flat, 100.0 * (up / total)));
     }
-    END_BLOCK
+    END
 }
 
-LOOP(macd) {
-    const V quick = KC(all)(sweep->a), slow = KC(all)(sweep->b), smooth = KC(all)(sweep->c);
-    EACH_BLOCK
-    HALVES(h) {
+BODY(macd) {
+    const V quick = KC(all)(w->a), slow = KC(all)(w->b), smooth = KC(all)(w->c);
+    BEGIN
+    REST(h) {
         const V value = INPUT(0);
         const V a = KC(load)(ROW(0) + h), b = KC(load)(ROW(1) + h), c = KC(load)(ROW(2) + h);
         const M ok = USABLE(value);
         const V fast_now = KC(next)(a, value, quick), slow_now = KC(next)(b, value, slow);
         const V line = fast_now - slow_now;
         const V signal = KC(next)(c, line, smooth);
+        SETTLE
         if (commit) {
             KEEP(0, fast_now, a);
             KEEP(1, slow_now, b);
@@ -177,30 +193,31 @@ LOOP(macd) {
         PUT(1, signal);
         PUT(2, line - signal);
     }
-    END_BLOCK
+    END
 }
 
-LOOP(atr) {
-    const V alpha = KC(all)(sweep->a);
-    EACH_BLOCK
-    HALVES(h) {
+BODY(atr) {
+    const V alpha = KC(all)(w->a);
+    BEGIN
+    REST(h) {
         const V high = INPUT(0), low = INPUT(1), close = INPUT(2);
         const V average = KC(load)(ROW(0) + h), previous = KC(load)(ROW(1) + h);
         const M ok = USABLE(high) & USABLE(low) & USABLE(close);
         const V now = KC(next)(average, KC(true_range)(high, low, previous), alpha);
+        SETTLE
         if (commit) {
             KEEP(0, now, average);
             KEEP(1, close, previous);
         }
         PUT(0, now);
     }
-    END_BLOCK
+    END
 }
 
-LOOP(adx) {
-    const V share = KC(all)(sweep->a), none = KC(all)(0.0);
-    EACH_BLOCK
-    HALVES(h) {
+BODY(adx) {
+    const V share = KC(all)(w->a), none = KC(all)(0.0);
+    BEGIN
+    REST(h) {
         const V high = INPUT(0), low = INPUT(1), close = INPUT(2);
         const V before_high = KC(load)(ROW(0) + h), before_low = KC(load)(ROW(1) + h);
         const V before_close = KC(load)(ROW(2) + h), average = KC(load)(ROW(6) + h);
@@ -209,14 +226,15 @@ LOOP(adx) {
         M ok = USABLE(high) & USABLE(low) & USABLE(close);
         const V up = high - before_high, down = before_low - low;
         const V plus = pluses - pluses * share
-            + KC(pick)(up > down, KC(larger)(up, none), none);
+            + KC(pick)(KC_LESS(down, up), KC(larger)(up, none), none);
         const V minus = minuses - minuses * share
-            + KC(pick)(down > up, KC(larger)(down, none), none);
+            + KC(pick)(KC_LESS(up, down), KC(larger)(down, none), none);
         const V range = ranges - ranges * share + KC(true_range)(high, low, before_close);
         const V plus_di = 100.0 * (plus / range), minus_di = 100.0 * (minus / range);
         const V total = plus_di + minus_di;
-        LEAVE(~((range > none) & (total > none)));
+        LEAVE(~(KC_LESS(none, range) & KC_LESS(none, total)));
         const V now = KC(next)(average, 100.0 * (KC(abs)(plus_di - minus_di) / total), share);
+        SETTLE
         if (commit) {
             KEEP(0, high, before_high);
             KEEP(1, low, before_low);
@@ -230,7 +248,7 @@ LOOP(adx) {
         }
         PUT(0, now);
     }
-    END_BLOCK
+    END
 }
 
 /* A step of a sum over a ring; lanes that want more than the common case are added to `rare`. */
@@ -245,8 +263,8 @@ KC_TARGET KC_INLINE V KC(slide)(
     }
     const V gone = beat >= 0 ? KC(load)(ring + beat * KC_BLOCK + h) : KC(gather)(ring, slots, h, 0);
     const V now = sum + (value - gone);
-    *rare |= KC(abs)(now) * 1024.0 < KC(abs)(gone);
-    if (beat < 0) *rare |= KC(load)(slots + h) + 1.0 == (double)period;
+    *rare |= KC_LESS(KC(abs)(now) * 1024.0, KC(abs)(gone));
+    if (beat < 0) *rare |= KC(last)(slots, h, period);
     return now;
 }
 
@@ -255,7 +273,7 @@ KC_TARGET KC_INLINE V KC(top)(
     const double *ring, Py_ssize_t period, const double *slots, Py_ssize_t beat, int h, V prefix,
     M *rare
 ) {
-    if (beat < 0) *rare |= KC(load)(slots + h) + 1.0 == (double)period;
+    if (beat < 0) *rare |= KC(last)(slots, h, period);
     return KC(larger)(
         prefix,
         beat >= 0 ? KC(load)(ring + (beat + 1) * KC_BLOCK + h) : KC(gather)(ring, slots, h, 1));
@@ -263,7 +281,8 @@ KC_TARGET KC_INLINE V KC(top)(
 
 /* Keep a value for the largest of a window; its new prefix. */
 KC_TARGET KC_INLINE V KC(keep_top)(
-    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V prefix, V value, M ok
+    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V prefix, V value, M ok,
+    int whole
 ) {
     if (beat + 1 == period) {
         V suffix = value;
@@ -274,40 +293,44 @@ KC_TARGET KC_INLINE V KC(keep_top)(
             KC(store)(row, KC(pick)(ok, suffix, KC(load)(row)));
         }
     }
-    KC(push)(ring, period, slots, beat, h, value, ok);
+    KC(push)(ring, period, slots, beat, h, value, ok, whole);
     return prefix;
 }
 
 /* Windows: rows of fields, then slot and count, then the ring. */
 
-LOOP(sma) {
-    EACH_BLOCK
+BODY(sma) {
+    BEGIN
     double *slots = ROW(1), *ring = ROW(3);
-    const Py_ssize_t beat = KC(beat)(&w, b, slots);
-    HALVES(h) {
+    const Py_ssize_t beat = BEAT(slots);
+    if (whole && beat < 0) return 0;
+    REST(h) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h);
         M ok = USABLE(value), rare = {0};
-        const V now = KC(slide)(ring, w.period[0], slots, beat, h, sum, value, &rare);
+        const V now = KC(slide)(ring, w->period[0], slots, beat, h, sum, value, &rare);
         LEAVE(rare);
+        SETTLE
         if (commit) {
             KEEP(0, now, sum);
-            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
+            KC(push)(ring, w->period[0], slots, beat, h, value, ok, whole);
         }
-        PUT(0, now / (double)w.period[0]);
+        PUT(0, now / (double)w->period[0]);
     }
-    END_BLOCK
+    MOVE;
+    END
 }
 
-LOOP(wma) {
+BODY(wma) {
     const double loss = 1024.0;
-    EACH_BLOCK
+    BEGIN
     double *slots = ROW(2), *ring = ROW(4);
-    const Py_ssize_t beat = KC(beat)(&w, b, slots);
-    HALVES(h) {
+    const Py_ssize_t beat = BEAT(slots);
+    if (whole && beat < 0) return 0;
+    REST(h) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h), weighted = KC(load)(ROW(1) + h);
         M ok = USABLE(value);
         V total, weight;
-        if (beat + 1 == w.period[0]) {
+        if (beat + 1 == w->period[0]) {
             total = weight = KC(all)(0.0);
             for (Py_ssize_t i = 0; i < beat; i++) {
                 const V one = KC(load)(ring + i * KC_BLOCK + h);
@@ -315,40 +338,43 @@ LOOP(wma) {
                 weight += one * (double)(i + 1);
             }
             total += value;
-            weight += value * (double)w.period[0];
+            weight += value * (double)w->period[0];
         } else {
             const V gone = beat >= 0 ? KC(load)(ring + beat * KC_BLOCK + h)
                 : KC(gather)(ring, slots, h, 0);
-            weight = weighted + (value * (double)w.period[0] - sum);
+            weight = weighted + (value * (double)w->period[0] - sum);
             total = sum + (value - gone);
-            M rare = KC(abs)(total) * loss < KC(abs)(gone);
-            if (beat < 0) rare |= KC(load)(slots + h) + 1.0 == (double)w.period[0];
+            M rare = KC_LESS(KC(abs)(total) * loss, KC(abs)(gone));
+            if (beat < 0) rare |= KC(last)(slots, h, w->period[0]);
             LEAVE(rare);
         }
+        SETTLE
         if (commit) {
             KEEP(0, total, sum);
             KEEP(1, weight, weighted);
-            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
+            KC(push)(ring, w->period[0], slots, beat, h, value, ok, whole);
         }
-        PUT(0, weight / w.a);
+        PUT(0, weight / w->a);
     }
-    END_BLOCK
+    MOVE;
+    END
 }
 
-LOOP(bb) {
-    const V share = KC(all)(sweep->a), deviations = KC(all)(sweep->b), none = KC(all)(0.0);
+BODY(bb) {
+    const V share = KC(all)(w->a), deviations = KC(all)(w->b), none = KC(all)(0.0);
     const double loss = 64.0;
-    EACH_BLOCK
+    BEGIN
     double *slots = ROW(4), *ring = ROW(6);
-    const Py_ssize_t beat = KC(beat)(&w, b, slots);
-    const double period = w.period[0];
-    HALVES(h) {
+    const Py_ssize_t beat = BEAT(slots);
+    if (whole && beat < 0) return 0;
+    const double period = w->period[0];
+    REST(h) {
         const V value = INPUT(0);
         const V base = KC(load)(ROW(0) + h), average = KC(load)(ROW(1) + h);
         const V spread = KC(load)(ROW(2) + h), top = KC(load)(ROW(3) + h);
         M ok = USABLE(value);
         V origin, mean, squares, peak;
-        if (beat + 1 == w.period[0]) {
+        if (beat + 1 == w->period[0]) {
             V total = none, rest = none, off;
             squares = none;
             origin = value;
@@ -364,7 +390,7 @@ LOOP(bb) {
             rest += off;
             squares += off * off;
             squares -= rest * rest / period;
-            squares = KC(pick)(squares > none, squares, none);
+            squares = KC(larger)(squares, none);
             peak = squares;
         } else {
             const V now = value - base;
@@ -374,102 +400,129 @@ LOOP(bb) {
             mean = average + (now - gone) * share;
             squares = spread + (now - gone) * ((now - mean) + (gone - average));
             peak = KC(larger)(top, squares);
-            M rare = ~(squares * loss >= peak);
-            if (beat < 0) rare |= KC(load)(slots + h) + 1.0 == period;
+            M rare = ~KC_AT_MOST(peak, squares * loss);
+            if (beat < 0) rare |= KC(last)(slots, h, w->period[0]);
             LEAVE(rare);
         }
+        SETTLE
         if (commit) {
             KEEP(0, origin, base);
             KEEP(1, mean, average);
             KEEP(2, squares, spread);
             KEEP(3, peak, top);
-            KC(push)(ring, w.period[0], slots, beat, h, value, ok);
+            KC(push)(ring, w->period[0], slots, beat, h, value, ok, whole);
         }
         const V variance = squares * share;
         const V reach = deviations * KC_ROOT(variance), middle = origin + mean;
         PUT(0, middle + reach);
         PUT(1, middle);
         PUT(2, middle - reach);
-        PUT(3, KC(pick)(middle != none, 2.0 * reach / middle, nan));
+        PUT(3, KC(pick)(KC_EQUAL(middle, none), nan, 2.0 * reach / middle));
     }
-    END_BLOCK
+    MOVE;
+    END
 }
 
 /* Largest of the window; `sign` -1 makes it the smallest, of what has its sign turned. */
 KC_TARGET KC_INLINE unsigned KC(extreme)(
-    const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want,
-    const int commit, const int smallest
+    const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want,
+    unsigned on, int from, const int commit, const int whole, const int smallest
 ) {
-    EACH_BLOCK
+    BEGIN
     double *slots = ROW(1), *ring = ROW(3);
-    const Py_ssize_t beat = KC(beat)(&w, b, slots);
-    HALVES(h) {
+    const Py_ssize_t beat = BEAT(slots);
+    if (whole && beat < 0) return 0;
+    REST(h) {
         const V given = INPUT(0), before = KC(load)(ROW(0) + h);
         M ok = USABLE(given), rare = {0};
         const V value = smallest ? -given : given;
         const V prefix = KC(larger)(before, value);
-        const V best = KC(top)(ring, w.period[0], slots, beat, h, prefix, &rare);
+        const V best = KC(top)(ring, w->period[0], slots, beat, h, prefix, &rare);
         LEAVE(rare);
+        SETTLE
         if (commit) {
-            const V now = KC(keep_top)(ring, w.period[0], slots, beat, h, prefix, value, ok);
+            const V now = KC(keep_top)(
+                ring, w->period[0], slots, beat, h, prefix, value, ok, whole);
             KEEP(0, now, before);
         }
         PUT(0, smallest ? -best : best);
     }
-    END_BLOCK
+    MOVE;
+    END
 }
 
-LOOP(highest) { return KC(extreme)(sweep, x, first, last, want, commit, 0); }
+BODY(highest) { return KC(extreme)(w, x, b, at, want, on, from, commit, whole, 0); }
 
-LOOP(lowest) { return KC(extreme)(sweep, x, first, last, want, commit, 1); }
+BODY(lowest) { return KC(extreme)(w, x, b, at, want, on, from, commit, whole, 1); }
 
-LOOP(stoch) {
-    const V still = KC(all)(sweep->a), none = KC(all)(0.0);
-    EACH_BLOCK
-    const Py_ssize_t beat = KC(beat)(&w, b, ROW(4));
-    const Py_ssize_t k_beat = KC(beat)(&w, b, ROW(6)), d_beat = KC(beat)(&w, b, ROW(7));
-    double *tops = ROW(w.ring[0]), *bottoms = ROW(w.ring[1]);
-    double *k_ring = ROW(w.ring[2]), *d_ring = ROW(w.ring[3]);
-    HALVES(h) {
+BODY(stoch) {
+    const V still = KC(all)(w->a), none = KC(all)(0.0);
+    BEGIN
+    const Py_ssize_t beat = KC(beat)(w, b, ROW(4));
+    if (whole && beat < 0) return 0;
+    const Py_ssize_t k_beat = KC(beat)(w, b, ROW(6)), d_beat = KC(beat)(w, b, ROW(7));
+    if (whole && (k_beat < 0 || d_beat < 0)) return 0;
+    double *tops = ROW(w->ring[0]), *bottoms = ROW(w->ring[1]);
+    double *k_ring = ROW(w->ring[2]), *d_ring = ROW(w->ring[3]);
+    REST(h) {
         const V high = INPUT(0), low = INPUT(1), close = INPUT(2), below = -low;
         const V high_before = KC(load)(ROW(0) + h), low_before = KC(load)(ROW(1) + h);
         const V k_before = KC(load)(ROW(2) + h), d_before = KC(load)(ROW(3) + h);
         M ok = USABLE(high) & USABLE(low) & USABLE(close), rare = {0};
         const V high_prefix = KC(larger)(high_before, high);
         const V low_prefix = KC(larger)(low_before, below);
-        const V top = KC(top)(tops, w.period[0], ROW(4), beat, h, high_prefix, &rare);
-        const V bottom = -KC(top)(bottoms, w.period[1], ROW(5), beat, h, low_prefix, &rare);
+        const V top = KC(top)(tops, w->period[0], ROW(4), beat, h, high_prefix, &rare);
+        const V bottom = -KC(top)(bottoms, w->period[1], ROW(5), beat, h, low_prefix, &rare);
         const V raw = KC(pick)(
-            top - bottom > still, 100.0 * ((close - bottom) / (top - bottom)), none);
-        const V k_sum = KC(slide)(k_ring, w.period[2], ROW(6), k_beat, h, k_before, raw, &rare);
-        const V k = k_sum / (double)w.period[2];
-        const V d_sum = KC(slide)(d_ring, w.period[3], ROW(7), d_beat, h, d_before, k, &rare);
+            KC_LESS(still, top - bottom), 100.0 * ((close - bottom) / (top - bottom)), none);
+        const V k_sum = KC(slide)(k_ring, w->period[2], ROW(6), k_beat, h, k_before, raw, &rare);
+        const V k = k_sum / (double)w->period[2];
+        const V d_sum = KC(slide)(d_ring, w->period[3], ROW(7), d_beat, h, d_before, k, &rare);
         LEAVE(rare);
+        SETTLE
         if (commit) {
             const V high_now = KC(keep_top)(
-                tops, w.period[0], ROW(4), beat, h, high_prefix, high, ok);
+                tops, w->period[0], ROW(4), beat, h, high_prefix, high, ok, whole);
             const V low_now = KC(keep_top)(
-                bottoms, w.period[1], ROW(5), beat, h, low_prefix, below, ok);
+                bottoms, w->period[1], ROW(5), beat, h, low_prefix, below, ok, whole);
             KEEP(0, high_now, high_before);
             KEEP(1, low_now, low_before);
             KEEP(2, k_sum, k_before);
             KEEP(3, d_sum, d_before);
-            KC(push)(k_ring, w.period[2], ROW(6), k_beat, h, raw, ok);
-            KC(push)(d_ring, w.period[3], ROW(7), d_beat, h, k, ok);
+            KC(push)(k_ring, w->period[2], ROW(6), k_beat, h, raw, ok, whole);
+            KC(push)(d_ring, w->period[3], ROW(7), d_beat, h, k, ok, whole);
         }
         PUT(0, k);
-        PUT(1, d_sum / (double)w.period[3]);
+        PUT(1, d_sum / (double)w->period[3]);
     }
-    END_BLOCK
+    END
 }
 
-#define PAIR(name) \
-    KC_TARGET static unsigned KC(name##_update)( \
-        const KcSweep *w, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
-    ) { return KC(name)(w, x, first, last, want, 1); } \
-    KC_TARGET static unsigned KC(name##_preview)( \
-        const KcSweep *w, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
-    ) { return KC(name)(w, x, first, last, want, 0); }
+/* The other body stands apart, so that this one has all registers. */
+#define LOOP(name, commit) \
+    KC_TARGET __attribute__((noinline)) static unsigned KC(name##_rest_##commit)( \
+        const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want, \
+        unsigned on, int from \
+    ) { return KC(name)(w, x, b, at, want, on, from, commit, 0); } \
+    KC_TARGET static unsigned KC(name##_##commit)( \
+        const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
+    ) { \
+        const KcSweep w = *sweep; /* which no store can change */ \
+        unsigned all_left = 0; \
+        for (Py_ssize_t b = first; b < last; b++) { \
+            const unsigned on = want & w.warm[b]; \
+            const Py_ssize_t at = (b - first) * KC_BLOCK; \
+            unsigned from = 0; \
+            if (__builtin_expect(on == KC_ALL, 1)) \
+                from = KC(name)(&w, x, b, at, want, on, 0, commit, 1); \
+            if (__builtin_expect(from == KC_BLOCK, 1)) continue; \
+            if (commit) w.beats[b] = -1; \
+            w.left[b] = KC(name##_rest_##commit)(sweep, x, b, at, want, on, from); \
+            all_left |= w.left[b]; \
+        } \
+        return all_left; \
+    }
+#define PAIR(name) LOOP(name, 0) LOOP(name, 1)
 
 PAIR(ema)
 PAIR(rsi)
@@ -485,29 +538,35 @@ PAIR(stoch)
 
 /* In the order of the shapes in blocks.pyx. */
 static const KcLoop KC(table)[][2] = {
-    {KC(sma_preview), KC(sma_update)},
-    {KC(ema_preview), KC(ema_update)},
-    {KC(wma_preview), KC(wma_update)},
-    {KC(rsi_preview), KC(rsi_update)},
-    {KC(macd_preview), KC(macd_update)},
-    {KC(bb_preview), KC(bb_update)},
-    {KC(atr_preview), KC(atr_update)},
-    {KC(adx_preview), KC(adx_update)},
-    {KC(highest_preview), KC(highest_update)},
-    {KC(lowest_preview), KC(lowest_update)},
-    {KC(stoch_preview), KC(stoch_update)},
+    {KC(sma_0), KC(sma_1)},
+    {KC(ema_0), KC(ema_1)},
+    {KC(wma_0), KC(wma_1)},
+    {KC(rsi_0), KC(rsi_1)},
+    {KC(macd_0), KC(macd_1)},
+    {KC(bb_0), KC(bb_1)},
+    {KC(atr_0), KC(atr_1)},
+    {KC(adx_0), KC(adx_1)},
+    {KC(highest_0), KC(highest_1)},
+    {KC(lowest_0), KC(lowest_1)},
+    {KC(stoch_0), KC(stoch_1)},
 };
 
 #undef V
 #undef M
 #undef HALVES
+#undef REST
 #undef LOOP
-#undef EACH_BLOCK
-#undef END_BLOCK
+#undef BODY
+#undef BEGIN
+#undef END
 #undef USABLE
 #undef ROW
 #undef INPUT
 #undef PUT
+#undef SETTLE
+#undef BEAT
+#undef MOVE
+#undef FULL
 #undef KEEP
 #undef LEAVE
 #undef PAIR

@@ -10,6 +10,9 @@ cdef enum:
     LANES_MAX = 1_000_000
 
 
+cdef const double* column_at(object given, Py_ssize_t lanes) noexcept
+
+
 @cython.final
 cdef class Lanes:
     """Committed states of all lanes, and two outputs of each: of the newest closed and of the
@@ -23,6 +26,7 @@ cdef class Lanes:
     cdef readonly Py_ssize_t nbytes         # states, rings and outputs
     cdef double* closed[OUTPUTS_MAX]        # by lane; NaN where the newest closed row had none
     cdef double* live[OUTPUTS_MAX]
+    cdef bint behind                        # live lacks what was committed last
     cdef int inputs, outputs
     cdef size_t kernel_size                 # bytes of a state without its rings
     cdef RunFunction run
@@ -63,6 +67,9 @@ cdef class Lanes:
     cdef void step_many(
         self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
     ) noexcept nogil
+    cdef void step_whole(self, const double** inputs, bint commit) noexcept nogil
+    cdef void step_tick(self, const double** inputs, Py_ssize_t lane) noexcept nogil
+    cdef void catch_up(self) noexcept nogil
     cdef void step_all(self, const double** inputs, bint commit) noexcept nogil
     cdef void step_left(
         self, const double** inputs, Py_ssize_t first, Py_ssize_t last, bint commit

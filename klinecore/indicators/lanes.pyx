@@ -34,7 +34,7 @@ cdef enum:
     STATE_WORDS = 64        # doubles' room for a state that is laid out side by side with others
 
 
-cdef inline const double* column_at(object given, Py_ssize_t lanes) noexcept:
+cdef const double* column_at(object given, Py_ssize_t lanes) noexcept:
     """Where a column lies, if it is as it should be; what else it may be takes longer to see."""
     if (
         numpy.PyArray_CheckExact(given)
@@ -98,6 +98,7 @@ cdef class Lanes:
         free(self.blocks)
         free(self.column)
         free(self.sweep.warm)
+        free(self.sweep.beats)
         free(self.fresh)
         free(self.pointers)
         free(self.chosen)
@@ -173,7 +174,8 @@ cdef class Lanes:
         self.blocks = calloc(1, size + 64)
         self.column = <double*>calloc(self.rows * BLOCK, sizeof(double))
         sweep.warm = <uint8_t*>calloc(sweep.count, 3)
-        if not (self.blocks and self.column and sweep.warm):
+        sweep.beats = <int32_t*>calloc(sweep.count, sizeof(int32_t))
+        if not (self.blocks and self.column and sweep.warm and sweep.beats):
             raise MemoryError
         sweep.left = sweep.warm + sweep.count
         self.wanted = sweep.left + sweep.count
@@ -188,18 +190,23 @@ cdef class Lanes:
             for j in range(self.rows):
                 self.column_of(i)[j * BLOCK] = self.column[j * BLOCK]
             self.mark(i)
-        self.nbytes += size + sweep.size * sizeof(double) + 3 * sweep.count
+        # Lanes that are not there are never fed, so never left over either.
+        sweep.warm[sweep.count - 1] |= ALL & ~sweep.tail
+        self.nbytes += size + sweep.size * sizeof(double) + 7 * sweep.count
         return 0
 
     cdef int make_outputs(self) except -1:
         cdef Py_ssize_t outputs = self.outputs, room = (self.lanes + BLOCK - 1) // BLOCK * BLOCK, i
-        values = np.full((2 * outputs, room), NAN)
+        # From a multiple of 64 bytes on, so that no vector lies across two lines of the cache.
+        memory = np.full(2 * outputs * room + BLOCK - 1, NAN)
+        i = BLOCK - 1 - (<uintptr_t>address_of(memory) - 1) // sizeof(double) % BLOCK
+        values = memory[i:i + 2 * outputs * room].reshape(2 * outputs, room)
         for i in range(outputs):
             self.closed[i] = address_of(values) + i * room
             self.live[i] = address_of(values) + (outputs + i) * room
             self.sweep.closed[i] = self.closed[i]
             self.sweep.live[i] = self.live[i]
-        self.nbytes += values.nbytes
+        self.nbytes += memory.nbytes
         values.flags.writeable = False
         views = tuple(values[:, :self.lanes])
         self.closed_result, self.live_result = views[0], views[outputs]
@@ -220,13 +227,19 @@ cdef class Lanes:
         self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
     ) noexcept nogil:
         """Take a row of each of ``count`` lanes (each at most once), of all of them if ``lanes`` is
-        NULL. Inputs are columns by lane. Commit writes ``closed`` and ``live``, else ``live`` only.
+        NULL. Inputs are columns by lane. Commit writes ``closed``, and no later than when the next
+        is previewed ``live`` as well; without it ``live`` is written alone.
         """
         cdef Py_ssize_t i = 0, block
         cdef unsigned want
         if lanes == NULL and self.shape != NULL:
+            # Half of what a close of all lanes writes is spared: nobody has asked for it yet.
+            self.behind = commit
             self.step_all(inputs, commit)
-        elif lanes == NULL:
+            return
+        if self.behind and not commit:
+            self.catch_up()
+        if lanes == NULL:
             for i in range(self.lanes):
                 self.step_one(inputs, i, commit)
         elif self.shape == NULL:
@@ -242,6 +255,13 @@ cdef class Lanes:
                     want |= 1u << (lanes[i] % BLOCK)
                     i += 1
                 self.step_run(inputs, block, want, commit)
+
+    cdef void catch_up(self) noexcept nogil:
+        """Let ``live`` be what was committed."""
+        cdef int k
+        for k in range(self.outputs):
+            memcpy(self.live[k], self.closed[k], self.lanes * sizeof(double))
+        self.behind = False
 
     cdef void step_many(
         self, const double** inputs, const int32_t* lanes, Py_ssize_t count, bint commit
@@ -286,6 +306,30 @@ cdef class Lanes:
         if whole < self.sweep.count:
             self.step_run(inputs, whole, self.sweep.tail, commit)
 
+    cdef void step_whole(self, const double** inputs, bint commit) noexcept nogil:
+        """Take a row of all lanes from columns that have NaN up to a whole block."""
+        if self.shape == NULL:
+            self.step(inputs, NULL, self.lanes, commit)
+            return
+        self.behind = commit
+        if loop_of(self.shape, commit)(&self.sweep, inputs, 0, self.sweep.count, ALL):
+            self.step_left(inputs, 0, self.sweep.count, commit)
+
+    cdef void step_tick(self, const double** inputs, Py_ssize_t lane) noexcept nogil:
+        """Preview one lane, from columns that have NaN up to a whole block."""
+        cdef const double* x[INPUTS_MAX]
+        cdef Py_ssize_t block = lane // BLOCK
+        cdef int k
+        if self.behind:
+            self.catch_up()
+        if self.shape == NULL:
+            self.step_one(inputs, lane, False)
+            return
+        for k in range(self.inputs):
+            x[k] = inputs[k] + block * BLOCK
+        if loop_of(self.shape, False)(&self.sweep, x, block, block + 1, 1u << (lane % BLOCK)):
+            self.step_left(inputs, block, block + 1, False)
+
     cdef void step_run(
         self, const double** inputs, Py_ssize_t block, unsigned want, bint commit
     ) noexcept nogil:
@@ -301,6 +345,11 @@ cdef class Lanes:
                 x[k] = padded[k]
         if loop_of(self.shape, commit)(&self.sweep, x, block, block + 1, want):
             self.step_left(inputs, block, block + 1, commit)
+        if commit and not self.behind:
+            for k in range(self.outputs):
+                for i in range(BLOCK):
+                    if want >> i & 1:
+                        self.live[k][first + i] = self.closed[k][first + i]
 
     cdef void step_left(
         self, const double** inputs, Py_ssize_t first, Py_ssize_t last, bint commit
@@ -313,17 +362,19 @@ cdef class Lanes:
                 for i in range(BLOCK):
                     if self.sweep.left[block] >> i & 1:
                         self.step_one(inputs, block * BLOCK + i, commit)
+                self.sweep.left[block] = 0
 
     cdef double* column_of(self, Py_ssize_t lane) noexcept nogil:
         """Where a lane's rows begin; they are eight doubles apart."""
         return self.sweep.blocks + lane // BLOCK * self.sweep.size + lane % BLOCK
 
     cdef void mark(self, Py_ssize_t lane) noexcept nogil:
-        """Note whether the lane is warm, so that loops may step it."""
+        """Note whether the lane is warm, so that loops may step it; its slot may be another now."""
         cdef unsigned bit = 1u << (lane % BLOCK)
         cdef uint8_t* warm = self.sweep.warm + lane // BLOCK
         cdef const double* column = self.column_of(lane)
         cdef int i
+        self.sweep.beats[lane // BLOCK] = -1
         for i in range(self.shape.counts):
             if column[self.shape.count[i].field * BLOCK] < self.sweep.full[i]:
                 warm[0] &= ~bit
@@ -426,7 +477,10 @@ cdef class Lanes:
         return self.closed_result
 
     def preview(self, *columns, where=None):
-        """The outputs ``update`` would give; commits nothing. Views of other memory than its."""
+        """The outputs ``update`` would give; commits nothing.
+
+        Views of other memory than ``update``'s: a lane's newest row as of the newest preview.
+        """
         self.feed(columns, where, False)
         return self.live_result
 
