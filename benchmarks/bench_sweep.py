@@ -54,14 +54,11 @@ class Four:
         self.ema = warmed("ema", 50, rows=rows)
         self.macd = warmed("macd", rows=rows)
         self.bb = warmed("bb", 20, rows=rows)
+        self.sweep = kc.Sweep(self.rsi, self.ema, self.macd, self.bb)
 
     def update(self, close: Values) -> tuple[Values, ...]:
-        return (
-            self.rsi.update(close),
-            self.ema.update(close),
-            *self.macd.update(close),
-            *self.bb.update(close)[:3],
-        )
+        rsi, ema, macd, bands = self.sweep.update(close)
+        return (rsi, ema, *macd, *bands[:3])
 
 
 class Vectors:
@@ -214,7 +211,7 @@ def bench_close_of_four_indicators(bench: Any) -> None:
     update(coming[0].tolist())
     theirs = [(h[0].value, h[1].value, *h[2].value, *h[3].value) for h in handles]
     np.testing.assert_allclose(np.array(ours), np.array(theirs).T, rtol=1e-9, atol=1e-9)
-    bench(through(four.update, coming), items=ROWS)
+    bench(through(four.sweep.update, coming), items=ROWS)
     bench.peer("NumPy", through(vectors.update, coming), items=ROWS)
     lists = [row.tolist() for row in coming[:10]]
     bench.peer("TA-Lib handles", through(update, lists), items=len(lists))
@@ -382,6 +379,20 @@ def bench_ticks_by_a_hundred(bench: Any, sweeps: Any) -> None:
 
 def bench_ticks_by_two_thousand(bench: Any, sweeps: Any) -> None:
     ticks(bench, sweeps, 2000, 2000)
+
+
+def bench_tick_of_a_sweep(bench: Any) -> None:
+    """One call with the forming price of one symbol; nine numbers come back."""
+    four, rows = Four(walks()), closes()
+    price = float(rows[WARM][7])
+    handle = opened(rows[:WARM])[7]
+    peeks = by_symbol([handle], "peek", 4)
+    rsi, ema, *rest = four.sweep.tick(7, price)
+    theirs = (handle[0].peek(price), handle[1].peek(price), *handle[2].peek(price))
+    np.testing.assert_allclose((rsi, ema, *rest[:3]), theirs, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(rest[3:6], handle[3].peek(price), rtol=1e-9)
+    bench(four.sweep.tick, 7, price)
+    bench.peer("TA-Lib peeks", peeks, [price])
 
 
 def bench_tick_through_python(bench: Any) -> None:

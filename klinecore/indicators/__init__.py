@@ -111,6 +111,7 @@ from klinecore.indicators.rows import (
     hlc3,
     ohlc4,
 )
+from klinecore.indicators.sweep import Sweep
 from klinecore.indicators.trend import (
     Adx,
     Aroon,
@@ -249,6 +250,7 @@ __all__ = [
     "StochrsiResult",
     "Supertrend",
     "SupertrendResult",
+    "Sweep",
     "Tema",
     "ThreeBlackCrows",
     "ThreeWhiteSoldiers",

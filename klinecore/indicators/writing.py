@@ -17,7 +17,11 @@ __all__ = ["face", "gathered", "main", "reference", "written"]
 ROOT = Path(__file__).parents[2]
 WIDTH = 96
 TIME = "open_time_ms"
-OTHERS = {"catalog": ["CATALOG"], "lanes": ["Lanes"]}  # offered beside the faces
+OTHERS = {
+    "catalog": ["CATALOG"],
+    "lanes": ["Lanes"],
+    "sweep": ["Sweep"],
+}  # offered beside the faces
 
 HEAD = '''"""{title}, over arrays and row by row; written from the catalog."""
 
@@ -294,7 +298,8 @@ Written by `python -m klinecore.indicators.writing` from the catalog; do not edi
 Each has three faces with the same values, bit for bit: `kc.rsi(close, 14)` over whole arrays;
 `kc.Rsi(14)` with `update(x)` for closed rows, `preview(x)` for the forming one, `value` and `warm`;
 and `kc.Lanes("rsi", 14, lanes=500)`, which is 500 of those, stepped by one call. Several outputs
-come as a named tuple: `kc.macd(close).hist`.
+come as a named tuple: `kc.macd(close).hist`. `kc.Sweep(first, second, ...)` steps several `Lanes`
+of the same series by one call: `update(close)` at a close, `tick(lane, price)` at a forming row.
 
 - Inputs are float64 arrays of one dimension and one length, oldest first.
 - Before the first value there is NaN.
