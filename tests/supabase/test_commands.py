@@ -111,6 +111,34 @@ def test_file_by_file_they_come_to_the_same(empty: Postgres, stack: Stack) -> No
     assert mine == pushed
 
 
+def test_a_project_from_before_the_platform_was_strict_comes_to_the_same_rights(
+    empty: Postgres, stack: Stack
+) -> None:
+    """There whatever is made in public is granted to everybody, unless it is taken away."""
+    from stack.migrations import migration_files
+
+    with empty.connect(admin=True) as connection:
+        for kind in ("tables", "routines", "sequences"):
+            connection.execute(
+                "alter default privileges for role postgres in schema public"
+                f" grant all on {kind} to anon, authenticated, service_role"
+            )
+    with psycopg.connect(empty.url, autocommit=True) as connection:
+        for path in migration_files():
+            connection.execute(path.read_text())
+    query = (
+        "select table_name, column_name, grantee, privilege_type"
+        " from information_schema.role_column_grants where table_schema = 'public'"
+        " union select table_name, '', grantee, privilege_type"
+        " from information_schema.role_table_grants where table_schema = 'public'"
+    )
+    found = []
+    for postgres in (empty, stack.postgres):
+        with postgres.connect(admin=True) as connection:
+            found.append(sorted(connection.execute(query).fetchall()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("gone", ["pg_cron", "net"])
 def test_without_a_clock_or_a_network_the_rest_comes_all_the_same(
     empty: Postgres, gone: str

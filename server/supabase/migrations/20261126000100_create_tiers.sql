@@ -1,4 +1,7 @@
 -- What each tier may have, and which tier a user has.
+--
+-- Here and below: older projects grant whatever is made in public to every role of the API. That is
+-- taken away first, so that what is granted is what is written.
 
 create schema private;
 revoke all on schema private from public;
@@ -18,6 +21,7 @@ create table public.tier_limits (
     notifications boolean not null
 );
 alter table public.tier_limits enable row level security;
+revoke all on public.tier_limits from anon, authenticated, service_role;
 grant select on public.tier_limits to anon, authenticated;
 grant select, insert, update, delete on public.tier_limits to service_role;
 create policy "tier limits are read by visitors" on public.tier_limits
@@ -41,6 +45,7 @@ create table public.user_tiers (
 create index user_tiers_tier on public.user_tiers (tier);
 create index user_tiers_expires_at on public.user_tiers (expires_at);
 alter table public.user_tiers enable row level security;
+revoke all on public.user_tiers from anon, authenticated, service_role;
 grant select on public.user_tiers to authenticated;
 grant select, insert, update, delete on public.user_tiers to service_role;
 create policy "users read their own tier" on public.user_tiers

@@ -30,6 +30,7 @@ create table public.traders (
 create index traders_user_id on public.traders (user_id);
 create index traders_access_tier on public.traders (access_tier) where user_id is null;
 alter table public.traders enable row level security;
+revoke all on public.traders from anon, authenticated, service_role;
 
 -- By columns: whose a trader is, when it was made and why it is paused is not for users to say.
 grant select, delete on public.traders to authenticated;

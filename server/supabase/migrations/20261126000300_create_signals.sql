@@ -23,6 +23,7 @@ create table public.trader_signals (
 create index trader_signals_at_ms on public.trader_signals (at_ms);
 create index trader_signals_trader_at_ms on public.trader_signals (trader_id, at_ms desc);
 alter table public.trader_signals enable row level security;
+revoke all on public.trader_signals from anon, authenticated, service_role;
 grant select on public.trader_signals to anon, authenticated;
 grant select, insert, update, delete on public.trader_signals to service_role;
 

@@ -17,6 +17,7 @@ create table public.execution_history (
 );
 create index execution_history_started_ms on public.execution_history (started_ms);
 alter table public.execution_history enable row level security;
+revoke all on public.execution_history from anon, authenticated, service_role;
 grant select on public.execution_history to authenticated;
 grant select, insert, update, delete on public.execution_history to service_role;
 create policy "users read the history of their own traders" on public.execution_history
@@ -35,6 +36,7 @@ create table public.trader_errors (
     primary key (trader_id, filter_hash, kind)
 );
 alter table public.trader_errors enable row level security;
+revoke all on public.trader_errors from anon, authenticated, service_role;
 grant select on public.trader_errors to authenticated;
 grant select, insert, update, delete on public.trader_errors to service_role;
 create policy "users read the errors of their own traders" on public.trader_errors
@@ -59,6 +61,7 @@ create table public.execution_hours (
 );
 create index execution_hours_hour_ms on public.execution_hours (hour_ms);
 alter table public.execution_hours enable row level security;
+revoke all on public.execution_hours from anon, authenticated, service_role;
 grant select on public.execution_hours to authenticated;
 grant select, delete on public.execution_hours to service_role;
 create policy "users read the hours of their own traders" on public.execution_hours
