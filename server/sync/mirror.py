@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 #: Origin of the traders that live there.
 SUPABASE = "supabase"
-#: Traders of one step; to read a filter takes about a quarter of a millisecond.
-_STEP = 20
+#: Traders that change at once at most, and seconds beyond which fewer do.
+_STEP_MAX = 32
+_STEP_S = 0.005
 #: Seconds until the store is asked again that could not.
 _STORE_AGAIN_S = 1.0
 
@@ -211,17 +212,24 @@ class Mirror:
                 return
 
     async def _hand_over(self, traders: dict[str, Trader]) -> None:
-        """Let the desk have another set: at once if little changed, else in steps.
+        """Let the desk have another set, in steps that do not hold up the loop.
 
-        Each step is a whole set, of which more and more is as it is now: to read a thousand
-        filters takes longer than the loop may be held.
+        Each step is a whole set, of which more and more is as it is now: a trader that is new may
+        take tens of ms, since its filter is computed over the rows of every symbol.
         """
         before, self._traders = self._traders, traders
         changed = [id for id, trader in traders.items() if before.get(id) != trader]
         step = {id: trader for id, trader in before.items() if id in traders}
-        for start in range(0, max(1, len(changed)), _STEP):
-            step.update((id, traders[id]) for id in changed[start : start + _STEP])
+        done, size = 0, 1
+        while True:
+            step.update((id, traders[id]) for id in changed[done : done + size])
+            started_s = self._clock.monotonic()
             self._replace(tuple(step.values()), SUPABASE)
+            took_s = self._clock.monotonic() - started_s
+            done += size
+            if done >= len(changed):
+                return
+            size = max(1, size // 2) if took_s > _STEP_S else min(2 * size, _STEP_MAX)
             await asyncio.sleep(0)
 
     def _say_broken(self, broken: dict[str, str]) -> None:
