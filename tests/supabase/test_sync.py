@@ -324,7 +324,6 @@ def test_a_server_starts_without_supabase_on_the_last_good_set(
             async with Bench(stack, tmp_path) as bench:
                 assert set(bench.traders) == set(ids)
                 assert bench.mirror.tier_of(user.id) is Tier.PRO
-                assert bench.replacements == 1
         finally:
             await asyncio.to_thread(stack.start_rest)
 

@@ -87,8 +87,7 @@ class Bench:
         self.signals = SignalStore(self.database, self.outbox)
         self.executions = ExecutionStore(self.database, self.outbox, clock)
         self.errors = ErrorStore(self.database, self.outbox)
-        self.traders: dict[str, Trader] = {}
-        self.replacements = 0
+        self.traders: dict[str, Trader] = {}  # users' own
         self.mirror = Mirror(
             outbox=self.outbox,
             traders=TraderStore(self.database),
@@ -119,8 +118,7 @@ class Bench:
 
     def _replace(self, traders: Sequence[Trader], origin: str) -> None:
         assert origin == "supabase"
-        self.traders = {trader.id: trader for trader in traders}
-        self.replacements += 1
+        self.traders = {trader.id: trader for trader in traders if trader.owner is not None}
 
     def put(self, signals: Iterable[Signal]) -> int:
         """As the engine does; how many there were."""
