@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,25 +11,19 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
-from supabase_project import Project
+from every_key import KEY, Header, Keys
 
-from server.access.keys import KeysFile
 from server.api.application import create_api
 from server.api.auth import ADDRESSES_MAX, FAILURES_MAX, Gate
 from server.api.problems import FUNCTIONS, ApiError
 from server.api.router import Access, Route
 from server.api.state import ServerState
 from server.clock import Clock, SystemClock
-from server.identity import Scope, Tier
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
 
-START_MS = 1_700_000_040_000
 Make = Callable[..., Any]
-KEY = "correct-horse-battery-staple"
-SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
-URL = "https://project.example"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 #: Everything else asks who is there.
@@ -49,130 +43,10 @@ CLOSED = sorted(ROUTES.keys() - OPEN)
 SCOPED = sorted(
     where for where, route in ROUTES.items() if route.access in (Access.TRADE, Access.ADMIN)
 )
-Header = tuple[str, str | bytes]
 BEARER: list[Header] = [("Authorization", f"Bearer {KEY}")]
 
 
-class Keys:
-    """One of each kind of key and token that a server may be shown."""
-
-    def __init__(self, directory: Path) -> None:
-        self.file = KeysFile(str(directory / "keys.json"))
-        self.project = Project()
-        self.project.clock.now_ms = START_MS
-        self.read = self.make("ann", Scope.READ)
-        self.trade = self.make("ann", Scope.TRADE)
-        self.admin = self.make("ops", Scope.ADMIN)
-        self.other = self.make("bob", Scope.TRADE)
-        self.expired = self.make("ann", Scope.ADMIN, expires_ms=START_MS)
-        self.revoked = self.make("ann", Scope.ADMIN)
-        self.file.revoke(self.id_of(self.revoked), now_ms=START_MS)
-        self.token = self.project.token().decode()
-
-    def make(self, owner: str, scope: Scope, expires_ms: int | None = None) -> str:
-        made = self.file.add(owner, Tier.FREE, scope, now_ms=START_MS - 1000, expires_ms=expires_ms)
-        return made[0]
-
-    @staticmethod
-    def id_of(key: str) -> str:
-        return key.split("_")[1]
-
-    def serve(self, make_server: Make, **more: Any) -> Any:
-        server = make_server(
-            **{
-                "api_key": KEY,
-                "api_keys_file": self.file.path,
-                "supabase_url": URL,
-                "supabase_jwt_secret": SECRET,
-                "supabase_publishable_key": "public-anon",
-                "capacity": 20,
-            }
-            | more  # fmt: skip
-        )
-        self.project.publish(server.state.gate.tokens)
-        return server.serve().fill(5)
-
-    def secrets(self) -> list[str]:
-        """What must never be seen anywhere."""
-        named = (self.read, self.trade, self.admin, self.other, self.expired, self.revoked)
-        return [KEY, SECRET, self.token, *named, *(key[19:] for key in named)]
-
-    def wrong(self) -> dict[str, list[Header]]:
-        """Every way to be wrong. All must look the same from outside."""
-        project, key = self.project, self.trade
-        now = START_MS // 1000
-        other_secret = f"kline_{self.id_of(self.other)}_{key[19:]}"
-        bearer = {
-            "token that has expired": project.token(exp=now - 60, iat=now - 120),
-            "token of tomorrow": project.token(iat=now + 60),
-            "token of another project": project.token(iss="https://other.example/auth/v1"),
-            "token of the public": project.token(role="anon"),
-            "token of the service": project.token(role="service_role"),
-            "token of no key": project.token(headers={"kid": "other"}),
-            "token that is not signed": project.forged({"alg": "none"}, None),
-            "token signed with a public key": project.forged({"alg": "HS256"}, project.jwks()),
-            "token altered": project.token() + b"A",
-            "token in two parts": project.token().rpartition(b".")[0],
-        }
-        return {
-            "none": [],
-            "empty": [("X-API-Key", "")],
-            "wrong": [("X-API-Key", "wrong")],
-            "prefix": [("X-API-Key", KEY[:-1])],
-            "longer": [("X-API-Key", KEY + "x")],
-            "trailing space": [("X-API-Key", KEY + " ")],
-            "leading space": [("X-API-Key", " " + KEY)],
-            "other case": [("X-API-Key", KEY.upper())],
-            "homoglyph": [("X-API-Key", KEY.replace("o", "о"))],
-            "not UTF-8": [("X-API-Key", b"\xff\xfe")],
-            "huge": [("X-API-Key", "x" * 1_000_000)],
-            "prefix of a key": [("X-API-Key", key[:-1])],
-            "key and a space": [("X-API-Key", key + " ")],
-            "key in capitals": [("X-API-Key", key.upper())],
-            "key with a homoglyph": [("X-API-Key", key.replace("kline", "klіne"))],
-            "id of a key": [("X-API-Key", self.id_of(key))],
-            "huge secret": [("X-API-Key", key + "x" * 1_000_000)],
-            "another tenant's id": [("X-API-Key", other_secret)],
-            "unknown id": [("X-API-Key", f"kline_{'z' * 12}_{key[19:]}")],
-            "hash of a key": [("X-API-Key", hashlib.sha256(key.encode()).hexdigest())],
-            "revoked": [("X-API-Key", self.revoked)],
-            "expired": [("X-API-Key", self.expired)],
-            "two in conflict": [("X-API-Key", KEY), ("X-API-Key", "wrong")],
-            "two that are both right": [("X-API-Key", KEY), ("X-API-Key", key)],
-            "key and token": [("X-API-Key", key), ("Authorization", f"Bearer {self.token}")],
-            "two headers in conflict": [("X-API-Key", KEY), ("Authorization", "Bearer wrong")],
-            "alias in conflict": [("X-API-Key", KEY), ("X-MBX-APIKEY", "wrong")],
-            "Bearer without token": [("Authorization", "Bearer")],
-            "Bearer with empty token": [("Authorization", "Bearer ")],
-            "Basic": [("Authorization", f"Basic {KEY}")],
-            "Basic with a token": [("Authorization", f"Basic {self.token}")],
-            "no scheme": [("Authorization", KEY)],
-            "right key beside Basic": [("X-API-Key", KEY), ("Authorization", "Basic eDp5")],
-            "alias wrong": [("X-MBX-APIKEY", "wrong")],
-            "the project's public key": [("Authorization", "Bearer sb_publishable_abc")],
-            "the project's old public key": [("Authorization", "Bearer public-anon")],
-            "the project's secret": [("Authorization", f"Bearer {SECRET}")],
-            **{how: [("Authorization", b"Bearer " + token)] for how, token in bearer.items()},
-        }
-
-    def right(self) -> dict[str, list[Header]]:
-        """Every way in, with what opens everything."""
-        return {
-            "X-API-Key": [("X-API-Key", KEY)],
-            "Bearer": [("Authorization", f"Bearer {KEY}")],
-            "bearer": [("Authorization", f"bearer {KEY}")],
-            "X-MBX-APIKEY": [("X-MBX-APIKEY", KEY)],
-            "the same twice": [("X-API-Key", KEY), ("Authorization", f"Bearer {KEY}")],
-            "key of the file": [("X-API-Key", self.admin)],
-            "key of the file as Bearer": [("Authorization", f"Bearer {self.admin}")],
-            "beside the public key": [
-                ("X-API-Key", KEY),
-                ("Authorization", "Bearer sb_publishable_abc"),
-            ],  # fmt: skip
-        }
-
-
-WRONG = sorted(Keys(Path(mkdtemp())).wrong())
+WRONG = sorted(Keys(Path(mkdtemp())).wrong())  # their names; each test module has its own
 RIGHT = ["X-API-Key", "Bearer", "bearer", "X-MBX-APIKEY", "the same twice", "key of the file",
          "key of the file as Bearer", "beside the public key"]  # fmt: skip
 
@@ -261,6 +135,23 @@ def test_a_token_opens_what_its_user_may(locked: Any, keys: Keys, where: tuple[s
     answer = ask(locked, where, ("Authorization", f"Bearer {keys.token}"))
     assert (answer.status == 403) == (ROUTES[where].access is Access.ADMIN)
     assert answer.status not in (401, 500)
+
+
+def test_no_secret_is_in_any_answer_log_or_metric(
+    locked: Any, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The canary, with every kind of key and token on every route."""
+    caplog.set_level(logging.DEBUG)
+    said = []
+    shown = {**keys.wrong(), **keys.right(), "token": [("Authorization", f"Bearer {keys.token}")]}
+    for number, headers in enumerate(shown.values()):
+        for where in ROUTES:
+            answer = ask(locked, where, *headers, address=f"10.0.0.{number}")
+            said += [answer.body.decode(), str(answer.raw_headers)]
+    said += [caplog.text, locked.metrics.render().decode(), repr(locked.settings)]
+    text = "\n".join(said)
+    assert "unauthorized" in text
+    assert {secret for secret in keys.secrets() if secret in text} == set()
 
 
 @pytest.mark.parametrize("path", sorted(path for _, path in OPEN))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_reader import read_events
 from supabase_project import URL, USER, Project
 
 from server.access.keys import KeysFile
@@ -339,6 +340,24 @@ def test_a_token_ends_what_it_holds_open_when_it_expires_or_is_taken_back(
             assert long.closed is None
             server.state.gate.tokens.tier_of = lambda user: Tier.PRO
             await until(lambda: long.closed)
+
+    asyncio.run(scenario())
+
+
+def test_a_revoked_key_ends_its_events(make_server: Make, file: KeysFile) -> None:
+    key = make(file)
+    server = make_server(api_key="k", api_keys_file=file.path).serve().fill(5)
+
+    async def scenario() -> None:
+        async with sockets(server):
+            scope = server.scope("/events?streams=btcusdt@kline_1m", ("X-API-Key", key))
+            async with read_events(server, scope) as reader:
+                assert reader.status == 200
+                assert len(server.state.gate.leases) == 1
+                file.revoke(id_of(key), now_ms=START_MS)
+                while await reader.next() is not None:
+                    pass
+        assert len(server.state.gate.leases) == 0
 
     asyncio.run(scenario())
 
