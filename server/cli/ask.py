@@ -123,9 +123,15 @@ def _with_lines(
 @click.option("--once", is_flag=True, help="End after one line.")
 @url_option
 def watch(symbols: tuple[str, ...], interval: str | None, once: bool, url: str) -> None:
-    """Print what happens to SYMBOLS, line by line, until Ctrl-C."""
+    """Print what happens to SYMBOLS, line by line, until Ctrl-C.
+
+    `signals` among them stands for those of all traders you see, `signals@ID` for one trader's.
+    """
     kind = f"kline_{interval}" if interval else "ticker"
-    streams = [f"{symbol.lower()}@{kind}" for symbol in symbols]
+    streams = [
+        symbol if symbol.partition("@")[0] == "signals" else f"{symbol.lower()}@{kind}"
+        for symbol in symbols
+    ]
     base = ServerClient(url, None).base
     target = "ws" + base.removeprefix("http") + "/ws"
     try:
@@ -159,6 +165,15 @@ async def _watch(url: str, streams: list[str], once: bool) -> None:
 
 
 def _line(message: dict[str, Any]) -> str:
+    if message.get("type") == "signal":
+        signal = message["data"]
+        known = ((name, value) for name, value in signal["values"].items() if value is not None)
+        values = ", ".join(f"{name} = {value:.6g}" for name, value in known)
+        moment = time_text(signal["open_time_ms"])
+        name = f"{signal['symbol']:<12} {signal['interval']:<4} {signal['status']:<11}"
+        return f"{moment}  {name} {signal['price']:>16}  {signal['trader_id']}  {values}".rstrip()
+    if message.get("type") == "stream_ended":
+        return f"{message['data']['stream']} has ended"
     if message.get("e") == "kline":
         kline = message["k"]
         state = "closed " if kline["x"] else "forming"

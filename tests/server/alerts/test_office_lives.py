@@ -178,3 +178,23 @@ def test_the_office_is_closed_more_than_once_without_harm(tmp_path: Path) -> Non
             await here.office.close()
 
     run(scenario())
+
+
+def test_must_never_21_a_signal_that_is_told_again_alerts_somebody_again(tmp_path: Path) -> None:
+    """As after each restart: the last closes are evaluated anew, with the ids they had."""
+
+    async def scenario() -> None:
+        async with house(tmp_path) as here:
+            await here.office.add(make_target(), 10)
+            signals = [make_signal(i, ANNAS) for i in range(30)]
+            here.office.put(signals)
+            await here.quiet()
+            for _ in range(3):
+                await here.office.close()
+                here.begin()
+                here.office.put(signals[-10:])
+                here.office.put(signals[-10:])
+                await here.quiet()
+            assert sorted(key[1] for key in here.mouth.sent) == sorted(s.id for s in signals)
+
+    run(scenario())

@@ -15,6 +15,7 @@ from server.access.keys import KeysFile
 from server.api import stream
 from server.identity import Scope, Tier
 from server.signals.model import Signal, SignalStatus
+from server.traders.engine import TraderEngine
 from server.traders.model import Trader
 
 KEY = "correct-horse-battery-staple"
@@ -209,5 +210,36 @@ def test_who_does_not_take_their_signals_is_ended_with_the_reason(
             assert end["type"] == "websocket.close"
             assert end["code"] == 1013
             assert "too slow" in end["reason"]
+
+    asyncio.run(scenario())
+
+
+def test_must_never_22_a_screener_has_to_ask_again_and_again(people: Any) -> None:
+    """What enters and leaves is pushed at each close, whether it is a signal or not."""
+    one = msgspec.structs.replace(ANNA, filter="close > 50")
+    people.state.desk.replace([one, BERT], "local")
+
+    def close(index: int, price: str) -> None:
+        row = people.row(index)._replace(close=price, high="999", low="1")
+        people.market.begin_barrier("1m", row.open_time_ms)
+        for symbol in people.market.symbols:
+            quiet = row if symbol == "BTCUSDT" else row._replace(close="1")
+            people.market.push(symbol, "1m", quiet)
+        people.state.desk.pump("spot", people.market.drain())
+        while people.state.desk.settle("spot"):
+            pass
+
+    async def scenario() -> None:
+        engine = TraderEngine("spot", people.market, state_bytes_max=1 << 24, traders_max=9)
+        await people.state.desk.attach(engine)
+        close(0, "10")
+        async with Socket(people, people.keys["anna"]) as socket:
+            await socket.ask("SUBSCRIBE", f"matches@{one.id}")
+            for index, price in enumerate(("60", "61", "10", "70"), 1):
+                close(index, price)
+            told = [await socket.next() for _ in range(3)]
+            assert {message["type"] for message in told} == {"matches"}
+            moves = [(m["data"]["entered"], m["data"]["left"]) for m in told]
+            assert moves == [(["BTCUSDT"], []), ([], ["BTCUSDT"]), (["BTCUSDT"], [])]
 
     asyncio.run(scenario())
