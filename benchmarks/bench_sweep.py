@@ -64,31 +64,38 @@ class Four:
 class Vectors:
     """The same in NumPy, over symbols: state kept, arrays reused, no copy that can be spared.
 
-    It does less: no row may lack, no lane may be behind, nothing is previewed, and bands are made
-    of running sums, which is fast and loses digits.
+    The averages of the close stand in one array, so that three calls move five of them. It does
+    less: no row may lack, no lane may be behind, nothing is previewed, and bands are made of
+    running sums, which is fast and loses digits.
     """
 
     def __init__(self, rows: list[Values]) -> None:
         past = np.array(rows)
         self.previous = past[-1].copy()
         change = np.diff(past, axis=0)
-        self.gain, self.loss = (
+        gain, loss = (
             self.seeded(np.maximum(side * change, 0.0), 14, 1 / 14) for side in (1.0, -1.0)
         )
-        self.ema = self.seeded(past, 50, 2 / 51)
-        fast = past[26 - 12 :]
-        self.slow, self.fast = self.seeded(past, 26, 2 / 27), self.seeded(fast, 12, 2 / 13)
+        recent = past[26 - 12 :]
         lines = [
-            self.seeded(fast[:k], 12, 2 / 13) - self.seeded(past[: k + 14], 26, 2 / 27)
-            for k in range(12, len(fast) + 1)
+            self.seeded(recent[:k], 12, 2 / 13) - self.seeded(past[: k + 14], 26, 2 / 27)
+            for k in range(12, len(recent) + 1)
         ]
+        ema, slow = self.seeded(past, 50, 2 / 51), self.seeded(past, 26, 2 / 27)
+        self.averages = np.array([gain, loss, ema, self.seeded(recent, 12, 2 / 13), slow])
+        self.alphas = np.array([1 / 14, 1 / 14, 2 / 51, 2 / 13, 2 / 27])[:, None]
+        self.values, self.moves = np.empty((5, SYMBOLS)), np.empty((5, SYMBOLS))
+        self.up, self.down, self.closes = self.values[0], self.values[1], self.values[2:]
+        self.gain, self.loss, self.ema, self.fast, self.slow = self.averages
         self.signal = self.seeded(np.array(lines), 9, 2 / 10)
         self.ring, self.slot = past[-20:].copy(), 0
         self.base = past[-1].copy()  # keeps some of the digits that squares lose
         self.ring -= self.base
         self.sum, self.squares = self.ring.sum(axis=0), (self.ring**2).sum(axis=0)
         self.a, self.b, self.c = (np.empty(SYMBOLS) for _ in range(3))
-        self.outputs = tuple(np.empty(SYMBOLS) for _ in range(8))
+        self.rsi, self.line, self.hist = (np.empty(SYMBOLS) for _ in range(3))
+        self.bands = tuple(np.empty(SYMBOLS) for _ in range(3))
+        self.outputs = (self.rsi, self.ema, self.line, self.signal, self.hist, *self.bands)
 
     @staticmethod
     def seeded(rows: Values, period: int, alpha: float) -> Values:
@@ -97,51 +104,48 @@ class Vectors:
             average += (row - average) * alpha
         return average
 
-    def smooth(self, average: Values, value: Values, alpha: float) -> None:
-        np.subtract(value, average, out=self.c)
-        np.multiply(self.c, alpha, out=self.c)
-        np.add(average, self.c, out=average)
-
     def update(self, close: Values) -> tuple[Values, ...]:
-        a, b = self.a, self.b
-        rsi, ema, line, signal, hist, upper, middle, lower = self.outputs
-        np.subtract(close, self.previous, out=a)
+        a, b, c = self.a, self.b, self.c
+        np.subtract(close, self.previous, a)
         np.copyto(self.previous, close)
-        np.maximum(a, 0.0, out=b)
-        np.subtract(b, a, out=a)
-        self.smooth(self.gain, b, 1 / 14)
-        self.smooth(self.loss, a, 1 / 14)
-        np.add(self.gain, self.loss, out=a)
-        np.divide(self.gain, a, out=rsi)
-        np.multiply(rsi, 100.0, out=rsi)
-        self.smooth(self.ema, close, 2 / 51)
-        np.copyto(ema, self.ema)
-        self.smooth(self.fast, close, 2 / 13)
-        self.smooth(self.slow, close, 2 / 27)
-        np.subtract(self.fast, self.slow, out=line)
-        self.smooth(self.signal, line, 2 / 10)
-        np.copyto(signal, self.signal)
-        np.subtract(line, signal, out=hist)
+        np.maximum(a, 0.0, out=self.up)
+        np.subtract(self.up, a, self.down)
+        np.copyto(self.closes, close)
+        np.subtract(self.values, self.averages, self.moves)
+        np.multiply(self.moves, self.alphas, self.moves)
+        np.add(self.averages, self.moves, self.averages)
+        np.add(self.gain, self.loss, a)
+        np.divide(self.gain, a, self.rsi)
+        np.multiply(self.rsi, 100.0, self.rsi)
+        np.subtract(self.fast, self.slow, self.line)
+        np.subtract(self.line, self.signal, a)
+        np.multiply(a, 2 / 10, a)
+        np.add(self.signal, a, self.signal)
+        np.subtract(self.line, self.signal, self.hist)
+        self.update_bands(close, a, b, c)
+        return self.outputs
+
+    def update_bands(self, close: Values, a: Values, b: Values, c: Values) -> None:
+        upper, middle, lower = self.bands
         gone = self.ring[self.slot]
-        np.subtract(close, self.base, out=a)
-        np.subtract(a, gone, out=b)
-        np.add(self.sum, b, out=self.sum)
-        np.add(a, gone, out=self.c)
-        np.multiply(self.c, b, out=self.c)
-        np.add(self.squares, self.c, out=self.squares)
+        np.subtract(close, self.base, a)
+        np.subtract(a, gone, b)
+        np.add(self.sum, b, self.sum)
+        np.add(a, gone, c)
+        np.multiply(c, b, c)
+        np.add(self.squares, c, self.squares)
         np.copyto(gone, a)
         self.slot = (self.slot + 1) % 20
-        np.multiply(self.sum, 1 / 20, out=a)
-        np.multiply(a, a, out=b)
-        np.multiply(self.squares, 1 / 20, out=self.c)
-        np.subtract(self.c, b, out=b)
+        np.multiply(self.sum, 1 / 20, a)
+        np.multiply(a, a, b)
+        np.multiply(self.squares, 1 / 20, c)
+        np.subtract(c, b, b)
         np.maximum(b, 0.0, out=b)
-        np.sqrt(b, out=b)
-        np.multiply(b, 2.0, out=b)
-        np.add(a, self.base, out=middle)
-        np.add(middle, b, out=upper)
-        np.subtract(middle, b, out=lower)
-        return self.outputs
+        np.sqrt(b, b)
+        np.multiply(b, 2.0, b)
+        np.add(a, self.base, middle)
+        np.add(middle, b, upper)
+        np.subtract(middle, b, lower)
 
 
 def through(update: Callable[[Any], Any], rows: list[Any]) -> Callable[[], Any]:
@@ -393,6 +397,15 @@ def bench_tick_of_a_sweep(bench: Any) -> None:
     np.testing.assert_allclose(rest[3:6], handle[3].peek(price), rtol=1e-9)
     bench(four.sweep.tick, 7, price)
     bench.peer("TA-Lib peeks", peeks, [price])
+
+
+def bench_ticks_of_a_sweep(bench: Any) -> None:
+    """One call with the forming prices of ten symbols, as many as came meanwhile."""
+    four, rows = Four(walks()), closes()
+    where, price = np.random.default_rng(1).permutation(SYMBOLS)[:10], rows[WARM]
+    bench(lambda: four.sweep.preview(price, where=where), items=len(where))
+    peeks = by_symbol(opened(rows[:WARM])[7:8], "peek", 4)
+    bench.peer("TA-Lib peeks", peeks, [float(price[7])])
 
 
 def bench_tick_through_python(bench: Any) -> None:

@@ -507,8 +507,13 @@ BODY(stoch) {
     KC_TARGET static unsigned KC(name##_##commit)( \
         const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
     ) { \
-        const KcSweep w = *sweep; /* which no store can change */ \
         unsigned all_left = 0; \
+        if (want != KC_ALL) { /* some lanes of one block */ \
+            if (commit) sweep->beats[first] = -1; \
+            return sweep->left[first] = KC(name##_rest_##commit)( \
+                sweep, x, first, 0, want, want & sweep->warm[first], 0); \
+        } \
+        const KcSweep w = *sweep; /* which no store can change */ \
         for (Py_ssize_t b = first; b < last; b++) { \
             const unsigned on = want & w.warm[b]; \
             const Py_ssize_t at = (b - first) * KC_BLOCK; \

@@ -21,4 +21,4 @@ cdef class Sweep:
     cdef const double* column[PARTS_MAX][INPUTS_MAX]    # which of them each part takes
     cdef tuple closed_results, live_results
 
-    cdef int feed(self, tuple columns, bint commit) except -1
+    cdef int feed(self, tuple columns, object where, bint commit) except -1

@@ -6,7 +6,7 @@ from cpython.float cimport PyFloat_FromDouble
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from libc.math cimport NAN
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int32_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -84,27 +84,28 @@ cdef class Sweep:
         """What each part's ``values`` are."""
         return self.closed_results
 
-    def update(self, *columns):
-        """Take a closed row of every lane, in every part.
+    def update(self, *columns, where=None):
+        """Take a closed row of every lane, or of those in ``where``, in every part.
 
-        ``columns`` are float64 arrays, shape ``(lanes,)``, one for each of ``inputs``. Returns what
-        the parts' ``update`` would, as a tuple. Raises ValueError: columns of another type, shape
-        or number; nothing has been stepped then.
+        ``columns`` are float64 arrays, shape ``(lanes,)``, one for each of ``inputs``; ``where`` is
+        as of ``Lanes.update``. Returns what the parts' ``update`` would, as a tuple. Raises
+        ValueError as they do; nothing has been stepped then.
         """
-        self.feed(columns, True)
+        self.feed(columns, where, True)
         return self.closed_results
 
-    def preview(self, *columns):
+    def preview(self, *columns, where=None):
         """What ``update`` would give; commits nothing. Returns what the parts' ``preview`` would.
         """
-        self.feed(columns, False)
+        self.feed(columns, where, False)
         return self.live_results
 
-    cdef int feed(self, tuple columns, bint commit) except -1:
+    cdef int feed(self, tuple columns, object where, bint commit) except -1:
         cdef Py_buffer view
         cdef const double* column
         cdef Lanes part
-        cdef Py_ssize_t i, size = self.lanes * sizeof(double)
+        cdef Py_ssize_t i, count = 0, size = self.lanes * sizeof(double)
+        cdef const int32_t* chosen = NULL
         if len(columns) != self.width:
             raise ValueError(f"a row of this sweep is {', '.join(self.inputs)}")
         for i in range(self.width):
@@ -121,9 +122,15 @@ cdef class Sweep:
                 memcpy(self.columns[i], view.buf, size)
             finally:
                 PyBuffer_Release(&view)
+        if where is not None:
+            part = <Lanes>PyTuple_GET_ITEM(self.parts, 0)
+            count = part.choose(where)
+            chosen = part.chosen
         for i in range(self.count):
             part = <Lanes>PyTuple_GET_ITEM(self.parts, i)
-            if self.lanes < LONG:
+            if chosen != NULL:
+                part.step(self.column[i], chosen, count, commit)
+            elif self.lanes < LONG:
                 part.step_whole(self.column[i], commit)
             else:
                 with nogil:

@@ -68,8 +68,12 @@ def test_a_sweep_is_its_parts(names: list[int], lanes: int, seed: int, using: st
             given_row = tuple(columns[name] for name in sweep.inputs)
             lane = int(random.integers(lanes))
             if what in ("update", "preview"):
-                ours = getattr(sweep, what)(*given_row)
-                theirs = [getattr(p, what)(*c) for p, c in zip(alone, own, strict=True)]
+                some = random.permutation(lanes)[: lanes // 3]
+                where = some if random.random() < 0.5 else None
+                ours = getattr(sweep, what)(*given_row, where=where)
+                theirs = [
+                    getattr(p, what)(*c, where=where) for p, c in zip(alone, own, strict=True)
+                ]
                 np.testing.assert_array_equal(flat(ours), flat(tuple(theirs)))
             elif what == "tick":
                 theirs = [p.preview(*c, where=[lane]) for p, c in zip(alone, own, strict=True)]
@@ -140,6 +144,8 @@ def test_a_refused_row_steps_nothing() -> None:
         sweep.update(good, good, good, np.ones(3))
     with pytest.raises(ValueError, match="must be a float64 array"):
         sweep.update(good, good, good, np.ones(2, dtype=np.int64))
+    with pytest.raises(ValueError, match="where names a lane twice"):
+        sweep.update(good, good, good, good, where=[0, 0])
     with pytest.raises(ValueError, match="a row of this sweep is"):
         sweep.tick(0, 1.0)
     with pytest.raises(IndexError, match="lane 2 of 2"):
