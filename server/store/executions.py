@@ -146,11 +146,17 @@ class ErrorStore:
 
     def clear(self, trader_id: str) -> None:
         """Nothing is wrong with a trader any more. Never waits."""
-        self._database.post(
-            lambda connection: connection.execute(
-                "DELETE FROM trader_errors WHERE trader_id = ?", (trader_id,)
-            )
-        )
+        self._database.post(lambda connection: self._clear(connection, trader_id))
+
+    def _clear(self, connection: sqlite3.Connection, trader_id: str) -> None:
+        gone = connection.execute(
+            "DELETE FROM trader_errors WHERE trader_id = ? RETURNING last_ms", (trader_id,)
+        ).fetchall()
+        if gone and self._outbox.enabled:
+            # An error that comes later than those must not be cleared with them.
+            last_ms = max(row[0] for row in gone)
+            body = _encoder.encode({"trader_id": trader_id, "last_ms": last_ms}).decode()
+            self._outbox.append(connection, "cleared", [(trader_id, trader_id, last_ms, body)])
 
     def _keep(self, connection: sqlite3.Connection, errors: Sequence[TraderError]) -> None:
         kept = []

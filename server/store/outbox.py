@@ -18,7 +18,7 @@ __all__ = ["DEAD_MAX", "KINDS", "Letter", "Outbox", "OutboxFile", "OutboxRow"]
 log = logging.getLogger(__name__)
 
 #: Kinds of rows; at the bound, the first ones go first.
-KINDS = ("executions", "errors", "signals")
+KINDS = ("executions", "cleared", "errors", "signals")
 
 #: Letters that are kept; beyond it the oldest go.
 DEAD_MAX = 10_000

@@ -118,7 +118,7 @@ CREATE TABLE user_tiers (
 -- What Supabase is still to be told. One row for each key: a newer state takes the older's place.
 CREATE TABLE outbox (
     seq           INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again
-    kind          TEXT NOT NULL,        -- signals, executions, errors
+    kind          TEXT NOT NULL,        -- signals, executions, errors, cleared
     key           TEXT NOT NULL,
     trader_id     TEXT NOT NULL,
     at_ms         INTEGER NOT NULL,

@@ -33,6 +33,10 @@ class Rest(Protocol):
         """Merge rows, each a JSON object, into those with the same ``conflict`` columns."""
         ...
 
+    async def delete(self, table: str, parameters: dict[str, str]) -> Answer:
+        """Delete the rows that ``parameters`` choose."""
+        ...
+
     async def read(self, table: str, parameters: dict[str, str]) -> Answer:
         """Rows as a JSON array."""
         ...
@@ -79,6 +83,9 @@ class HttpRest:
             },
             b"[" + b",".join(rows) + b"]",
         )
+
+    async def delete(self, table: str, parameters: dict[str, str]) -> Answer:
+        return await self._send("DELETE", table, parameters, {"Prefer": "return=minimal"}, None)
 
     async def read(self, table: str, parameters: dict[str, str]) -> Answer:
         return await self._send("GET", table, parameters, {}, None)

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+import msgspec
+
 from server.clock import Clock, wait_event
 from server.store.outbox import OutboxRow
 from server.sync.answers import Answer, Verdict, judge
@@ -55,6 +57,13 @@ class Traders(Protocol):
     async def look(self) -> bool:
         """Read again what may have changed. False: that was not possible."""
         ...
+
+
+class _Cleared(msgspec.Struct):
+    """Errors of a trader that are none any more."""
+
+    trader_id: str
+    last_ms: int
 
 
 class _Result(Enum):
@@ -176,9 +185,7 @@ class Lane:
         newest = {row.key: self._table.shape(row.body) for row in part}
         failures = strange = heavy = 0
         while True:
-            answer = await self._rest.upsert(
-                self._table.name, self._table.conflict, list(newest.values())
-            )
+            answer = await self._request(list(newest.values()))
             verdict = judge(answer)
             if verdict is Verdict.DONE:
                 self.blocked = ""
@@ -195,6 +202,22 @@ class Lane:
             wait_s = max(retry_delay(failures, self._random), answer.retry_after_s)
             failures += 1
             await self._clock.sleep(wait_s)
+
+    async def _request(self, rows: Sequence[bytes]) -> Answer:
+        table = self._table
+        if not table.clears:
+            return await self._rest.upsert(table.name, table.conflict, rows)
+        answer = Answer(status=204)
+        for row in rows:
+            cleared = msgspec.json.decode(row, type=_Cleared)
+            chosen = {
+                "trader_id": f"eq.{cleared.trader_id}",
+                "last_ms": f"lte.{cleared.last_ms}",
+            }
+            answer = await self._rest.delete(table.name, chosen)
+            if judge(answer) is not Verdict.DONE:
+                break
+        return answer
 
     def _say(self, answer: Answer) -> None:
         """Log a failure once, until it is another one."""

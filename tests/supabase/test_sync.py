@@ -271,6 +271,31 @@ def test_errors_and_what_executions_are_worth_a_row_go_up_too(stack: Stack, tmp_
     assert row == {"message": "no such symbol: AAA", "count": 3}
 
 
+def test_an_error_that_is_mended_goes_there_too_and_a_later_one_stays(
+    stack: Stack, tmp_path: Path
+) -> None:
+    ids = add_traders(stack, 2)
+
+    def kept() -> set[tuple[str, int]]:
+        rows = stack.rows("select trader_id::text, last_ms from trader_errors")
+        return {(row["trader_id"], row["last_ms"]) for row in rows}
+
+    async def story() -> None:
+        async with Bench(stack, tmp_path) as bench:
+            await bench.until(lambda: len(bench.traders) == 2)
+            bench.errors.put([error_of(id) for id in ids])
+            await bench.until(lambda: kept() == {(ids[0], 2), (ids[1], 2)})
+            bench.errors.clear(ids[0])
+            await bench.until(lambda: kept() == {(ids[1], 2)})
+            bench.errors.clear(ids[1])
+            bench.errors.put([msgspec.structs.replace(error_of(ids[1]), first_ms=3, last_ms=3)])
+            await bench.until(lambda: kept() == {(ids[1], 3)})
+            await bench.until_empty()
+            assert kept() == {(ids[1], 3)}
+
+    asyncio.run(story())
+
+
 def test_rows_of_traders_that_live_here_alone_stay_here(stack: Stack, tmp_path: Path) -> None:
     (trader,) = add_traders(stack, 1)
     local = "11111111-1111-4111-8111-111111111111"

@@ -131,6 +131,9 @@ class MemoryRest:
             return answer
         return Answer(status=201)
 
+    async def delete(self, table: str, parameters: dict[str, str]) -> Answer:
+        raise AssertionError("only cleared errors are deleted")
+
     async def read(self, table: str, parameters: dict[str, str]) -> Answer:
         self.requests.append((self.clock.monotonic(), table, 0))
         await self.clock.sleep(0.01)
