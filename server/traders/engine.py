@@ -64,6 +64,7 @@ class Watch:
         "late_ms",
         "late_ms_max",
         "matched",
+        "part_names",
         "signals",
         "symbols",
         "trader",
@@ -74,6 +75,7 @@ class Watch:
         self.trader = trader
         self.filter = filter
         self.filter_id = filter_id
+        self.part_names: tuple[str, ...] = ()
         self.symbols: frozenset[str] | None = frozenset(trader.symbols) or None
         self.held = -1  # bits of the symbols it looks at; see ``Engine.tally``
         self.unheld: tuple[str, ...] = ()  # symbols it names that the market does not hold
@@ -147,6 +149,7 @@ class TraderEngine:
         )
         self.drop(trader.id)
         watch = Watch(trader, filter, number)
+        watch.part_names = self.engine.parts(number)
         self.watches[trader.id] = watch
         self._by_filter[number] = watch
         self._follow_symbols()
@@ -322,12 +325,12 @@ class TraderEngine:
     # --- telling -------------------------------------------------------------------------------
 
     def _tell(self, firings: Iterable[Firing], now_ms: int) -> list[Signal]:
-        prices: dict[tuple[str, str, int], str | None] = {}
+        rows: dict[tuple[str, str, int], tuple[str | None, int]] = {}
         signals = []
         for firing in firings:
             watch = self._by_filter[firing.filter_id]
             if watch.symbols is None or firing.symbol in watch.symbols:
-                signals.append(self._signal(watch, firing, now_ms, prices))
+                signals.append(self._signal(watch, firing, now_ms, rows))
         signals += self.memory.left_behind(self._is_over, now_ms)
         return signals
 
@@ -344,10 +347,10 @@ class TraderEngine:
         watch: Watch,
         firing: Firing,
         now_ms: int,
-        prices: dict[tuple[str, str, int], str | None],
+        rows: dict[tuple[str, str, int], tuple[str | None, int]],
     ) -> Signal:
         trader = watch.trader
-        symbol, interval, open_ms = firing.symbol, firing.interval, firing.open_time_ms
+        key = symbol, interval, open_ms = firing.symbol, firing.interval, firing.open_time_ms
         hash = watch.filter.hash
         id = signal_id(trader.id, hash, self.name, symbol, interval, open_ms)
         before = self.memory.newest(id)
@@ -357,11 +360,12 @@ class TraderEngine:
                 before, status=status, revision=revision, at_ms=now_ms, complete=firing.complete
             )
         else:
-            key = (symbol, interval, open_ms)
-            if key not in prices:
-                prices[key] = self._price(*key)
+            # Many traders fire at the same klines.
+            row = rows.get(key)
+            if row is None:
+                row = rows[key] = (self._price(*key), self.market[symbol, interval].revision)
             anchor = self.engine.anchor(firing.filter_id, symbol)
-            names = self.engine.parts(firing.filter_id) if firing.values else ()
+            names = watch.part_names if firing.values else ()
             signal = Signal(
                 id=id,
                 trader_id=trader.id,
@@ -370,10 +374,10 @@ class TraderEngine:
                 symbol=symbol,
                 interval=interval,
                 open_time_ms=open_ms,
-                price=prices[key] or f"{firing.price:.15g}",
+                price=row[0] or f"{firing.price:.15g}",
                 status=status,
                 revision=revision,
-                data_revision=self.market[symbol, interval].revision,
+                data_revision=row[1],
                 complete=firing.complete,
                 values={
                     name: value if value == value else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from klinecore.interval import next_open_ms
@@ -67,8 +68,9 @@ class DeskGauges:
 
     def told(self, signals: Sequence[Signal], now_ms: int) -> None:
         """Signals of an engine."""
+        for status, count in Counter(signal.status for signal in signals).items():
+            self._signals.inc(status, by=count)
         for signal in signals:
-            self._signals.inc(signal.status)
             if signal.status in (SignalStatus.FIRED, SignalStatus.CONFIRMED):
                 closed_ms = next_open_ms(signal.interval, signal.open_time_ms)
                 self._latency.observe(max(0, now_ms - closed_ms) / 1000)

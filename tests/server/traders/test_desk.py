@@ -38,8 +38,8 @@ def make(world: TraderWorld, name: str = "one", **changed: object) -> Trader:
 # --- running at once --------------------------------------------------------------------------
 
 
-def test_a_new_trader_runs_at_once(world: TraderWorld) -> None:
-    """Must never happen, 20: a new trader sees nothing."""
+def test_must_never_20_a_new_trader_sees_nothing(world: TraderWorld) -> None:
+    """It runs at once."""
     run = world.wait(world.desk.create(ADA, trader(filter="close > 50 and close < 1000")))
     assert run is not None
     assert (run.matches, run.symbols, run.error) == (("AAAUSDT",), ("AAAUSDT", "BBBUSDT"), None)
@@ -64,8 +64,7 @@ def test_its_past_is_kept_marked_historical(world: TraderWorld) -> None:
     subscriber.end("over")
 
 
-def test_no_symbol_evaluated_is_an_error_not_an_empty_answer() -> None:
-    """Must never happen, 23: silent zero matches."""
+def test_must_never_23_no_symbol_evaluated_looks_like_no_match() -> None:
     world = TraderWorld()
     world.attach()
     one = make(world)

@@ -190,7 +190,8 @@ def test_a_missing_close_makes_the_execution_incomplete_not_false(world: TraderW
     assert (last.symbols_checked, last.symbols_unknown, last.incomplete) == (1, 1, True)
 
 
-def test_symbols_that_enter_and_leave_are_pushed_at_each_close(world: TraderWorld) -> None:
+def test_must_never_22_a_screener_has_to_poll(world: TraderWorld) -> None:
+    """Symbols that enter and leave are pushed at each close."""
     one = make(world)
     subscriber = world.hub.subscribe(matches_topic(one.id))
     world.close(AAA="60", BBB="1")
@@ -275,7 +276,7 @@ def test_a_fault_of_the_engine_begins_it_anew_and_harms_no_channel(
     assert b'trader_engine_failures_total{market="spot"} 2' in world.metrics.render()
 
 
-def test_admin_sees_how_late_a_trader_was(world: TraderWorld) -> None:
+def test_must_never_17_a_filter_is_evaluated_late_unseen(world: TraderWorld) -> None:
     one = make(world)
     world.close(AAA="60", BBB="1", late_ms=1_500)
     health = world.desk.health(world.desk.get(ADMIN, one.id))

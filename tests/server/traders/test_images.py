@@ -65,8 +65,8 @@ def kinds() -> list[Trader]:
 
 
 @pytest.mark.parametrize("at", range(1, len(PRICES)))
-def test_a_restart_changes_nothing_of_what_is_told(at: int) -> None:
-    """Must never happen, 21: edge, level and cooldown survive a restart."""
+def test_must_never_21_a_restart_brings_alerts_again(at: int) -> None:
+    """Edge, level and cooldown survive it."""
     whole, first = desk_of(*kinds()), desk_of(*kinds())
     for price in PRICES[:at]:
         for world in (whole, first):
