@@ -15,6 +15,7 @@ from server.api.alerts import AlertRoutes
 from server.api.cache import BodyCache
 from server.api.event_routes import EventRoutes
 from server.api.events import EventServer
+from server.api.executions import ExecutionRoutes
 from server.api.filters import FilterRoutes
 from server.api.functions import FunctionRoutes
 from server.api.openapi import describe
@@ -89,6 +90,7 @@ class Routes:
             *TraderRoutes(state).table,
             *EventRoutes(state, events).table,
             *SignalRoutes(state, events).table,
+            *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
         )
         self._page = Response(
