@@ -41,7 +41,7 @@ def test_a_killed_store_keeps_what_it_acknowledged(root: Path, tmp_path: Path) -
 def test_hundreds_of_kills_during_ten_thousands_of_signals_lose_and_double_nothing(
     root: Path, tmp_path: Path
 ) -> None:
-    result = killed(root, tmp_path, 400, 20_000)
+    result = killed(root, tmp_path, 200, 20_000)
     assert result["signals"] >= 20_000
     for step in "OTA":  # opening, keeping a trader, telling signals
         assert result["killed_at"].get(step, 0) > 5, result

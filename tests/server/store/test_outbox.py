@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -226,5 +227,54 @@ def test_dead_letters_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert [one.key for one in letters] == [row.key for row in rows[:-6:-1]]
             page = await store.outbox.dead_letters(before=letters[1].seq, limit=2)
             assert page == letters[2:4]
+
+    asyncio.run(story())
+
+
+def test_must_never_24_a_burst_of_signals_is_lost_on_its_way_to_the_database(
+    tmp_path: Path,
+) -> None:
+    """12,000 at once, while whoever takes them dies again and again, and so does the server."""
+    noise = random.Random(24)
+    burst = [signal(number) for number in range(12_000)]
+    there: dict[str, int] = {}  # the database: by id, the newest revision
+    taken = 0
+
+    async def take(store: Store, lives: int) -> None:
+        nonlocal taken
+        for _ in range(lives):
+            after = 0  # a new life begins at the front
+            while rows := await store.outbox.read("signals", after, 500):
+                after = rows[-1].seq
+                for row in rows:
+                    one = json.loads(row.body)
+                    there[row.key] = max(there.get(row.key, 0), one["revision"])
+                taken += len(rows)
+                if noise.random() < 0.3:
+                    break  # killed between the database's answer and ours
+                await store.outbox.acknowledge([row.seq for row in rows])
+
+    async def story() -> None:
+        for life in range(4):
+            async with opened(tmp_path, with_outbox=True) as store:
+                # What the last life told is told again, some of it changed meanwhile.
+                first = max(0, (life - 1) * 3000)
+                for start in range(first, (life + 1) * 3000, 100):
+                    store.signals.put(burst[start : start + 100])
+                store.signals.put(
+                    [signal(number, revision=2) for number in range(first, first + 50)]
+                )
+                await settled(store)
+                await take(store, 3)
+        async with opened(tmp_path, with_outbox=True) as store:
+            while await store.outbox.read("signals", 0, 1):
+                await take(store, 1)
+            kept = await store.database.read(
+                lambda connection: dict(connection.execute("SELECT id, revision FROM signals"))
+            )
+        assert there == kept
+        assert len(kept) == 12_000
+        assert sum(revision == 2 for revision in kept.values()) == 150
+        assert taken > 12_000  # some were sent twice, and are there once
 
     asyncio.run(story())
