@@ -39,6 +39,7 @@ _STORE_DOWN = ApiError(
     "What is kept cannot be read or written at the moment; try again.",
     headers=[(b"retry-after", b"2")],
 )
+_NO_LIMITS: Headers = []  # shared, and never added to
 _NO_BODY: Message = {"type": "http.response.body", "body": b""}
 
 #: Targets whose meaning is kept; when full it begins anew.
@@ -61,6 +62,7 @@ class Api:
         settings = state.settings
         self._state = state
         self._gate = state.gate
+        self._asks = not state.gate.lets_all_in
         self.door = Door(settings)
         self._cache = BodyCache(settings.body_cache_bytes)
         #: Those who read server-sent events.
@@ -106,7 +108,7 @@ class Api:
         target = (scope["raw_path"], scope["query_string"])
         request = self._known.get(target)
         label = _NO_ROUTE
-        limits: Headers = []
+        limits = _NO_LIMITS
         conversation = None
         try:
             self.door.check(scope, headers)
@@ -117,9 +119,8 @@ class Api:
                     await self.door.check_body(headers, receive)
                 if route.personal:
                     request, limits = await self._own(scope, headers, route, segments)
-                elif route.access is not Access.OPEN:
-                    address = scope["client"][0]
-                    who = self._gate.check(scope["headers"], address, access=route.access)
+                elif self._asks and route.access is not Access.OPEN:
+                    who = self._gate.check(scope["headers"], scope["client"][0], (), route.access)
                     if who is not EVERYBODY:
                         _, limits = await self._limit(who, route)
                 if request is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Coroutine, Sequence
+from hashlib import sha256
+from hmac import compare_digest
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from server.access.follower import FollowedKeys
-from server.access.keys import KeysFile
+from server.access.keys import ApiKey, KeysFile
 from server.access.rates import Allowance, RateLimiter, address_bucket
 from server.access.tokens import TokenError, TokensBusyError, TokenVerifier, looks_like_token
 from server.api.leases import Leases
@@ -110,13 +110,15 @@ class Gate:
         """
         if not all(own):
             raise ValueError("an API key must not be empty")
-        self._digests = [_digest(key.encode()) for key in own]
+        self._digests = [sha256(key.encode()).digest() for key in own]
         self._keys = keys
         self.tokens = tokens
         self._publishable = publishable.encode() if publishable else None
         self._clock = clock
         #: True if no key is asked for.
         self.open = not self._digests and keys is None
+        #: True if whatever is shown makes no difference.
+        self.lets_all_in = self.open and tokens is None
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.rates = RateLimiter(clock)
         #: Whatever stays open longer than a request.
@@ -211,29 +213,32 @@ class Gate:
         ApiError: 401, the same for every kind of failure; 429 after too many of them; 403, a key
             that is not good for what ``access`` says; 503, tokens cannot be verified now.
         """
-        if self.open and self.tokens is None:
+        if self.lets_all_in:
             return EVERYBODY
-        presented = self._presented(headers, subprotocols)
-        if self.tokens is not None and len(presented) == 1 and looks_like_token(presented[0]):
-            return self._check_token(presented[0], address, access)
-        if self.open:
-            return EVERYBODY
+        presented = _presented(headers, subprotocols)
+        if self.tokens is not None:
+            presented = self._without_public(presented)
+            if len(presented) == 1 and looks_like_token(presented[0]):
+                return self._check_token(presented[0], address, access)
+            if self.open:
+                return EVERYBODY
         if access is Access.OPEN and not presented:
             return _anybody(address)
-        self._refuse_guesser(address)
-        principal = self._match(presented, address)
-        return principal if access is Access.READ else _permitted(principal, access)
-
-    def _match(self, presented: list[bytes], address: str) -> Principal:
+        if self._failures:
+            self._refuse_guesser(address)
         # No early exit: how long it takes must not tell which key, or how much of it, was right.
         shown = presented[0] if len(presented) == 1 else b""
-        digest = _digest(shown)
-        known = 0
-        for own in self._digests:
-            known |= hmac.compare_digest(own, digest)
+        digest = sha256(shown).digest()
+        own = False
+        for known in self._digests:
+            own |= compare_digest(known, digest)
         key = self._keys.current.match(shown) if self._keys is not None else None
-        if known and presented:
+        if own:  # no key of ours is empty
             return EVERYBODY
+        principal = self._stands_for(key, presented, address)
+        return principal if access is Access.READ else _permitted(principal, access)
+
+    def _stands_for(self, key: ApiKey | None, presented: list[bytes], address: str) -> Principal:
         if key is None or self._keys is None:
             reason = "conflict" if len(presented) > 1 else "wrong" if presented else "missing"
             raise self._refused(reason, address)
@@ -289,12 +294,7 @@ class Gate:
             tier=principal.tier,
         )
 
-    def _presented(
-        self, headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str]
-    ) -> list[bytes]:
-        shown = _presented(headers, subprotocols)
-        if self.tokens is None:
-            return shown
+    def _without_public(self, shown: list[bytes]) -> list[bytes]:
         return [
             text
             for text in shown
@@ -316,8 +316,6 @@ class Gate:
         )
 
     def _refuse_guesser(self, address: str) -> None:
-        if not self._failures:
-            return
         address = address_bucket(address)
         entry = self._failures.get(address)
         if entry is None or entry[1] < FAILURES_MAX:
@@ -385,7 +383,3 @@ def _presented(headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[st
         if offered.startswith(SUBPROTOCOL_KEY_PREFIX):
             found[unquote_to_bytes(offered[len(SUBPROTOCOL_KEY_PREFIX) :])] = None
     return list(found)
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
