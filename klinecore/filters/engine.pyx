@@ -257,6 +257,7 @@ cdef class Engine:
         cdef int kind
         cdef Py_ssize_t lane, index
         cdef bint everyone = False
+        cdef bint anyone = False
         cdef list forming = []
         memset(self._marked, 0, self._runner.places)
         if self.market.symbols is not self._symbols:
@@ -281,7 +282,7 @@ cdef class Engine:
                 continue            # removed since
             lane = place
             index = lane * self._runner.interval_count + <Py_ssize_t>intervals[event[2]]
-            self._marked[lane] = 1
+            self._marked[lane] = anyone = True
             if kind == EventKind.CLOSED:
                 if index not in first_closed:
                     first_closed[index] = event[3]
@@ -293,7 +294,8 @@ cdef class Engine:
             everyone = True
         if everyone:
             memset(self._marked, 1, self._runner.places)
-        out = self._advance(first_closed, told_changes)
+        # Most of the time there are forming rows and tickers only, and nothing moves.
+        out = self._advance(first_closed, told_changes) if anyone or everyone else []
         for symbol, interval in forming:
             place = places.get(symbol)
             if place is not None:
