@@ -82,6 +82,23 @@ def test_everything_is_read_page_by_page_and_told_once() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+def test_what_is_told_first_is_the_whole_set_even_an_empty_one(rows: int) -> None:
+    """The parent's set is older: what went while nobody looked has to go there too."""
+
+    async def story() -> None:
+        world = World()
+        world.put(*(trader_row(n) for n in range(rows)))
+        await world.reader.look()
+        assert [change.whole for change in world.parent.changes] == [True]
+        world.follow()
+        world.put(trader_row(9))
+        await world.reader.look()
+        assert [change.whole for change in world.parent.changes] == [False]
+
+    run(story())
+
+
 def test_a_look_reads_only_the_rows_that_say_they_changed() -> None:
     async def story() -> None:
         world = World()
