@@ -103,6 +103,7 @@ class AlertOffice:
         self._slot_users: dict[str, int] = {}
         self._oldest_ms: int | None = None
         self._closing = False
+        self._fault: str | None = None
         self._measure(metrics)
 
     def _measure(self, metrics: Registry) -> None:
@@ -164,7 +165,7 @@ class AlertOffice:
                 waiting = await self._table.waiting()
                 break
             except StoreError as error:
-                log.warning("alert targets: %s", error)
+                self._note(str(error))
                 await self._clock.sleep(STORE_RETRY_S)
         for target in targets:
             self._enter(target)
@@ -237,13 +238,20 @@ class AlertOffice:
                 try:
                     counts = await self._table.put(chunk, self._waiting_max)
                 except StoreError as error:
-                    log.warning("alerts wait for the store: %s", error)
+                    self._note(str(error))
                     await self._clock.sleep(STORE_RETRY_S)
                     continue
+                self._note(None)
                 for _ in chunk:
                     self._incoming.popleft()
                 for target_id, (new, dropped) in counts.items():
                     self._arrived(target_id, new, dropped)
+
+    def _note(self, fault: str | None) -> None:
+        """What is wrong with the store is said once, not with every attempt."""
+        if fault is not None and fault != self._fault:
+            log.warning("alerts wait for the store: %s", fault)
+        self._fault = fault
 
     def _arrived(self, target_id: str, new: int, dropped: int) -> None:
         desk = self._desks.get(target_id)
@@ -364,7 +372,7 @@ class AlertOffice:
                     desk.status.waiting = 0
                     return
             except StoreError as error:
-                log.warning("alerts: %s", error)
+                self._note(str(error))
                 await self._clock.sleep(STORE_RETRY_S)
             finally:
                 desk.busy = False
@@ -419,7 +427,7 @@ class AlertOffice:
                 late = await self._table.settle(ended, now_ms, expired_ms)
                 break
             except StoreError as error:
-                log.warning("alerts: what was sent cannot be noted: %s", error)
+                self._note(str(error))
                 await self._clock.sleep(STORE_RETRY_S)
         for group, outcome in zip(groups, outcomes, strict=True):
             self._counts.inc(kind, str(outcome.result), by=len(group))

@@ -150,6 +150,7 @@ class SignalLog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._kept = asyncio.Event()
         self._begun: asyncio.Future[int] | None = None
+        self._fault: str | None = None
         self._seen = -1  # in the writer's thread: number of the newest change
         #: Every change after ``first`` up to ``last`` is held.
         self.first = self.last = 0
@@ -209,7 +210,7 @@ class SignalLog:
                 self.first = self.last = await self._signals.last_seq()
                 begun.set_result(self.last)
             except StoreError as error:
-                log.warning("signals cannot be followed: %s", error)
+                self._note(str(error))
                 await self._clock.sleep(RETRY_S)
         while True:
             self._kept.clear()
@@ -217,15 +218,22 @@ class SignalLog:
                 while await self._read_some():
                     pass
             except StoreError as error:
-                log.warning("signals cannot be followed: %s", error)
+                self._note(str(error))
                 await self._clock.sleep(RETRY_S)
                 continue
             await self._kept.wait()
+
+    def _note(self, fault: str | None) -> None:
+        """What is wrong with the store is said once, not with every attempt."""
+        if fault is not None and fault != self._fault:
+            log.warning("signals cannot be followed: %s", fault)
+        self._fault = fault
 
     async def _read_some(self) -> bool:
         """Take in what was kept since. False: that was all. Raises StoreError."""
         query = SignalQuery(trader_ids=None, since=self.last, limit=LIMIT_MAX)
         page = await self.page(query)
+        self._note(None)
         if page:
             self._changes.extend(map(_change, page))
             self.last = page[-1].seq

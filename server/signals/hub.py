@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-__all__ = ["Bell", "Hub", "Sink", "Subscriber"]
+__all__ = ["Hub", "Sink", "Subscriber"]
 
 #: Queued messages that must be delivered, beyond one per topic, before a subscriber is cut off.
 QUEUE_MAX = 256
@@ -130,25 +129,6 @@ class Subscriber:
             self.rouse()
 
 
-class Bell(Subscriber):
-    """Hears that something was published, not what: for those who look it up elsewhere.
-
-    However much is published before ``take`` is called, one empty message waits.
-    """
-
-    __slots__ = ()
-
-    def put(self, payload: bytes, conflate_key: str | None = None, *, final: bool = False) -> bool:
-        if self.ended is not None:
-            return False
-        self._queue["bell"] = b""
-        self.rouse()
-        return True
-
-
-Entered = TypeVar("Entered", bound=Subscriber)
-
-
 class Hub:
     """Carries payloads from publishers to subscribers within one event loop; nobody waits.
 
@@ -187,11 +167,11 @@ class Hub:
 
     def subscribe(self, *topics: str) -> Subscriber:
         """A new subscriber to ``topics``. Whoever takes one must ``end`` it."""
-        return self._enter(Subscriber(self, self._queue_max), topics)
-
-    def bell(self, *topics: str) -> Bell:
-        """Likewise, of somebody who wants to know only that something was published."""
-        return self._enter(Bell(self, self._queue_max), topics)
+        subscriber = Subscriber(self, self._queue_max)
+        self._subscribers[subscriber] = None
+        for topic in topics:
+            self._join(subscriber, topic)
+        return subscriber
 
     def publish(
         self, topic: str, payload: bytes, *, conflate_key: str | None = None, final: bool = False
@@ -211,12 +191,6 @@ class Hub:
             reached += subscriber.receive(topic, payload, conflate_key, final=final)
         self.delivered += reached
         return reached
-
-    def _enter(self, subscriber: Entered, topics: Iterable[str]) -> Entered:
-        self._subscribers[subscriber] = None
-        for topic in topics:
-            self._join(subscriber, topic)
-        return subscriber
 
     def attach(self, sink: Sink, topic: str) -> None:
         """Hand ``sink`` what is published on ``topic`` from now on; again does nothing."""
