@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from server.api.function_types import FunctionError
-from server.api.problems import FUNCTIONS
+from server.api.problems import EXCHANGE_PATHS, FUNCTIONS, ExchangeError
 from server.api.router import Access, Parameter, Route
 from server.api.types import Problem
 
@@ -36,7 +36,7 @@ def describe(table: Iterable[Route]) -> bytes:
     routes = tuple(table)
     types = [route.answer for route in routes if _is_type(route.answer)]
     types += [route.body for route in routes if route.body is not None]
-    types += [Problem, FunctionError]
+    types += [Problem, FunctionError, ExchangeError]
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
@@ -127,6 +127,8 @@ def _failure(route: Route, by_type: dict[str, Any]) -> dict[str, Any]:
     """What a route says when it does not answer."""
     if route.path.startswith(FUNCTIONS):
         return {"application/json": {"schema": by_type[str(FunctionError)]}}
+    if route.path.startswith(EXCHANGE_PATHS):
+        return {"application/json": {"schema": by_type[str(ExchangeError)]}}
     return {_PROBLEM: {"schema": by_type[str(Problem)]}}
 
 

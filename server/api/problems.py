@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details, of the functions as the seed's: each with a lasting code."""
+"""Errors as RFC 9457 problem details, of functions as the seed's, below Binance's paths as its."""
 
 from __future__ import annotations
 
@@ -11,12 +11,39 @@ from klinecore.errors import FilterError
 from server.api.function_types import FieldFault, FunctionError
 from server.api.types import Headers, Problem, Response
 
-__all__ = ["ALLOWED_SHOWN_MAX", "FUNCTIONS", "ApiError", "InvalidFilterError", "problem_response"]
+__all__ = [
+    "ALLOWED_SHOWN_MAX",
+    "EXCHANGE_PATHS",
+    "FUNCTIONS",
+    "ApiError",
+    "BinanceError",
+    "ExchangeError",
+    "InvalidFilterError",
+    "problem_response",
+]
 
 CONTENT_TYPE = b"application/problem+json"
 
 #: Paths that stand in for edge functions.
 FUNCTIONS = "/functions/v1/"
+#: Paths that stand in for Binance's.
+EXCHANGE_PATHS = ("/api/v3/", "/fapi/v1/", "/dapi/v1/", "/sapi/v1/")
+#: Binance's numbers for our codes, and for statuses where the code has none of its own.
+_NUMBERS = {
+    "unknown_parameter": -1104,
+    "duplicate_parameter": -1101,
+    "too_many_parameters": -1101,
+    "bad_encoding": -1100,
+    "unknown_symbol": -1121,
+    401: -2015,
+    403: -2015,
+    404: -5000,
+    405: -5000,
+    429: -1003,
+    500: -1000,
+    503: -1001,
+}
+_NUMBER_UNKNOWN = -1000
 #: The seed's words for what it knew too, by our codes.
 _SEEDS = {
     "unauthorized": ("UNAUTHORIZED", "Unauthorized"),
@@ -75,10 +102,29 @@ class InvalidFilterError(ApiError):
         self.error = error
 
 
+class BinanceError(ApiError):
+    """A refusal in Binance's own numbers; its texts are not stable, the numbers are."""
+
+    def __init__(
+        self, number: int, message: str, status: int = 400, *, headers: Headers | None = None
+    ) -> None:
+        super().__init__(status, f"binance_{-number}", message, headers=headers)
+        self.number = number
+
+
+class ExchangeError(msgspec.Struct):
+    """An error below Binance's paths, in Binance's form."""
+
+    code: int
+    msg: str
+
+
 def problem_response(error: ApiError, path: str) -> Response:
     """The answer for ``error``; ``path`` is the request's, without its query string."""
     if path.startswith(FUNCTIONS):
         return _function_response(error)
+    if path.startswith(EXCHANGE_PATHS):
+        return _exchange_response(error)
     allowed = error.allowed
     wrong = error.error if isinstance(error, InvalidFilterError) else None
     document = Problem(
@@ -119,3 +165,14 @@ def _function_response(error: ApiError) -> Response:
         id=error.failure_id,
     )
     return Response(msgspec.json.encode(answer), status=error.status, headers=headers)
+
+
+def _exchange_response(error: ApiError) -> Response:
+    """The same as Binance says it."""
+    if isinstance(error, BinanceError):
+        number = error.number
+    else:
+        number = _NUMBERS.get(error.code) or _NUMBERS.get(error.status, _NUMBER_UNKNOWN)
+    body = msgspec.json.encode(ExchangeError(number, error.detail))
+    headers = [(b"cache-control", b"no-store"), *(error.headers or ())]
+    return Response(body, status=error.status, headers=headers)

@@ -12,6 +12,7 @@ from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
 from klinecore.states import RowState
 from server.api.alerts import AlertRoutes
+from server.api.binance import BinanceRoutes
 from server.api.cache import BodyCache
 from server.api.event_routes import EventRoutes
 from server.api.events import EventServer
@@ -92,6 +93,7 @@ class Routes:
             *SignalRoutes(state, events).table,
             *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
+            *BinanceRoutes(state).table,
         )
         self._page = Response(
             front_page(self.table),

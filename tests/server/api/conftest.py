@@ -116,6 +116,9 @@ class Answer:
         if self.headers["content-type"] == "application/json":
             refusal = self.json()
             assert self.status >= 400
+            if isinstance(refusal["code"], int):  # Binance's
+                assert isinstance(refusal["msg"], str)
+                return {-2015: "unauthorized"}.get(refusal["code"], str(refusal["code"]))
             assert isinstance(refusal["error"], str)
             return str(refusal["code"]).lower()
         assert self.headers["content-type"] == "application/problem+json"

@@ -27,7 +27,14 @@ Make = Callable[..., Any]
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 #: Everything else asks who is there.
-OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/openapi.json")}
+OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/openapi.json")} | {
+    ("GET", path)
+    for path in (
+        *(f"{prefix}/{name}" for prefix in ("/api/v3", "/fapi/v1") for name in ("ping", "time")),
+        "/dapi/v1/exchangeInfo",
+        "/sapi/v1/system/status",
+    )
+}
 #: What anybody may ask; a wrong key is refused there all the same.
 OPEN_TO_GUESTS = {("GET", "/v1/traders"), ("GET", "/v1/traders/{id}")}  # built-in ones
 
