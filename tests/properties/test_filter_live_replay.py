@@ -337,7 +337,9 @@ def test_a_preview_is_bit_for_bit_what_the_close_says(seed: int, root: Node) -> 
     world.check()
 
 
-@given(SEEDS, st.integers(20, 80), st.lists(filters(across=True), min_size=1, max_size=2))
+# Not for comparisons of symbols: their values at rows that others no longer have are not known
+# here, and a firing at such a row stands, whatever is corrected beside it.
+@given(SEEDS, st.integers(20, 80), st.lists(filters(across=False), min_size=1, max_size=2))
 def test_a_symbol_that_starts_anew_takes_back_nothing_it_cannot_know(
     seed: int, minutes: int, added: list[tuple[Node, str, str, int]]
 ) -> None:
