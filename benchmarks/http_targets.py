@@ -47,6 +47,9 @@ class _Still:
     def status(self) -> FeedStatus:
         return FeedStatus("spot", "live", [], 0, 0, Progress(1, 1), [], 0, 0, 6000, 0, 0, 0, [])
 
+    def details(self) -> dict[str, bytes]:
+        return {}
+
     def statuses(self) -> dict[str, str]:
         return {}
 

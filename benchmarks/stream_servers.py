@@ -79,6 +79,9 @@ class _Feed:
     def status(self) -> FeedStatus:
         raise NotImplementedError
 
+    def details(self) -> dict[str, bytes]:
+        return {}
+
     def statuses(self) -> dict[str, str]:
         return {}
 

@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 
 from klinecore.series import Series
+from server.access.rates import PER_MINUTE
 from server.api.binance_query import (
+    INFO,
     KLINES,
     SYMBOLS,
     TICKERS,
@@ -24,6 +26,8 @@ from server.api.problems import ApiError, BinanceError
 from server.api.router import Access, Parameter, Request, Route
 from server.api.state import ServedMarket, ServerState
 from server.api.types import Headers, Response
+from server.feeds.universe import GONE
+from server.identity import Principal, Scope
 
 __all__ = ["BinanceRoutes"]
 
@@ -105,6 +109,7 @@ class BinanceRoutes:
             Route(f"{prefix}/time", self._time, "Binance: the exchange's time", opened, _JSON),
         ]
         paths: list[tuple[str, _Answer, str, tuple[Parameter, ...]]] = [
+            ("exchangeInfo", self._exchange_info, "symbols as the exchange describes them", INFO),
             ("klines", self._klines, "klines, the forming one included", KLINES),
             ("ticker/24hr", self._ticker_24hr, "rolling 24 hours", TICKERS),
             ("ticker/price", self._ticker_price, "last prices", SYMBOLS),
@@ -164,18 +169,37 @@ class BinanceRoutes:
         return Response(msgspec.json.encode({"status": status, "msg": text}), headers=[_FRESH])
 
     def _nothing(self, request: Request) -> Response:
-        return Response(self._info([]), headers=[_FRESH])
+        return Response(self._info([], []), headers=[_FRESH])
 
-    def _info(self, symbols: list[msgspec.Raw]) -> bytes:
+    def _info(self, symbols: list[msgspec.Raw], limits: list[dict[str, Any]]) -> bytes:
         return msgspec.json.encode(
             {
                 "timezone": "UTC",
                 "serverTime": self._now_ms(),
-                "rateLimits": [],
+                "rateLimits": limits,
                 "exchangeFilters": [],
                 "symbols": symbols,
             }
         )
+
+    def _exchange_info(self, market: str, request: Request) -> _Weighed:
+        """Symbols held, in the exchange's own words, and the limits of who asks."""
+        served = self._served(market)
+        names, _ = read_names(request.query, _held(served))
+        told: list[msgspec.Raw] = []
+        if served is not None:
+            details, statuses = served.feed.details(), served.feed.statuses()
+            told = [
+                msgspec.Raw(details[name])
+                for name in names
+                if name in details and statuses.get(name) != GONE
+            ]
+            if names and not told:
+                raise BinanceError(
+                    -1001, "The exchange has not told of them yet; try again.", 503, headers=_SOON
+                )
+        weight = 20 if market == "spot" else 1
+        return _Weighed(weight, self._info(told, _limits(request.principal)))
 
     def _now_ms(self) -> int:
         """The exchange's time, as far as it is known."""
@@ -257,6 +281,16 @@ class BinanceRoutes:
 
 _JSON: Final = "application/json"
 _FRESH: Final = (b"cache-control", b"no-cache")
+
+
+def _limits(principal: Principal) -> list[dict[str, Any]]:
+    """Requests a minute of somebody's tier; the operator is not limited."""
+    if principal.scope is Scope.ADMIN:
+        return []
+    limit = PER_MINUTE[principal.tier]
+    return [
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 1, "limit": limit}
+    ]
 
 
 def _held(served: ServedMarket | None) -> Mapping[str, object]:

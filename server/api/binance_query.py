@@ -13,6 +13,7 @@ from server.api.problems import BinanceError
 from server.api.router import Parameter
 
 __all__ = [
+    "INFO",
     "KLINES",
     "LIMITS",
     "SYMBOLS",
@@ -59,6 +60,12 @@ SYMBOLS = (_SYMBOL_PARAMETER, _LIST_PARAMETER)
 TICKERS = (
     *SYMBOLS,
     Parameter("type", "MINI leaves fields out.", {"type": "string", "enum": ["FULL", "MINI"]}),
+)
+
+
+INFO = (
+    *SYMBOLS,
+    Parameter("showPermissionSets", "Changes nothing.", {"type": "boolean"}),
 )
 
 

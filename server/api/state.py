@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +52,10 @@ class FeedView(Protocol):
 
     def statuses(self) -> dict[str, str]:
         """The exchange's word for each symbol held."""
+        ...
+
+    def details(self) -> Mapping[str, bytes]:
+        """What the exchange last said of symbols held, as JSON; not of those added since."""
         ...
 
     @property

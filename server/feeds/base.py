@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -311,6 +311,10 @@ class Feed:
     def statuses(self) -> dict[str, str]:
         """The exchange's word for each symbol held."""
         return self.universe.statuses
+
+    def details(self) -> Mapping[str, bytes]:
+        """What the exchange last said of symbols held, as JSON; not of those added since."""
+        return self.universe.details
 
     async def change_symbols(self, add: Sequence[str], remove: Sequence[str]) -> None:
         """See ``Universe.change``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from server.feeds.rest import Rest, RestResponse
 from server.feeds.weights import LearnedWeights
 
 __all__ = [
+    "DETAILS_BYTES_MAX",
     "TIME_LIMIT_MS",
     "VENUES",
     "Answer",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: Bytes that the exchange may say of one symbol for it to be kept.
+DETAILS_BYTES_MAX = 65_536
 
 #: Times from there on (the year 5138) are none: the calendar of months ends with the year 9999.
 TIME_LIMIT_MS = 10**14
@@ -90,6 +94,22 @@ class ExchangeInfo(msgspec.Struct):
 
     symbols: list[SymbolInfo]
     rateLimits: list[_RateLimit] = []  # noqa: N815
+    body: bytes = b""  # as it came
+
+    def details(self, names: Container[str]) -> dict[str, bytes]:
+        """What the exchange says of each of these symbols, as it says it; not of overlong ones."""
+        if not self.body:
+            return {}
+        kept = {}
+        for raw in msgspec.json.decode(self.body, type=_RawInfo).symbols:
+            name = msgspec.json.decode(raw, type=SymbolInfo).symbol
+            if name in names and len(bytes(raw)) <= DETAILS_BYTES_MAX:
+                kept[name] = bytes(raw)
+        return kept
+
+
+class _RawInfo(msgspec.Struct):
+    symbols: list[msgspec.Raw]
 
 
 class _Volume(msgspec.Struct):
@@ -239,6 +259,7 @@ class Api:
     async def exchange_info(self, priority: Priority = Priority.START) -> ExchangeInfo:
         response = await self.get("/exchangeInfo", self.venue.exchange_info_weight, priority)
         info = _decode(response.body, ExchangeInfo, "exchangeInfo")
+        info.body = response.body
         for limit in info.rateLimits:
             if limit.rateLimitType == "REQUEST_WEIGHT" and limit.interval == "MINUTE":
                 self.budget.limit = limit.limit // max(limit.intervalNum, 1)

@@ -188,12 +188,16 @@ def register(
 
 def _register_universe(metrics: Registry, feed: Feed) -> None:
     name, universe = feed.name, feed.universe
+    details = metrics.gauge(
+        "kline_symbol_details_bytes", "Bytes of what the exchange said of symbols.", ["market"]
+    )
     symbols = metrics.gauge(
         "kline_symbols", "Symbols held, by whether they trade.", ["market", "state"]
     )
 
     def collect() -> None:
         statuses = list(universe.statuses.values())
+        details.set(sum(map(len, universe.details.values())), name)
         trading, gone = statuses.count(TRADING), statuses.count(GONE)
         symbols.set(trading, name, "trading")
         symbols.set(gone, name, "gone")

@@ -75,6 +75,7 @@ class Selection(NamedTuple):
     statuses: dict[str, str]  # of every symbol it lists
     assumed: str = ""  # why no list could be read; empty: one was
     room: int = 0  # places for symbols that are wanted and not among these yet
+    details: Mapping[str, bytes] | None = None  # what the exchange said of each, as JSON
 
 
 class SymbolChange(msgspec.Struct):
@@ -158,7 +159,7 @@ async def resolve_symbols(settings: Settings, api: Api) -> Selection:
         raise FeedError(
             f"{api.venue.name} trades none of what SYMBOLS={settings.symbols!r} asks for"
         )
-    return Selection(found, unknown, statuses)
+    return Selection(found, unknown, statuses, details=info.details(frozenset(found)))
 
 
 def assume_symbols(settings: Settings, symbols: Sequence[str], why: str) -> Selection | None:
@@ -222,6 +223,7 @@ class Universe:
         self.changes = dict.fromkeys(REASONS, 0)
         self.turned_away: dict[str, None] = {}  # symbols that should be held and have no room
         self.assumed = selection.assumed  # why no list was believed since the start; empty: one was
+        self.details = dict(selection.details or {})  # what the exchange said of symbols, as JSON
         self._text = settings.symbols
         self._kind = settings.symbols.partition(":")[0]
         self._asked = _names(settings.symbols) if self._kind not in ("all", "top") else []
@@ -300,7 +302,10 @@ class Universe:
                 return False
             statuses = {symbol.symbol: symbol.status for symbol in info.symbols}
             quotes = {symbol.symbol: symbol.quoteAsset for symbol in info.symbols}
-            return self.take(statuses, quotes, await self._volumes(len(statuses)))
+            believed = self.take(statuses, quotes, await self._volumes(len(statuses)))
+            if believed:
+                self.details = info.details(self._held)
+            return believed
 
     async def _volumes(self, listed: int) -> dict[str, float]:
         """24 h volumes if the selection needs them; none if they cannot be all."""
@@ -327,12 +332,9 @@ class Universe:
             or held_there < BELIEVED_SHARE * held_known
         ):
             self.counts["disbelieved"] += 1
-            log.warning(
-                "a list of %d symbols is not believed, %d were known",
-                len(statuses),
-                len(self._listed),
-            )
-            self.assumed = self.assumed and f"a list of {len(statuses)} symbols is not believed"
+            why = f"a list of {len(statuses)} symbols is not believed"
+            log.warning("%s, %d were known", why, len(self._listed))
+            self.assumed = self.assumed and why
             return False
         self._listed = dict(statuses)
         for symbol in tuple(self._held):

@@ -47,6 +47,9 @@ class StillFeed:
             weight_limit=6000, server_offset_ms=0, gaps_repaired=0, gaps_absent=0, reasons=[],
         )  # fmt: skip
 
+    def details(self) -> dict[str, bytes]:
+        return {}
+
     def statuses(self) -> dict[str, str]:
         return dict.fromkeys(SYMBOLS, "TRADING")
 

@@ -67,6 +67,7 @@ class StillFeed:
         self.reasons: list[str] = []
         self.age_ms: int | None = 100
         self.changed: list[tuple[list[str], list[str]]] = []
+        self.said: dict[str, bytes] = {}  # of symbols, by the exchange
         self.words: dict[str, str] = {}  # statuses that are not TRADING
         self.change_error: Exception | None = None
         self.incomplete_keys: set[tuple[str, str]] = set()
@@ -78,6 +79,9 @@ class StillFeed:
             used_weight=10, weight_limit=6000, server_offset_ms=0, gaps_repaired=0, gaps_absent=0,
             reasons=self.reasons,
         )  # fmt: skip
+
+    def details(self) -> dict[str, bytes]:
+        return self.said
 
     def statuses(self) -> dict[str, str]:
         return dict.fromkeys(["BTCUSDT", "ETHUSDT", UNICODE], "TRADING") | self.words

@@ -39,6 +39,9 @@ class StillFeed:
             weight_limit=6000, server_offset_ms=0, gaps_repaired=0, gaps_absent=0, reasons=[],
         )  # fmt: skip
 
+    def details(self) -> dict[str, bytes]:
+        return {}
+
     def statuses(self) -> dict[str, str]:
         return {}
 

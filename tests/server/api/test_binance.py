@@ -281,6 +281,43 @@ def test_a_market_that_is_not_served_has_no_symbols(spot: Pair) -> None:
     assert get("/fapi/v1/ticker/24hr").json() == []
 
 
+# --- exchangeInfo ------------------------------------------------------------------------------
+
+
+def tell(pair: Pair) -> list[dict[str, Any]]:
+    """Let the feed have read the exchange's list; what it said."""
+    symbols: list[dict[str, Any]] = pair.theirs("/exchangeInfo")[1]["symbols"]
+    pair.server.feed.said = {one["symbol"]: json.dumps(one).encode() for one in symbols}
+    return symbols
+
+
+@pytest.mark.parametrize("query", ["", "?symbol=ETHUSDT"])
+def test_symbols_are_as_the_exchange_describes_them(pair: Pair, query: str) -> None:
+    tell(pair)
+    ours, theirs = (ask(f"/exchangeInfo{query}")[1] for ask in (pair.ours, pair.theirs))
+    for name in ("symbols", "timezone", "serverTime", "exchangeFilters"):
+        assert ours[name] == theirs[name]
+    assert ours["rateLimits"] == []  # the operator is not limited
+
+
+def test_before_the_exchange_told_of_them_there_are_no_made_up_symbols(make_server: Make) -> None:
+    answer = make_server().serve().get("/api/v3/exchangeInfo")
+    assert (answer.status, answer.code) == (503, "-1001")
+
+
+def test_what_is_not_listed_any_more_is_left_out(make_server: Make) -> None:
+    server = make_server().serve()
+    server.feed.said = {name: b'{"symbol":"%s"}' % name.encode() for name in SYMBOLS[:2]}
+    server.feed.words["ETHUSDT"] = "GONE"
+    info = server.get("/api/v3/exchangeInfo").json()
+    assert info["symbols"] == [{"symbol": "BTCUSDT"}]
+
+
+def test_a_market_that_is_not_served_is_empty_but_valid(spot: Pair) -> None:
+    info = spot.server.get("/fapi/v1/exchangeInfo").json()
+    assert (info["timezone"], info["symbols"]) == ("UTC", [])
+
+
 # --- what clients ask beside -------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from server.exchange.book import Book
 from server.exchange.faults import Faults
 from server.exchange.generated import GeneratedMarket
 from server.exchange.rest import RestFace
-from server.feeds.binance import ExchangeInfo, SymbolInfo
+from server.feeds.binance import DETAILS_BYTES_MAX, ExchangeInfo, SymbolInfo
 from server.feeds.universe import (
     MISSING_LISTS,
     OUT_LISTS,
@@ -443,3 +444,13 @@ def test_until_a_list_is_read_it_is_asked_for_in_growing_waits() -> None:
     assert times[0] < 1.0
     assert max(waits[:12]) == 30.0
     assert waits[12] == 120.0  # it is known
+
+
+def test_of_symbols_that_are_held_what_the_exchange_said_is_kept_as_it_was() -> None:
+    one = b'{"symbol":"BTCUSDT", "filters":[{"tickSize":"0.01000000"}]}'
+    long = b'{"symbol":"LONGUSDT","filters":"%s"}' % (b"x" * DETAILS_BYTES_MAX)
+    body = b'{"symbols":[{"symbol":"ETHUSDT"},%s,%s]}' % (one, long)
+    info = msgspec.json.decode(body, type=ExchangeInfo)
+    assert info.details({"BTCUSDT"}) == {}  # nothing came
+    info.body = body
+    assert info.details({"BTCUSDT", "LONGUSDT", "NOPEUSDT"}) == {"BTCUSDT": one}
