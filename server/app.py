@@ -43,6 +43,7 @@ from server.sync.base import Sync
 from server.traders.builtins import builtin_traders
 from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
+from server.traders.fitting import fit_to_tiers
 from server.traders.images import ImageFile, begin, go_on
 
 __all__ = ["Server", "create"]
@@ -51,6 +52,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two beats: each looks at every market and measures the loop's delay.
 BEAT_S = 1.0
+
+#: Seconds between two looks at whether owners' traders still fit their tiers.
+FIT_S = 30.0
 
 #: Seconds the exchange has to list its symbols before those of the snapshot have to do.
 FIRST_ANSWER_S = 10.0
@@ -170,6 +174,7 @@ class Server:
         for job in self.state.gate.jobs():
             self._spawn(job)
         self._spawn(self._load_traders())
+        self._spawn(self._fit_traders())
         for name in self._settings.markets:
             self._wait_for(name, "asking the exchange for its symbols")
             self._spawn(self._bring_up(name))
@@ -468,6 +473,12 @@ class Server:
                 if self._on_ready is not None:
                     self._on_ready()
                 log.info("ready after %.1f s", self._clock.monotonic() - self.state.started_s)
+
+    async def _fit_traders(self) -> None:
+        await self._traders_loaded.wait()
+        while True:
+            await self._clock.sleep(FIT_S)
+            await fit_to_tiers(self.state.desk, self.state.gate.tier_of)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -128,6 +128,14 @@ class KeySet:
         same = hmac.compare_digest(digest, _NO_DIGEST if key is None else key.sha256)
         return key if same and key is not None else None
 
+    def tier_of(self, owner: str, now_ms: int) -> Tier | None:
+        """The highest tier of an owner's valid keys; None without one. O(keys)."""
+        found: Tier | None = None
+        for key in self.keys.values():
+            if key.owner == owner and key.valid(now_ms):
+                found = key.tier if found is None or key.tier.includes(found) else found
+        return found
+
     def principal(self, key_id: str, now_ms: int) -> Principal | None:
         """Who the key of that id stands for at that moment."""
         key = self.keys.get(key_id)

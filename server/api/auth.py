@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Coroutine, Sequence
 from hashlib import sha256
@@ -49,6 +50,9 @@ EVERYBODY = Principal(owner=OPERATOR, tier=Tier.ELITE, scope=Scope.ADMIN)
 
 #: Begins a Supabase project's public key: it says which project, not who asks.
 _PUBLISHABLE = b"sb_publishable_"
+
+#: Users of a Supabase project are UUIDs.
+_USER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _KEY_HEADERS = (b"x-api-key", b"x-mbx-apikey")
 _CHALLENGE = [(b"www-authenticate", b'Bearer realm="klinecore"')]
@@ -182,6 +186,18 @@ class Gate:
             if self._keys is not None:
                 await self._keys.look()
             self.leases.sweep()
+
+    def tier_of(self, owner: str) -> Tier | None:
+        """The tier of an owner by key or token; None of one that neither knows any more."""
+        if owner == OPERATOR:
+            return EVERYBODY.tier
+        if self._keys is not None:
+            tier = self._keys.current.tier_of(owner, self._clock.time_ms())
+            if tier is not None:
+                return tier
+        if self.tokens is not None and _USER.fullmatch(owner):
+            return self.tokens.tier_of(owner)
+        return None
 
     def holds(self, principal: Principal) -> bool:
         """True while somebody's key or token still stands for exactly this."""

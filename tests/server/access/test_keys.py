@@ -68,6 +68,17 @@ def test_a_key_stands_for_what_it_was_made_for(file: KeysFile) -> None:
     assert (principal.key_id, principal.bucket) == (key.id, f"key:{key.id}")
 
 
+def test_an_owner_has_the_highest_tier_of_its_valid_keys(file: KeysFile) -> None:
+    for owner, tier in (("ann", Tier.FREE), ("ann", Tier.PRO), ("bob", Tier.ELITE)):
+        file.add(owner, tier, Scope.TRADE, now_ms=NOW)
+    keys, _ = file.read()
+    owners = ("ann", "bob", "eve")
+    assert [keys.tier_of(owner, NOW) for owner in owners] == [Tier.PRO, Tier.ELITE, None]
+    pro = next(key for key in file.list() if key.tier is Tier.PRO)
+    file.revoke(pro.id, now_ms=NOW)
+    assert file.read()[0].tier_of("ann", NOW) is Tier.FREE
+
+
 def test_several_keys_of_an_owner_are_valid_at_once_and_rotation_leaves_no_gap(
     file: KeysFile,
 ) -> None:

@@ -13,6 +13,7 @@ from server.errors import QuotaError
 from server.identity import Principal, Scope, Tier
 from server.traders.builtins import builtin_id, builtin_traders
 from server.traders.desk import NotAllowedError, TraderRefusedError, UnknownTraderError
+from server.traders.fitting import fit_to_tiers
 from server.traders.keeping import MemoryKeeper
 from server.traders.model import RunSource, Trader
 from server.traders.tiers import TIERS
@@ -226,6 +227,23 @@ def test_a_downgrade_pauses_the_oldest_and_says_why(world: TraderWorld) -> None:
     assert len(world.desk.engines["spot"]) == 10
     assert world.wait(world.desk.enforce("ada", Tier.ELITE)) == []
     assert len(world.desk.engines["spot"]) == 13
+
+
+def test_owners_are_fitted_to_the_tiers_they_have_now(world: TraderWorld) -> None:
+    for owner in ("ada", "bob", "gone"):
+        for n in range(12):
+            one = trader(f"{owner}{n}", created_ms=START_MS + n)
+            world.wait(world.desk.create(person(owner, Tier.ELITE), one))
+    tiers = {"ada": Tier.PRO, "bob": Tier.ELITE}
+
+    def paused() -> dict[str, int]:
+        world.wait(fit_to_tiers(world.desk, tiers.get))
+        held = [entry.trader for entry in world.desk.book if entry.trader.paused_reason]
+        return {owner: sum(t.owner == owner for t in held) for owner in ("ada", "bob", "gone")}
+
+    assert paused() == {"ada": 2, "bob": 0, "gone": 0}
+    tiers["bob"], tiers["ada"] = Tier.FREE, Tier.ELITE
+    assert paused() == {"ada": 0, "bob": 12, "gone": 0}
 
 
 # --- what is refused, and what goes wrong later -----------------------------------------------
