@@ -403,6 +403,8 @@ class Desk:
             self._runs[trader.id] = result
         if result.error is not None and symbols is None:
             self._note(entry, "no_symbols", result.error)
+        elif result.error is None:
+            self.errors.mend(trader.id, "no_symbols")
         self._gauges.ran(result)
         self._sinks.executions.put([result.execution()])
         return result
@@ -465,6 +467,8 @@ class Desk:
         for execution in executions:
             if execution.error is not None:
                 self._note_run(execution)
+            else:
+                self.errors.mend(execution.trader_id, "no_symbols")
         return engine.unsettled > 0
 
     def _note_run(self, execution: Execution) -> None:

@@ -264,6 +264,8 @@ class TraderEngine:
             evaluated, true, known = self.engine.tally(watch.filter_id, open_ms)
             evaluated &= watch.held
             true &= watch.held
+            if not evaluated and not watch.executions and self._looks_at_any(watch):
+                continue  # its klines were there before it was, and are history
             changed = self._change(watch, evaluated, true, open_ms)
             if changed is not None:
                 changes.append(changed)
@@ -289,6 +291,9 @@ class TraderEngine:
                 )
             )
         return Settled(executions, changes)
+
+    def _looks_at_any(self, watch: Watch) -> bool:
+        return bool(self._symbols) if watch.symbols is None else bool(watch.held)
 
     def _change(self, watch: Watch, evaluated: int, true: int, open_ms: int) -> MatchChange | None:
         """Symbols that entered and left at a close; one that has none stays where it was."""

@@ -80,6 +80,18 @@ class ErrorBook:
         """Whether a kind of error is noted of a trader."""
         return kind in self._errors.get(trader_id, {})
 
+    def mend(self, trader_id: str, kind: str) -> None:
+        """One kind of error is over; what else is wrong stays."""
+        errors = self._errors.get(trader_id, {})
+        if errors.pop(kind, None) is None:
+            return
+        rest = list(errors.values())
+        if not rest:
+            del self._errors[trader_id]
+        self._sink.clear(trader_id)
+        if rest:
+            self._sink.put(rest)
+
     def clear(self, trader_id: str) -> None:
         """Nothing is wrong any more."""
         if self._errors.pop(trader_id, None):

@@ -76,6 +76,17 @@ def test_must_never_23_no_symbol_evaluated_looks_like_no_match() -> None:
     assert world.executions[-1].error == "no symbol was evaluated"
 
 
+def test_what_is_mended_by_the_next_close_is_wrong_no_longer() -> None:
+    world = TraderWorld()
+    world.attach()
+    one = make(world)
+    world.wait(world.desk.run(ADA, [one.id]))
+    assert world.desk.errors.has(one.id, "no_symbols")
+    world.close(AAA="70", BBB="1")
+    assert world.executions[-1].symbols_checked == 2
+    assert world.desk.health(one).errors == []
+
+
 def test_a_disabled_trader_can_be_run_and_says_the_same(world: TraderWorld) -> None:
     live = make(world, "live", filter="ema(3) > 20 and close > 50")
     still = make(world, "still", filter="ema(3) > 20 and close > 50", enabled=False)
