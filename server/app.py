@@ -335,8 +335,7 @@ class Server:
     ) -> None:
         """Put back the rows of a market and what its traders remembered of them.
 
-        Filters are cheap as long as there are no rows to compute them from, so they come first.
-        The feed then fetches what is missing.
+        Filters are cheap while there are no rows, so they come first. The feed fetches the rest.
         """
         desk = self.state.desk
         image = await images.load() if images is not None else None
@@ -350,6 +349,8 @@ class Server:
         if image is not None:
             go_on(engine, image)
             await desk.attach(engine)
+        else:
+            engine.history_ms = self._market_clock.time_ms()
         # What comes from here on is new, also what closed while no server ran.
         desk.catch_up(engine)
         if images is not None:

@@ -109,6 +109,9 @@ class TraderEngine:
         self._spent_s: dict[str, float] = {}  # by interval, since its last boundary
         self._began_ms: dict[str, int] = {}  # when its first close since then was evaluated
         self._unsettled: deque[tuple[_Boundary, Watch]] = deque()
+        #: What closed up to then was before these traders were here: computed, and not told. A live
+        #: close may come before the backfill of its symbol, whose rows are no news for that.
+        self.history_ms = 0
         self.settled_ms: dict[str, int] = {}  # open time of the newest close told as a whole
 
     def __len__(self) -> int:
@@ -122,6 +125,7 @@ class TraderEngine:
         )
         fresh.memory = self.memory
         fresh.settled_ms = self.settled_ms
+        fresh.history_ms = self.history_ms
         return fresh
 
     # --- which traders -------------------------------------------------------------------------
@@ -334,6 +338,8 @@ class TraderEngine:
         signals = []
         for firing in firings:
             watch = self._by_filter[firing.filter_id]
+            if next_open_ms(firing.interval, firing.open_time_ms) <= self.history_ms:
+                continue
             if watch.symbols is None or firing.symbol in watch.symbols:
                 signals.append(self._signal(watch, firing, now_ms, rows))
         signals += self.memory.left_behind(self._is_over, now_ms)

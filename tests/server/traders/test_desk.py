@@ -76,6 +76,20 @@ def test_must_never_23_no_symbol_evaluated_looks_like_no_match() -> None:
     assert world.executions[-1].error == "no symbol was evaluated"
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_must_never_21_a_backfill_at_a_cold_start_is_no_news(begun: bool) -> None:
+    world = TraderWorld()
+    world.attach()
+    make(world)
+    if begun:
+        world.desk.engines["spot"].history_ms = START_MS + 3 * 60_000
+    for minute, price in enumerate(("10", "90", "10", "90")):  # three closed before the start
+        world.push("AAAUSDT", price, START_MS + minute * 60_000)
+    world.drain()
+    told = [(s.open_time_ms - START_MS) // 60_000 for s in world.signals]
+    assert told == ([3] if begun else [1, 3])
+
+
 def test_what_is_mended_by_the_next_close_is_wrong_no_longer() -> None:
     world = TraderWorld()
     world.attach()
