@@ -3,7 +3,7 @@
 Connections with the same streams in the same shape are a *cohort*. What is published within a pass
 of the event loop waits there once, not once a connection, and goes out as one block of bytes that
 all of them share. A connection whose socket is full leaves its cohort and has a queue of its own,
-where updates take the place of older ones, until it has caught up.
+where updates remove older ones, until it has caught up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Message(NamedTuple):
 
 
 class Queue:
-    """Messages in order; an update takes the place of an older one with its key."""
+    """Messages in order; an update removes the older one with its key."""
 
     __slots__ = ("_messages", "_serial", "conflated", "size")
 
@@ -46,18 +46,12 @@ class Queue:
         """See ``Hub.publish`` for what a key and ``final`` mean."""
         messages = self._messages
         if key is not None:
-            older = messages.get(key)
+            older = messages.pop(key, None)
             if older is not None:
                 self.conflated += 1
                 self.size -= len(older.payload)
-                if final:
-                    del messages[key]
-            if not final:
-                # In its old place: moved to the end, a busy symbol would never reach a slow reader.
-                messages[key] = message
-                self.size += len(message.payload)
-                return
-        messages[next(self._serial)] = message
+        # Behind all others, as all are taken at once: numbers only grow, whatever is replaced.
+        messages[next(self._serial) if key is None or final else key] = message
         self.size += len(message.payload)
 
     def waiting(self) -> tuple[Message, ...]:
@@ -137,7 +131,9 @@ class Fanout:
         self._forgotten = first  # of the newest one that is not in the log any more
         # Topic -> number of the newest message when it was attached: its log begins behind it.
         self._attached: dict[str, int] = {}
-        self._deserted: dict[str, None] = {}  # attached, though nobody listens
+        # Attached, though nobody listens: since the last look, and since before it.
+        self._deserted: dict[str, None] = {}
+        self._long_deserted: dict[str, None] = {}
         self.sent = 0  # messages written, summed over members
         self.size = 0  # bytes of those
         self.conflated = 0
@@ -232,6 +228,7 @@ class Fanout:
 
     def _attach(self, topic: str) -> None:
         self._deserted.pop(topic, None)
+        self._long_deserted.pop(topic, None)
         if topic not in self._attached:
             self._attached[topic] = self.sequence
             self._hub.attach(self, topic)
@@ -240,13 +237,12 @@ class Fanout:
         if topic not in self._listening and topic not in self._lagging_on:
             self._deserted[topic] = None
 
-    def detach_deserted(self, before: Iterable[str]) -> tuple[str, ...]:
-        """Listen no longer to topics of ``before`` to which nobody does; those it does not yet."""
-        for topic in before:
-            if topic in self._deserted:
-                del self._deserted[topic], self._attached[topic]
-                self._hub.detach(self, topic)
-        return tuple(self._deserted)
+    def detach_deserted(self) -> None:
+        """Listen no longer to topics to which nobody did between the last such call and now."""
+        for topic in self._long_deserted:
+            del self._attached[topic]
+            self._hub.detach(self, topic)
+        self._long_deserted, self._deserted = self._deserted, {}
 
     # --- messages ------------------------------------------------------------------------------
 
@@ -294,15 +290,17 @@ class Fanout:
         messages = cohort.queue.take_all()
         number, members = len(messages), len(cohort.members)
         self._writing = True
-        if number == 1:
-            data = self._shape(messages[0], cohort.key[1])
-            for member in cohort.members:
-                member.send(data)
-        else:
-            data = self._join_frames(messages, cohort.key[1])
-            for member in cohort.members:
-                member.write(data)
-        self._writing = False
+        try:
+            if number == 1:
+                data = self._shape(messages[0], cohort.key[1])
+                for member in cohort.members:
+                    member.send(data)
+            else:
+                data = self._join_frames(messages, cohort.key[1])
+                for member in cohort.members:
+                    member.write(data)
+        finally:
+            self._writing = False
         self.sent += number * members
         self.size += len(data) * members
         while self._filled:
@@ -377,8 +375,10 @@ class Fanout:
                 self._frames.clear()
             self._filled.clear()
             self._writing = True
-            member.write(data)
-            self._writing = False
+            try:
+                member.write(data)
+            finally:
+                self._writing = False
             if self._filled:
                 self._filled.clear()
                 return

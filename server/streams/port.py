@@ -28,7 +28,7 @@ __all__ = ["StreamPort"]
 
 #: Seconds between two looks at all clients.
 SWEEP_S = 1.0
-#: Looks after which a topic that nobody listens to is dropped.
+#: Looks between two at topics that nobody listens to; those found twice are dropped.
 DESERTED_SWEEPS = 60
 #: Clients looked at before others get a turn.
 SWEEP_CHUNK = 1000
@@ -60,7 +60,6 @@ class StreamPort:
         self._clients: dict[StreamClient, None] = {}
         self._by_address: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
-        self._deserted: tuple[str, ...] = ()
         metrics = state.metrics
         self._refused = metrics.counter(
             "stream_refused_total", "Connections refused before the handshake, by status.", ["code"]
@@ -124,7 +123,7 @@ class StreamPort:
                     client.leave_deleted()
             looks += 1
             if looks % DESERTED_SWEEPS == 0:
-                self._deserted = self.fanout.detach_deserted(self._deserted)
+                self.fanout.detach_deserted()
 
     def _look_at(self, client: StreamClient) -> None:
         if client.closing or client.transport is None:
