@@ -59,7 +59,7 @@ class StreamClient(MessageListener):
         "address",
         "full_since",
         "heard",
-        "pinged",
+        "pinged_at",
         "principal",
         "send",
         "shape",
@@ -101,7 +101,7 @@ class StreamClient(MessageListener):
         self.write: Callable[[bytes], object] = _nowhere
         self.send: Callable[[bytes], object] = _nowhere
         self.full_since: float | None = None
-        self.pinged = False  # and has not been heard of since
+        self.pinged_at: float | None = None  # and has not been heard of since
 
     # --- the connection ------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class StreamClient(MessageListener):
         earned = (now - self._allowance_at) * rate
         self._allowance = min(2.0 * rate, self._allowance + earned) - 1.0
         self._allowance_at = self.heard = now
-        self.pinged = False
+        self.pinged_at = None
         if self._allowance < 0.0:
             self.end(WSCloseCode.POLICY_VIOLATION, f"at most {rate:g} messages a second")
 
@@ -177,7 +177,7 @@ class StreamClient(MessageListener):
         self._port.fanout.fill(self)
 
     def resume_writing(self) -> None:
-        self.full_since = None
+        self.full_since = self.pinged_at = None  # what it has taken may hide the ping
         if not self.closing:
             self._port.fanout.catch_up(self)
 
@@ -279,7 +279,7 @@ class StreamClient(MessageListener):
             stream = self._port.name_of(message.topic)
             fanout.tell(self, shaped(message.payload, stream, message.sequence, shape))
         if request.snapshot is not None:
-            for name in request.params:
+            for name in dict.fromkeys(request.params):
                 payload = self._snapshot(name, request.snapshot)
                 if payload is not None:
                     stream = channels.stream(channels.topic_of(name))

@@ -78,7 +78,8 @@ class StreamDoor(asyncio.Protocol):
 
     async def _decide(self, head: Head) -> None:
         """Admit or refuse; a token may have to be verified first."""
-        assert self._transport is not None
+        if self._transport is None:  # gone before this began
+            return
         peer = self._transport.get_extra_info("peername")
         try:
             listener, subprotocol = await self._admit(head, peer[0] if peer else "")
@@ -91,7 +92,9 @@ class StreamDoor(asyncio.Protocol):
             return
         transport, buffered = self._transport, self._buffer
         self._forget()
-        if transport is not None:  # it is still there
+        if transport is None:  # it has gone
+            return
+        try:
             hand_over(
                 transport,
                 buffered,
@@ -100,6 +103,9 @@ class StreamDoor(asyncio.Protocol):
                 read_buffer=READ_BUFFER,
                 subprotocol=subprotocol,
             )
+        except Exception:  # reading had stopped: it would stay open, and nobody would know of it
+            log.exception("a connection could not be handed over")
+            transport.abort()
 
     def _too_slow(self) -> None:
         self._refuse(ApiError(408, "head_too_slow", f"A head has {HEAD_S:g} s to come."))

@@ -71,7 +71,9 @@ class MessageListener(WSListener):
         self.on_end()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self.closing and frame.msg_type != WSMsgType.CLOSE:
+        if self.closing:
+            if frame.msg_type == WSMsgType.CLOSE:
+                self._closed_by_peer(frame)
             return
         self.on_frame()
         if self.closing:
@@ -159,6 +161,8 @@ class MessageListener(WSListener):
                 transport.send_close(frame.get_close_code(), frame.get_close_message())
             else:
                 transport.send(WSMsgType.CLOSE, b"")
+            # Who takes nothing would hold its place until the system gives up, which may be never.
+            asyncio.get_running_loop().call_later(CLOSE_S, self.drop)
         transport.disconnect()
 
     def close(self, code: WSCloseCode | int, reason: str) -> None:

@@ -69,7 +69,7 @@ class StreamPort:
             "Connections ended by the server, by close code.",
             ["code"],
         )
-        metrics.before_render(self._collect)
+        self._measure()
 
     def __len__(self) -> int:
         """Clients connected."""
@@ -117,10 +117,11 @@ class StreamPort:
             await self._state.clock.sleep(SWEEP_S)
             for place, client in enumerate(tuple(self._clients)):
                 self._look_at(client)
+                # One that is gone, or going, must not come back to the fan-out.
+                if client.principal is not None and not client.closing:
+                    client.leave_deleted()
                 if place % SWEEP_CHUNK == SWEEP_CHUNK - 1:
                     await asyncio.sleep(0)
-                if client.principal is not None:
-                    client.leave_deleted()
             looks += 1
             if looks % DESERTED_SWEEPS == 0:
                 self.fanout.detach_deserted()
@@ -138,10 +139,10 @@ class StreamPort:
             elif now - client.full_since > SWEEP_S:
                 client.end_if_behind(self.fanout.waiting(client))
         elif now - client.heard > settings.stream_ping_s:
-            if not client.pinged:
-                client.pinged = True
+            if client.pinged_at is None:
+                client.pinged_at = now
                 client.transport.send_ping()
-            elif now - client.heard > 2 * settings.stream_ping_s:
+            elif now - client.pinged_at > settings.stream_ping_s:
                 client.end(WSCloseCode.POLICY_VIOLATION, "a ping was not answered")
 
     # --- who is let in -------------------------------------------------------------------------
@@ -246,17 +247,23 @@ class StreamPort:
         market, colon, stream = topic.partition(":")
         return stream if colon else market
 
-    def _collect(self) -> None:
-        gauge, fanout = self._state.metrics.gauge, self.fanout
-        for name, text, value in (
-            ("stream_clients", "Clients connected.", len(self._clients)),
-            ("stream_clients_lagging", "Clients whose sockets are full.", fanout.lagging),
-            ("stream_messages_sent", "Messages handed to a socket.", fanout.sent),
-            ("stream_bytes_sent", "Bytes of those.", fanout.size),
-            ("stream_messages_conflated", "Messages replaced by newer ones.", fanout.conflated),
-            ("stream_sockets_full", "Times a socket took nothing more.", fanout.lagged),
-        ):
-            gauge(name, text).set(value)
+    def _measure(self) -> None:
+        gauge, counter = self._state.metrics.gauge, self._state.metrics.counter
+        fanout = self.fanout
+        gauge("stream_clients", "Clients connected.").read(lambda: len(self._clients))
+        gauge("stream_clients_lagging", "Clients whose sockets are full.").read(
+            lambda: fanout.lagging
+        )
+        counter("stream_messages_sent_total", "Messages handed to a socket.").read(
+            lambda: fanout.sent
+        )
+        counter("stream_bytes_sent_total", "Bytes of those.").read(lambda: fanout.size)
+        counter("stream_messages_conflated_total", "Messages replaced by newer ones.").read(
+            lambda: fanout.conflated
+        )
+        counter("stream_sockets_full_total", "Times a socket took nothing more.").read(
+            lambda: fanout.lagged
+        )
 
 
 class _Auth(msgspec.Struct):

@@ -206,3 +206,39 @@ def test_properties_are_binances() -> None:
             assert (await ask(client, "GET_PROPERTY", "other"))["error"]["code"] == 0
 
     uvloop.run(story())
+
+
+def test_a_client_that_answers_a_close_is_not_waited_for() -> None:
+    async def story() -> None:
+        async with running() as server, server.connect("/ws/0") as client:
+            server.streams.close_all()
+            async with asyncio.timeout(0.5):
+                await client.wait_closed()
+                while len(server.streams):
+                    await asyncio.sleep(0.01)
+
+    uvloop.run(story())
+
+
+def test_a_stream_named_twice_has_one_snapshot() -> None:
+    async def story() -> None:
+        async with running() as server, server.connect("/ws/0") as client:
+            server.close_kline(0)
+            await ask(client, "SUBSCRIBE", *["BTCUSDT@kline_1m"] * 3, snapshot=2)
+            assert json.loads(await client.recv())["e"] == "snapshot"
+            assert len((await ask(client, "LIST_SUBSCRIPTIONS"))["result"]) == 1
+
+    uvloop.run(story())
+
+
+def test_what_only_grows_is_a_counter() -> None:
+    async def story() -> None:
+        async with running() as server, server.connect("/ws/btcusdt@kline_1m") as client:
+            server.close_kline(0)
+            await client.recv()
+            text = server.metrics.render().decode()
+            assert "stream_messages_sent_total counter" in text
+            assert "stream_messages_sent_total 1" in text
+            assert "stream_clients 1" in text
+
+    uvloop.run(story())

@@ -10,6 +10,8 @@ from typing import Any
 import uvloop
 from stream_port import Running, running
 
+from server.streams.client import StreamClient
+
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -173,3 +175,52 @@ def test_connections_of_one_address_and_of_all_are_bounded() -> None:
 
     uvloop.run(story({"stream_clients_max": 1}))
     uvloop.run(story({"stream_clients_per_address_max": 1}))
+
+
+def test_a_client_that_says_goodbye_and_takes_nothing_does_not_keep_its_place() -> None:
+    async def story() -> None:
+        async with running(subscriber_stall_s=600.0) as server:
+            raw = await dial(server, "/ws/btcusdt@ticker")
+            number = 0
+            while server.streams.fanout.lagging == 0:
+                number += 1
+                server.market.apply(ticker(number))
+                server.channels.publish(server.market.drain())
+                await asyncio.sleep(0)
+            raw.send(b"\x88\x80\0\0\0\0")
+            await until(lambda: len(server.streams) == 0, 5.0)
+            raw.close()
+
+    uvloop.run(story())
+
+
+def test_a_pong_has_its_time_however_long_the_client_was_not_looked_at() -> None:
+    async def story() -> None:
+        async with running(stream_ping_s=20.0) as server, server.connect("/ws/0"):
+            await until(lambda: len(server.streams) == 1)
+            (client,) = server.streams._clients
+            client.heard -= 100.0  # the process was stopped, or the socket full
+            server.streams._look_at(client)
+            server.streams._look_at(client)
+            assert not client.closing
+            await until(lambda: client.pinged_at is None)
+
+    uvloop.run(story())
+
+
+def test_a_client_that_is_going_does_not_come_back_to_the_fan_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr("server.streams.port.SWEEP_S", 0.01)
+    monkeypatch.setattr(StreamClient, "leave_deleted", lambda client: client._listen(client.shape))
+
+    async def story() -> None:
+        async with running() as server:
+            raw = await dial(server, "/ws/btcusdt@ticker")
+            await until(lambda: len(server.streams) == 1)
+            (client,) = server.streams._clients
+            client.end(1001, "")
+            await asyncio.sleep(0.1)
+            assert len(server.streams) == 1  # it has not answered yet
+            assert not server.streams.fanout._cohorts
+            raw.close()
+
+    uvloop.run(story())
