@@ -23,7 +23,7 @@ class Table(NamedTuple):
     name: str
     conflict: str  # columns by which a row is the same one
     shape: Callable[[bytes], bytes]  # from the outbox's JSON to the table's
-    clears: bool = False  # rows name errors to delete: a trader's, up to ``last_ms``
+    clears: str = ""  # rows name rows of this kind to delete: a trader's, up to ``last_ms``
 
 
 _signals = msgspec.json.Decoder(Signal)
@@ -45,7 +45,7 @@ TABLES = {
     "signals": Table("trader_signals", "id", _shape_signal),
     "executions": Table("execution_history", "trader_id,interval,open_time_ms,source", _as_it_is),
     "errors": Table("trader_errors", "trader_id,filter_hash,kind", _as_it_is),
-    "cleared": Table("trader_errors", "", _as_it_is, clears=True),
+    "cleared": Table("trader_errors", "", _as_it_is, clears="errors"),
 }
 
 # --- what is read ----------------------------------------------------------------------------

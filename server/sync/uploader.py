@@ -78,7 +78,9 @@ def retry_delay(failures: int, random: random_module.Random) -> float:
 
 
 class Lane:
-    """One kind of rows, on its way to one table. Kinds do not wait for each other."""
+    """One kind of rows, on its way to one table. Kinds do not wait for each other, save that what
+    clears rows waits for those it may clear.
+    """
 
     def __init__(
         self,
@@ -116,13 +118,23 @@ class Lane:
             rows = []
             if self._traders.ids is not None:
                 rows = self._outbox.read(self.kind, self._after, BATCH_MAX)
-            if rows:
-                await self._take(rows)
-                self._after = rows[-1].seq
+            ripe = self._ripe(rows)
+            if ripe:
+                await self._take(ripe)
+                self._after = ripe[-1].seq
+            elif rows:
+                await self._clock.sleep(LOOK_S)
             elif self._draining.is_set():
                 return
             else:
                 await wait_event(self._draining, self._clock, LOOK_S)
+
+    def _ripe(self, rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
+        """Those that may go: what they clear must not arrive after them, and stay for ever."""
+        if not rows or not self._table.clears:
+            return rows
+        before = self._outbox.read(self._table.clears, 0, 1)
+        return [row for row in rows if not before or row.seq < before[0].seq]
 
     async def _take(self, rows: Sequence[OutboxRow]) -> None:
         """Store rows, or find out which of them cannot be."""

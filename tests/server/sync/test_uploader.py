@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from sync_world import TRADER, Book, MemoryOutbox, MemoryRest, Parent, open_lane
 
 from server.store.outbox import OutboxRow
 from server.sync.answers import NO_ANSWER, Answer
-from server.sync.uploader import BATCH_BYTES_MAX, BATCH_MAX, RETRY_MAX_S
+from server.sync.tables import TABLES
+from server.sync.uploader import BATCH_BYTES_MAX, BATCH_MAX, RETRY_MAX_S, Lane
 
 LOST = Answer(status=NO_ANSWER, detail="ReadError")
 LATE = Answer(status=NO_ANSWER, detail="ReadTimeout", late=True)
@@ -294,3 +296,48 @@ def test_every_row_is_stored_once_or_dead_whatever_fails_and_whoever_is_killed(
         assert {letter.code for letter in world.parent.letters} <= {"23502"}
 
     run(story())
+
+
+class OfErrors(MemoryOutbox):
+    """Rows of two kinds: ``c`` begins the keys of what clears."""
+
+    def read(self, kind: str, after: int, limit: int) -> list[OutboxRow]:
+        clears = kind == "cleared"
+        rows = super().read(kind, after, limit)
+        return [row for row in rows if row.key.startswith("c") is clears]
+
+
+@simulated
+async def test_what_clears_an_error_waits_until_the_error_is_there() -> None:
+    clock, parent = SimulatedClock(STARTED_MS), Parent()
+    outbox = parent.outbox = OfErrors(
+        [row(1, "e1"), row(2, "c1", last_ms=1), row(3, "e2"), row(4, "c2", last_ms=2)]
+    )
+    done: list[str] = []
+
+    class Rest(MemoryRest):
+        async def upsert(self, table: str, conflict: str, rows: Sequence[bytes]) -> Answer:
+            answer = await super().upsert(table, conflict, rows)
+            if answer.status == 201:
+                done.append("errors")
+            return answer
+
+        async def delete(self, table: str, parameters: dict[str, str]) -> Answer:
+            done.append(parameters["last_ms"])
+            return Answer(status=204)
+
+    rest = Rest(clock)
+    rest.before = [LOST] * 5
+    lanes = [
+        Lane(
+            kind, TABLES[kind], outbox, rest, Book(), parent.hear,
+            clock=clock, random=random.Random(1),
+        )
+        for kind in ("cleared", "errors")
+    ]  # fmt: skip
+    for lane in lanes:
+        lane.drain()
+    async with asyncio.timeout(600):
+        await asyncio.gather(*(lane.run() for lane in lanes))
+    assert done == ["errors", "lte.1", "lte.2"]
+    assert not outbox.rows
