@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two attempts at a target that fails; they double from the first to the second.
 BACKOFF_MIN_S, BACKOFF_MAX_S = 5.0, 3600.0
-#: Seconds after which a signal is given up.
-GIVE_UP_S = 86_400.0
+#: Milliseconds after which a signal is given up.
+GIVE_UP_MS = 86_400_000
 #: Alerts that may wait for the store itself, while that cannot be written.
 INCOMING_MAX = 20_000
 #: Of those that are put in at once.
@@ -384,6 +384,11 @@ class AlertOffice:
         found = await self._table.next(desk.target.id, PARALLEL if single else sender.batch_max)
         if not found:
             return False
+        now_ms = self._clock.time_ms()
+        expired_ms = now_ms - GIVE_UP_MS
+        if any(one.at_ms < expired_ms for one in found):  # the target, or the server, was off
+            self._expire(desk, await self._table.settle(desk.target.id, [], now_ms, expired_ms))
+            return True
         groups = [[one] for one in found] if single else [found]
         outcomes = await asyncio.gather(*(self._send(desk.target, group) for group in groups))
         await self._settle(desk, groups, outcomes)
@@ -391,7 +396,11 @@ class AlertOffice:
 
     async def _send(self, target: Target, group: list[Delivery]) -> Outcome:
         async with self._slot(target):
-            return await self._attempt(target, [read_alert(one) for one in group])
+            try:
+                return await self._attempt(target, [read_alert(one) for one in group])
+            except Exception:  # later, and in the end never: the target's other alerts go on
+                log.exception("alerts: a message to target %s failed", target.id)
+                return Outcome(Result.RETRY, "the server failed on it")
 
     async def _attempt(self, target: Target, alerts: Sequence[Alert]) -> Outcome:
         started_s = self._clock.monotonic()
@@ -421,21 +430,23 @@ class AlertOffice:
         self._pace(desk, outcomes)
         for _, state, _ in ended:
             status.waiting -= state is not State.WAITING
-        expired_ms = now_ms - int(GIVE_UP_S * 1000)
         while True:
             try:
-                late = await self._table.settle(ended, now_ms, expired_ms)
+                late = await self._table.settle(desk.target.id, ended, now_ms, now_ms - GIVE_UP_MS)
                 break
             except StoreError as error:
                 self._note(str(error))
                 await self._clock.sleep(STORE_RETRY_S)
         for group, outcome in zip(groups, outcomes, strict=True):
             self._counts.inc(kind, str(outcome.result), by=len(group))
-        if late:
-            self._counts.inc(kind, "expired", by=late)
-            status.waiting -= late
+        self._expire(desk, late)
         if any(outcome.disable for outcome in outcomes):
             await self._disable(desk, "the target says that it is gone")
+
+    def _expire(self, desk: _Desk, late: int) -> None:
+        if late:
+            self._counts.inc(desk.target.kind, "expired", by=late)
+            desk.status.waiting -= late
 
     def _pace(self, desk: _Desk, outcomes: Sequence[Outcome]) -> None:
         """When the target is spoken to next."""

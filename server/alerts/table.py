@@ -182,15 +182,18 @@ class AlertTable:
         return await self._database.read(work)
 
     async def settle(
-        self, ended: Sequence[tuple[Delivery, State, str]], now_ms: int, expired_ms: int
+        self,
+        target_id: str,
+        ended: Sequence[tuple[Delivery, State, str]],
+        now_ms: int,
+        expired_ms: int,
     ) -> int:
-        """Note how attempts ended, and give up what was put in before ``expired_ms``.
+        """Note how attempts at a target ended, and give up what was put in before ``expired_ms``.
 
         Returns how many of those there were.
         """
 
         def work(connection: sqlite3.Connection) -> int:
-            late = 0
             for delivery, state, reason in ended:
                 done = state is State.DONE
                 connection.execute(
@@ -199,14 +202,13 @@ class AlertTable:
                     " WHERE target_id = ? AND signal_id = ? AND revision = ? AND state = 'waiting'",
                     (str(state), reason, now_ms, done, *delivery.key),
                 )
-            for target_id in {delivery.target_id for delivery, _, _ in ended}:
-                late += connection.execute(
-                    "UPDATE alert_deliveries SET state = 'dead', ended_ms = ?,"
-                    " reason = 'not delivered in time: ' || reason"
-                    " WHERE target_id = ? AND state = 'waiting' AND at_ms < ?",
-                    (now_ms, target_id, expired_ms),
-                ).rowcount
-                _prune(connection, target_id)
+            late = connection.execute(
+                "UPDATE alert_deliveries SET state = 'dead', ended_ms = ?,"
+                " reason = 'not delivered in time: ' || reason"
+                " WHERE target_id = ? AND state = 'waiting' AND at_ms < ?",
+                (now_ms, target_id, expired_ms),
+            ).rowcount
+            _prune(connection, target_id)
             return late
 
         return await self._database.write(work)

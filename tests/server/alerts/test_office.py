@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from alert_house import ANNAS, BERTS, BUILTIN, OTHER, TRADERS, Mouth, fail, house, run
 from alert_samples import NOW_MS, make_signal, make_target, make_trader
@@ -254,5 +255,49 @@ def test_only_so_many_requests_are_under_way_at_once(tmp_path: Path) -> None:
             await here.quiet()
             assert here.mouth.under_way_max == office_module.OWNER_MAX
             assert not here.office._slots
+
+    run(scenario())
+
+
+def test_what_waited_longer_than_a_day_while_its_target_was_off_is_not_sent(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with house(tmp_path, rate=100_000.0) as here:
+            target = make_target()
+            here.mouth.script = lambda *_: fail("status 502")
+            await here.office.add(target, 10)
+            here.office.put([make_signal(i, ANNAS) for i in range(3)])
+            while not here.mouth.attempts:
+                await asyncio.sleep(0.001)
+            await here.office.change(msgspec.structs.replace(target, enabled=False))
+            waits_to_ms = here.clock.time_ms() + 2 * 86_400_000
+            while here.clock.time_ms() < waits_to_ms:
+                await asyncio.sleep(0.01)
+            here.mouth.script = lambda *_: Outcome(Result.SENT)
+            await here.office.change(target)
+            await here.quiet()
+            assert here.mouth.sent == []
+            assert here.count("expired") == (await here.status(target)).dead == 3
+
+    run(scenario())
+
+
+def test_a_signal_on_which_the_server_fails_holds_up_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with house(tmp_path) as here:
+            poison = make_signal(0, ANNAS).id
+
+            def script(target: Target, alerts: Sequence[Alert]) -> Outcome:
+                if alerts[0].signal.id == poison:
+                    raise LookupError("a fault of ours")
+                return Outcome(Result.SENT)
+
+            here.mouth.script = script
+            await here.office.add(make_target(), 10)
+            here.office.put([make_signal(i, ANNAS) for i in range(10)])
+            async with asyncio.timeout(10):
+                while len(here.mouth.sent) < 9:
+                    await asyncio.sleep(0.01)
 
     run(scenario())
