@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,43 @@ class Demo:
             lambda: self.command.stderr,
         )
         assert self.command.status is None, self.command.stderr
+
+
+@contextlib.contextmanager
+def simulated_exchange(speed: int) -> Iterator[dict[str, Any]]:
+    """Of two symbols, so many times as fast as real time: what it says of itself."""
+    command = Command("exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", str(speed))
+    try:
+        until(lambda: command.stdout, lambda: command.stderr)
+        yield json.loads(command.stdout[0])
+    finally:
+        command.end()
+
+
+def serve(
+    exchange: dict[str, Any], folder: Path, intervals: str, **extra: str
+) -> tuple[Command, int]:
+    """A server of a simulated exchange that keeps what it has in ``folder``; and its port."""
+    port = free_port()
+    command = Command(
+        "serve",
+        "--port",
+        str(port),
+        "--symbols",
+        "BTCUSDT,ETHUSDT",
+        "--intervals",
+        intervals,
+        KLINE_DATA_DIR=str(folder),
+        KLINE_SPOT_REST=exchange["rest"],
+        KLINE_SPOT_WS=exchange["ws"],
+        KLINE_CONNECT_INTERVAL_S="0",
+        KLINE_SNAPSHOT_INTERVAL_S="1",
+        **exchange["environment"],
+        **extra,
+    )
+    until(
+        lambda: fetch(port, "/ready")[0] == 200 or command.status is not None,
+        lambda: command.stderr,
+    )
+    assert command.status is None, command.stderr
+    return command, port

@@ -14,40 +14,17 @@ from typing import Any
 
 import pytest
 from alert_peers import Answer, Got, Peer
-from commands import Command, fetch, free_port, until
+from commands import fetch, serve, simulated_exchange, until
 from event_reader import Event, Parser
+
+SETTINGS = {"KLINE_BUILTIN_TRADERS": "false", "KLINE_ALERT_LOOPBACK": "true"}
 
 
 @pytest.fixture
 def exchange() -> Iterator[dict[str, Any]]:
     """A simulated exchange of two symbols, at sixty times real time."""
-    command = Command("exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", "60")
-    until(lambda: command.stdout, lambda: command.stderr)
-    yield json.loads(command.stdout[0])
-    command.end()
-
-
-def serve(exchange: dict[str, Any], folder: Path) -> tuple[Command, int]:
-    port = free_port()
-    command = Command(
-        "serve",
-        "--port",
-        str(port),
-        "--symbols",
-        "BTCUSDT,ETHUSDT",
-        "--intervals",
-        "1m",
-        KLINE_DATA_DIR=str(folder),
-        KLINE_SPOT_REST=exchange["rest"],
-        KLINE_SPOT_WS=exchange["ws"],
-        KLINE_CONNECT_INTERVAL_S="0",
-        KLINE_SNAPSHOT_INTERVAL_S="1",
-        KLINE_BUILTIN_TRADERS="false",
-        KLINE_ALERT_LOOPBACK="true",
-        **exchange["environment"],
-    )
-    until(lambda: fetch(port, "/ready")[0] == 200, lambda: command.stderr)
-    return command, port
+    with simulated_exchange(speed=60) as said:
+        yield said
 
 
 def post(port: int, path: str, body: Any) -> Any:
@@ -119,7 +96,7 @@ def test_a_kill_loses_no_alert_and_no_event(
         return Answer(204, body=b"")
 
     with Peer(answer, secure=False) as peer:
-        command, port = serve(exchange, tmp_path)
+        command, port = serve(exchange, tmp_path, "1m", **SETTINGS)
         draft = {"kind": "webhook", "name": "bot", "address": peer.base + "/hook"}
         post(port, "/v1/alerts", draft)
         start = json.loads(fetch(port, "/v1/signals")[1])
@@ -139,7 +116,7 @@ def test_a_kill_loses_no_alert_and_no_event(
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker))
         is_up = True
 
-        command, port = serve(exchange, tmp_path)
+        command, port = serve(exchange, tmp_path, "1m", **SETTINGS)
         stream.read(port, 6)
         told = [(one.data["data"]["id"], one.data["data"]["revision"]) for one in stream.events]
         assert len(told) == len(set(told)) == 10

@@ -10,41 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Command, fetch, free_port, until
+from commands import fetch, serve, simulated_exchange, until
 
 
 @pytest.fixture
 def exchange() -> Iterator[dict[str, Any]]:
     """What a simulated exchange of two symbols says of itself."""
-    command = Command("exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", "20")
-    until(lambda: command.stdout, lambda: command.stderr)
-    yield json.loads(command.stdout[0])
-    command.end()
-
-
-def serve(exchange: dict[str, Any], folder: Path) -> tuple[Command, int]:
-    port = free_port()
-    command = Command(
-        "serve",
-        "--port",
-        str(port),
-        "--symbols",
-        "BTCUSDT,ETHUSDT",
-        "--intervals",
-        "1m,1h",
-        KLINE_DATA_DIR=str(folder),
-        KLINE_SPOT_REST=exchange["rest"],
-        KLINE_SPOT_WS=exchange["ws"],
-        KLINE_CONNECT_INTERVAL_S="0",
-        KLINE_SNAPSHOT_INTERVAL_S="1",
-        **exchange["environment"],
-    )
-    until(
-        lambda: fetch(port, "/ready")[0] == 200 or command.status is not None,
-        lambda: command.stderr,
-    )
-    assert command.status is None, command.stderr
-    return command, port
+    with simulated_exchange(speed=20) as said:
+        yield said
 
 
 def restored(port: int) -> int:
@@ -65,13 +38,13 @@ def check(port: int) -> None:
 def test_a_server_that_is_ended_or_killed_starts_with_its_rows(
     exchange: dict[str, Any], tmp_path: Path
 ) -> None:
-    command, port = serve(exchange, tmp_path)
+    command, port = serve(exchange, tmp_path, "1m,1h")
     assert restored(port) == 0
     check(port)
     command.end(signal.SIGTERM)
     assert (tmp_path / "spot.snapshot").exists()
 
-    command, port = serve(exchange, tmp_path)
+    command, port = serve(exchange, tmp_path, "1m,1h")
     assert restored(port) == 2 * 2 * 500
     check(port)
     newest = (tmp_path / "spot.snapshot").stat().st_mtime_ns
@@ -80,7 +53,7 @@ def test_a_server_that_is_ended_or_killed_starts_with_its_rows(
     command.end(signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker))
 
-    command, port = serve(exchange, tmp_path)
+    command, port = serve(exchange, tmp_path, "1m,1h")
     assert restored(port) == 2 * 2 * 500
     check(port)
     command.end()
