@@ -19,7 +19,7 @@ CREATED_MS = 1_767_225_600_000
 
 Difficulty = Literal["beginner", "intermediate", "advanced"]
 
-#: Tier and difficulty by name: the seven of the seed product as they were there.
+#: Tier and difficulty by name: the seven of the original as they were there.
 _PLACES: dict[str, tuple[Tier, Difficulty]] = {
     "rsi_oversold_bounce": (Tier.ANONYMOUS, "beginner"),
     "volume_spike": (Tier.ANONYMOUS, "beginner"),

@@ -19,7 +19,7 @@ class TierLimits(NamedTuple):
     notifications: bool
 
 
-#: As the seed product had them.
+#: As the original had them.
 TIERS: dict[Tier, TierLimits] = {
     Tier.ANONYMOUS: TierLimits(0, 10, 10, history=False, notifications=False),
     Tier.FREE: TierLimits(0, 100, 30, history=True, notifications=False),
