@@ -94,14 +94,15 @@ class TokenVerifier:
         *,
         secret: str | None = None,
         signers: Signers | None = None,
-        tier_of: Callable[[str], Tier] = lambda user: Tier.FREE,
+        tier_of: Callable[[str], Tier | None] = lambda user: Tier.FREE,
         signed_out_ms: Callable[[str], int] = lambda user: -1,
     ) -> None:
         """``url`` is the project's. With ``secret`` tokens may be signed by HS256 with it, beside
         those by the project's keys.
 
         ``tier_of(user)`` and ``signed_out_ms(user)``, until when tokens were taken back, are asked
-        with each request and must answer at once.
+        with each request and must answer at once. While the first is None nobody is let in by a
+        token: a tier that only comes later would end what was opened without it.
 
         Raises SettingsError: PyJWT is not installed, or the secret is too short.
         """
@@ -144,7 +145,7 @@ class TokenVerifier:
                 del self._known[digest]
             raise
         tier = self._tier(principal.owner or "", known.nameless)
-        if tier is not principal.tier:
+        if tier is not None and tier is not principal.tier:
             principal = msgspec.structs.replace(principal, tier=tier)
             self._known[digest] = known._replace(principal=principal)
         self._known.move_to_end(digest)
@@ -171,9 +172,12 @@ class TokenVerifier:
         finally:
             self._jobs -= 1
         self.verified += 1
+        tier = self._tier(claims.sub, claims.is_anonymous)
+        if tier is None:
+            raise TokensBusyError("the tiers of users have not been read yet")
         principal = Principal(
             owner=claims.sub,
-            tier=self._tier(claims.sub, claims.is_anonymous),
+            tier=tier,
             scope=Scope.TRADE,
             bucket=f"user:{claims.sub}",
             issued_ms=int(claims.iat * 1000),
@@ -196,7 +200,7 @@ class TokenVerifier:
         user = principal.owner or ""
         return principal.tier is Tier.ANONYMOUS or self.tier_of(user) is principal.tier
 
-    def _tier(self, user: str, nameless: bool) -> Tier:
+    def _tier(self, user: str, nameless: bool) -> Tier | None:
         return Tier.ANONYMOUS if nameless else self.tier_of(user)
 
     def _check_holds(self, principal: Principal, not_before_ms: int = 0) -> None:

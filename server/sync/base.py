@@ -70,8 +70,8 @@ class Sync:
             options, str(key), self.mirror.receive, clock=clock, random=random, metrics=metrics
         )
 
-    def tier_of(self, user: str) -> Tier:
-        """The tier of one of the project's users."""
+    def tier_of(self, user: str) -> Tier | None:
+        """The tier of one of the project's users; None: see ``Mirror.tier_of``."""
         return Tier.FREE if self.mirror is None else self.mirror.tier_of(user)
 
     async def start(self) -> None:

@@ -23,7 +23,7 @@ from server.sync.wire import (
 from server.traders.model import Trader, TraderError
 from server.traders.ports import ErrorSink
 
-__all__ = ["SUPABASE", "Mirror"]
+__all__ = ["FIRST_READ_S", "SUPABASE", "Mirror"]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ _STEP_MAX = 32
 _STEP_S = 0.005
 #: Seconds until the store is asked again that could not.
 _STORE_AGAIN_S = 1.0
+#: Seconds that a server which never read Supabase waits for its tiers, before all users are free.
+FIRST_READ_S = 30.0
 
 #: Kind of the errors of traders whose row cannot be read.
 MALFORMED = "malformed_row"
@@ -94,6 +96,8 @@ class Mirror:
         self._parts: list[TradersChanged] = []
         self._read_age_ms: int | None = None
         self._heard_s = 0.0
+        self._began_s = clock.monotonic()
+        self._read_once = False  # in this life or an earlier one
         self._store_failed = False
         self._realtime = "off"
         #: Kind of rows, or "traders", -> why none is taken or read at the moment.
@@ -135,8 +139,10 @@ class Mirror:
         """True if the trader lives in Supabase: its signals and errors belong there."""
         return trader_id in self._traders or trader_id in self._broken
 
-    def tier_of(self, owner: str) -> Tier:
-        """The tier of a user of Supabase at the moment."""
+    def tier_of(self, owner: str) -> Tier | None:
+        """The tier of a user of Supabase at the moment; None while the first ones are awaited."""
+        if not self._read_once and self._clock.monotonic() - self._began_s < FIRST_READ_S:
+            return None
         row = self._tiers.get(owner)
         if row is None or (row.expires_ms is not None and row.expires_ms <= self._clock.time_ms()):
             return Tier.FREE
@@ -149,6 +155,7 @@ class Mirror:
     async def _load(self) -> None:
         traders = await self._trader_keeper.load(SUPABASE)
         self._tiers = {row.user_id: row for row in await self._tier_keeper.load()}
+        self._read_once = bool(traders or self._tiers)
         await self._hand_over({trader.id: trader for trader in traders})
 
     # --- what the process says ------------------------------------------------------------------
@@ -182,6 +189,7 @@ class Mirror:
         if not part.last:
             return
         parts, self._parts = self._parts, []
+        self._read_once = True
         traders, broken, tiers = dict(self._traders), dict(self._broken), dict(self._tiers)
         if part.whole:
             traders, broken, tiers = {}, {}, {}

@@ -264,6 +264,21 @@ def test_the_tier_is_asked_for_each_time(project: Any) -> None:
     assert verifier.holds(verifier.known(token))
 
 
+def test_nobody_is_let_in_before_tiers_are_known(project: Any) -> None:
+    tiers: dict[str, Tier] = {}
+    verifier = project.verifier(tier_of=tiers.get)
+    token = project.token()
+    with pytest.raises(TokensBusyError, match="tiers"):
+        verified(verifier, token)
+    assert verifier.known(token) is None
+    nameless = project.token(is_anonymous=True)
+    assert verified(verifier, nameless).tier is Tier.ANONYMOUS
+    tiers[USER] = Tier.PRO
+    principal = verified(verifier, token)
+    assert principal.tier is Tier.PRO
+    assert verifier.holds(principal)
+
+
 def test_tokens_of_before_a_sign_out_are_refused(project: Any) -> None:
     moments: dict[str, int] = {}
     verifier = project.verifier(signed_out_ms=lambda user: moments.get(user, -1))

@@ -12,7 +12,7 @@ from server.errors import StoreError
 from server.identity import Tier
 from server.metrics import Registry
 from server.store.tiers import UserTier
-from server.sync.mirror import _STEP_MAX, Mirror
+from server.sync.mirror import _STEP_MAX, FIRST_READ_S, Mirror
 from server.sync.wire import (
     Acknowledged,
     Alive,
@@ -230,6 +230,26 @@ def test_a_tier_holds_until_it_expires_and_nobody_has_one_by_default() -> None:
         await bench.hear(change(free=["u"]))
         assert bench.mirror.tier_of("u") is Tier.FREE
         assert bench.tiers.tiers == []
+
+    asyncio.run(story())
+
+
+def test_a_tier_that_was_never_read_is_awaited_and_nobody_is_free_meanwhile() -> None:
+    async def story() -> None:
+        first = Bench()
+        await first.mirror.load()
+        assert first.mirror.tier_of("u") is None
+        await first.hear(change(traders=[trader(1)], last=False))
+        assert first.mirror.tier_of("u") is None
+        await first.hear(change(first=False, tiers=[UserTier(user_id="u", tier=Tier.PRO)]))
+        assert (first.mirror.tier_of("u"), first.mirror.tier_of("v")) == (Tier.PRO, Tier.FREE)
+        second = Bench(first.keeper, TierKeeper())
+        await second.mirror.load()
+        assert second.mirror.tier_of("u") is Tier.FREE  # it was read, and nobody had one
+        third = Bench()
+        await third.mirror.load()
+        third.clock.now_s += FIRST_READ_S
+        assert third.mirror.tier_of("u") is Tier.FREE  # Supabase must not keep users out
 
     asyncio.run(story())
 
