@@ -10,7 +10,8 @@ grant usage on schema private to anon, authenticated, service_role;
 -- In order: each includes the ones before it.
 create type public.tier as enum ('anonymous', 'free', 'pro', 'elite');
 
--- The server has the same table in server/traders/tiers.py; null stands for no limit.
+-- The server has the same table in server/traders/tiers.py, but for stored_traders: of what it keeps
+-- itself each owner has KLINE_TRADERS_PER_OWNER_MAX. Null stands for no limit.
 create table public.tier_limits (
     tier public.tier primary key,
     custom_traders integer check (custom_traders >= 0), -- enabled ones of one user
