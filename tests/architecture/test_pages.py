@@ -84,6 +84,14 @@ def test_each_setting_that_is_named_is_one(root: Path) -> None:
     assert unknown == set()
 
 
+def test_each_table_of_the_store_is_on_its_page(root: Path) -> None:
+    schema = (root / "server" / "store" / "schema.py").read_text(encoding="utf-8")
+    page = (root / "docs" / "store.md").read_text(encoding="utf-8")
+    tables = set(re.findall(r"^CREATE TABLE (\w+)", schema, re.M))
+    assert len(tables) > 5
+    assert tables - set(re.findall(r"`(\w+)`", page[page.index("## Tables") :])) == set()
+
+
 def test_what_is_no_link_setting_or_heading_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Two Words\n[a](other.md) [b](#two-words) [c](https://e.com/)\n")
