@@ -50,6 +50,16 @@ def ticker(number: int) -> bytes:
     ).encode()  # fmt: skip
 
 
+async def fill(server: Running) -> None:
+    """Publish tickers until a socket takes no more."""
+    number = 0
+    while server.streams.fanout.lagging == 0:
+        number += 1
+        server.market.apply(ticker(number))
+        server.channels.publish(server.market.drain())
+        await asyncio.sleep(0)
+
+
 def test_updates_for_a_full_socket_replace_each_other_and_others_get_them_all() -> None:
     async def story() -> None:
         async with (
@@ -86,12 +96,7 @@ def test_a_client_that_takes_nothing_is_ended_and_what_it_held_is_free() -> None
     async def story() -> None:
         async with running(subscriber_stall_s=0.5) as server:
             raw = await dial(server, "/ws/btcusdt@ticker")
-            number = 0
-            while server.streams.fanout.lagging == 0:
-                number += 1
-                server.market.apply(ticker(number))
-                server.channels.publish(server.market.drain())
-                await asyncio.sleep(0)
+            await fill(server)
             await until(lambda: len(server.streams) == 0)
             assert server.streams.fanout.lagging == 0
             assert server.streams.dropped.value("1013") == 1
@@ -202,12 +207,7 @@ def test_a_client_that_says_goodbye_and_takes_nothing_does_not_keep_its_place() 
     async def story() -> None:
         async with running(subscriber_stall_s=600.0) as server:
             raw = await dial(server, "/ws/btcusdt@ticker")
-            number = 0
-            while server.streams.fanout.lagging == 0:
-                number += 1
-                server.market.apply(ticker(number))
-                server.channels.publish(server.market.drain())
-                await asyncio.sleep(0)
+            await fill(server)
             raw.send(b"\x88\x80\0\0\0\0")
             await until(lambda: len(server.streams) == 0, 5.0)
             raw.close()
