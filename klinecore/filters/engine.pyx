@@ -488,6 +488,8 @@ cdef class Engine:
         runner.rerun.clear()
         runner.repeated.clear()
         runner.undecided.clear()
+        runner.decided.clear()
+        runner.cold_at.clear()
         for root, lane, open_ms, price, whole, repeated, values in fired:
             if not repeated:
                 self._remember(lane, root, open_ms, price)

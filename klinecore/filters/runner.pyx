@@ -70,6 +70,8 @@ cdef class Runner:
         self.repeated = {}
         self.told = {}
         self.undecided = set()
+        self.decided = set()
+        self.cold_at = {}
         self.rewound = {}
         self.rewinder = Rewinder()
         self.incomplete = [set() for _ in market.intervals]
@@ -466,27 +468,62 @@ cdef class Runner:
         for i in range(stage.count):
             lane = stage.lanes[i]
             told = self.told.get(lane)
-            if not told or bit(stage.fires, lane):
+            if not told or root not in told:
                 continue
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
-            if open_ms > stage.seen[lane] or open_ms not in told.get(root, ()):
+            if open_ms > stage.seen[lane]:
                 continue
-            if not self.forgot(stage, root, lane):
-                continue
-            # Unknown; or true, and nothing is known of the row before: that it became so is past.
-            if not bit(root.cell.known, lane) or (root.edge and bit(root.cell.truth, lane)):
+            if self.any_cold(root, lane):
+                self.cold_at[root, lane] = stage.stretch[lane]
+            if (
+                open_ms in told[root] and not bit(stage.fires, lane)
+                and not self.refutes(stage, root, lane)
+            ):
                 self.undecided.add((root, lane, open_ms))
                 if root.quiet != NULL:
                     root.quiet[lane] = <int32_t>root.cooldown
+            if bit(root.cell.known, lane):
+                self.decided.add((root, lane))
+
+    cdef bint refutes(self, Stage stage, Root root, Py_ssize_t lane) except -1:
+        """Whether that it does not fire here is known without rows that are gone."""
+        cdef bint began = lane in self.rerun and lane not in self.rewound
+        if not bit(root.cell.known, lane):
+            return not self.forgot(stage, root, lane)
+        # True, and known at no row before: that it became so may be past.
+        return not (
+            root.edge and bit(root.cell.truth, lane) and began
+            and (root, lane) not in self.decided
+            and (self.is_full(stage, lane) or self.any_full(root, lane))
+        )
 
     cdef bint forgot(self, Stage stage, Root root, Py_ssize_t lane) except -1:
-        """Whether the filter may have been fed rows that are gone, and that still count here."""
-        cdef Stage other
-        if stage.stretch[lane] <= root.rows and self.is_full(stage, lane):
+        """Whether a value here may need rows that are gone: its own, or others read lately."""
+        cold_at = self.cold_at.get((root, lane))
+        return self.is_cold(stage, root, lane, root.rows) or (
+            cold_at is not None and stage.stretch[lane] - <int32_t>cold_at < root.rows
+        )
+
+    cdef bint is_cold(self, Stage stage, Root root, Py_ssize_t lane, Py_ssize_t rows) except -1:
+        """Whether the lane's rows reach back to those that are gone, and not to a hole."""
+        if not self.is_full(stage, lane) or bit(stage.blind, lane):
+            return False
+        if stage.stretch[lane] < rows:
             return True
+        for key in root.past.get(stage.key, ()):
+            if (<Cell>self.cells[key]).at(lane) is None:
+                return True
+        return False
+
+    cdef bint any_cold(self, Root root, Py_ssize_t lane) except -1:
         for key, rows in root.others.items():
-            other = self.stages[key]
-            if other.stretch[lane] <= <Py_ssize_t>rows and self.is_full(other, lane):
+            if self.is_cold(self.stages[key], root, lane, rows):
+                return True
+        return False
+
+    cdef bint any_full(self, Root root, Py_ssize_t lane) except -1:
+        for key in root.others:
+            if self.is_full(self.stages[key], lane):
                 return True
         return False
 
@@ -559,6 +596,10 @@ cdef class Runner:
         self.rerun |= anew
         if any_broken and self.fired:
             self.fired = [one for one in self.fired if one[1] not in anew]
+        if any_broken:
+            self.undecided = {one for one in self.undecided if one[1] not in anew}
+            self.decided = {one for one in self.decided if one[1] not in anew}
+            self.cold_at = {key: at for key, at in self.cold_at.items() if key[1] not in anew}
         return any_broken
 
     cdef touch(self, const uint8_t* marked):

@@ -23,7 +23,10 @@ cdef class Root:
         self.cooldown = cooldown
         self.rows = step.rows
         self.others = {}
+        self.past = {}
         for below in step.walk():
+            if below.op == "bars_since":
+                self.past.setdefault(below.stage, []).append(below.key)
             if below.stage.interval != step.stage.interval:
                 self.others[below.stage] = max(below.rows, self.others.get(below.stage, 0))
         self.endless = any(below.endless for below in step.walk())

@@ -177,6 +177,63 @@ class Oracle:
                 out[symbol][i] = rank + 1.0 if node.op == "rank" else rank < int(node.params[0])
         return out
 
+    def gone(self, symbol: str, interval: str) -> bool:
+        """True if rows before those in memory may have left it."""
+        return len(self.times(symbol, interval)) >= self.market.capacity
+
+    def lost(self, node: Node, on: str) -> dict[str, list[bool]]:
+        """At which rows of ``on`` a value needs rows that left the memory."""
+        other = on if node.op in {"const", "ticker"} else node.interval or self.interval
+        if other != on:
+            there = self.lost(node, other)
+            return {s: self.lost_as_of(s, on, other, there[s]) for s in there}
+        args = [self.lost(arg, on) for arg in (node.args[0] if node.op == "output" else node).args]
+        if node.op in {"rank", "top", "bottom", "breadth"}:
+            return self.lost_across(on, args[0])
+        rows = reach(node)
+        values = self.column(node, on)
+        several = node.op == "indicator" and len(CATALOG[str(node.params[0])].outputs) > 1
+        found = {}
+        for symbol in self.market.symbols:
+            out = [False] * len(self.times(symbol, on))
+            for number, (first, end) in enumerate(self.stretches(symbol, on)):
+                cut = number == 0 and self.gone(symbol, on)
+                for i in range(first, end):
+                    window = range(max(first, i + 1 - rows), i + 1)
+                    out[i] = any(arg[symbol][j] for arg in args for j in window) or (
+                        cut and i + 1 < rows and values[symbol][i] is None and not several
+                    )
+            found[symbol] = out
+        return found
+
+    def lost_as_of(self, symbol: str, on: str, other: str, there: list[bool]) -> list[bool]:
+        ends = [next_open_ms(other, time) for time in self.times(symbol, other)]
+        out = []
+        for time in self.times(symbol, on):
+            closed = sum(end <= next_open_ms(on, time) for end in ends)
+            out.append(there[closed - 1] if closed else self.gone(symbol, other))
+        return out
+
+    def lost_across(self, on: str, arg: dict[str, list[bool]]) -> dict[str, list[bool]]:
+        """Where the same row of another symbol is gone, or what is compared of it."""
+        times = {symbol: self.times(symbol, on) for symbol in self.market.symbols}
+        oldest = max((t[0] for s, t in times.items() if self.gone(s, on)), default=0)
+        bad = {t for s in times for t, lost in zip(times[s], arg[s], strict=True) if lost}
+        return {s: [t < oldest or t in bad for t in times[s]] for s in times}
+
+    def undecided(self, root: Node, *, mode: str) -> Fires:
+        """Rows of which it cannot be known any more whether the filter fired there."""
+        found: Fires = set()
+        lost = self.lost(root, self.interval)
+        for symbol, values in self.argument(root, self.interval).items():
+            unsure = self.gone(symbol, self.interval)
+            rows = zip(self.times(symbol, self.interval), values, lost[symbol], strict=True)
+            for time, value, gone in rows:
+                if gone or (mode == "edge" and value and unsure):
+                    found.add((symbol, time))
+                unsure = gone or (unsure and value is None)
+        return found
+
     def fires(self, root: Node, *, mode: str = "edge", cooldown: int = 0) -> Fires:
         """Every row in memory at which the filter fires."""
         found: Fires = set()
@@ -193,6 +250,19 @@ class Oracle:
                     found.add((symbol, time))
                     quiet = cooldown
         return found
+
+
+def reach(node: Node) -> int:
+    """Rows of its arguments a value needs: more than any memory holds of what never ends."""
+    if node.op == "bars_since":
+        return 1 << 30
+    if node.op == "output":
+        return reach(node.args[0])
+    if node.op == "indicator":
+        return 1 + CATALOG[str(node.params[0])].lookback(*node.params[1:])
+    if node.op in {"lag", "rising", "falling"}:
+        return 1 + int(node.params[0])
+    return int(node.params[0]) if node.op in {"any_of", "all_of", "count"} else 1
 
 
 def args_of(oracle: Oracle, node: Node, symbol: str, on: str) -> list[Column]:

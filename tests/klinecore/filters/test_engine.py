@@ -412,3 +412,12 @@ def test_a_cooldown_outlasts_the_row_that_began_it() -> None:
     desk.close(20, HIGH)  # begins anew behind the firing
     assert desk.pump() == []
     assert desk.run(*[HIGH] * 12, first=22) == [31]
+
+
+def test_a_correction_before_a_hole_takes_back_the_firing_behind_it() -> None:
+    desk = Desk(capacity=4)
+    desk.engine.add(compile(ABOVE), "1m")
+    assert desk.run(LOW, LOW, LOW, LOW) == []
+    assert desk.run(HIGH, HIGH, HIGH, first=5) == [5]
+    desk.close(3, HIGH, trades=9)  # the oldest row in memory; the fourth is missing
+    assert desk.minutes(desk.pump()) == [(5, True, True)]
