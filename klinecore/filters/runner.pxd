@@ -41,7 +41,7 @@ cdef class Runner:
     cdef dict told                      # lane -> root -> open_time_ms -> price: what was told
     cdef set undecided                  # (root, lane, open_time_ms) of it: taken again, not known
     cdef set decided                    # (root, lane) known at some row since it began anew
-    cdef dict cold_at                   # (root, lane) -> stretch at which others were cold last
+    cdef dict cold_at                   # (root, lane) -> stretch when rows were lacking last
     cdef dict repeated                  # lane -> stage -> open time of the row taken once more
     cdef readonly uint64_t rerun_count
     cdef uint64_t moves                 # of stages

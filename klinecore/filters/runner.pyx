@@ -473,7 +473,7 @@ cdef class Runner:
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
             if open_ms > stage.seen[lane]:
                 continue
-            if self.any_cold(root, lane):
+            if self.is_cold(stage, root, lane, 0) or self.any_cold(root, lane):
                 self.cold_at[root, lane] = stage.stretch[lane]
             if (
                 open_ms in told[root] and not bit(stage.fires, lane)
@@ -510,7 +510,7 @@ cdef class Runner:
             return False
         if stage.stretch[lane] < rows:
             return True
-        for key in root.past.get(stage.key, ()):
+        for key in root.past.get(stage.key.interval, ()):
             if (<Cell>self.cells[key]).at(lane) is None:
                 return True
         return False

@@ -16,7 +16,7 @@ cdef class Root:
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t rows       # of its interval, before it can be known
     cdef readonly dict others           # likewise, by stage of another interval
-    cdef dict past                      # of other rows than a window: stage -> keys of `bars_since`
+    cdef dict past                      # keys of each `bars_since`, by interval
     cdef readonly bint endless
     cdef uint64_t* armed                # lanes whose last known value was false
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown

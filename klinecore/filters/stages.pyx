@@ -26,7 +26,7 @@ cdef class Root:
         self.past = {}
         for below in step.walk():
             if below.op == "bars_since":
-                self.past.setdefault(below.stage, []).append(below.key)
+                self.past.setdefault(below.stage.interval, []).append(below.key)
             if below.stage.interval != step.stage.interval:
                 self.others[below.stage] = max(below.rows, self.others.get(below.stage, 0))
         self.endless = any(below.endless for below in step.walk())
