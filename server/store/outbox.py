@@ -17,8 +17,9 @@ __all__ = ["DEAD_MAX", "KINDS", "Letter", "Outbox", "OutboxFile", "OutboxRow"]
 
 log = logging.getLogger(__name__)
 
-#: Kinds of rows; at the bound, the first ones go first.
-KINDS = ("executions", "cleared", "errors", "signals")
+#: Kinds of rows; at the bound, the first ones go first. An error that was never told does less harm
+#: than one that is never cleared.
+KINDS = ("executions", "errors", "cleared", "signals")
 
 #: Letters that are kept; beyond it the oldest go.
 DEAD_MAX = 10_000

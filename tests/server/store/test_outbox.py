@@ -129,6 +129,23 @@ def test_without_supabase_nothing_waits_for_it(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_at_the_bound_errors_go_before_what_clears_those_already_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, with_outbox=True, outbox_rows_max=100) as store:
+            told = mistake()
+            store.errors.put([told])
+            await settled(store)
+            rows = await store.outbox.read("errors", 0, 10)
+            await store.outbox.acknowledge([row.seq for row in rows])
+            store.errors.clear(told.trader_id)
+            store.errors.put([msgspec.structs.replace(told, kind=f"k{n}") for n in range(120)])
+            await settled(store)
+            assert (await sizes(store))[0] <= 100
+            assert len(await store.outbox.read("cleared", 0, 10)) == 1
+
+    asyncio.run(story())
+
+
 async def sizes(store: Store) -> tuple[int, int]:
     return await store.database.read(
         lambda connection: connection.execute(
