@@ -43,7 +43,7 @@ from server.sync.base import Sync
 from server.traders.builtins import builtin_traders
 from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
-from server.traders.fitting import fit_to_tiers
+from server.traders.fitting import keep_fitting
 from server.traders.images import ImageFile, begin, go_on
 
 __all__ = ["Server", "create"]
@@ -52,9 +52,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two beats: each looks at every market and measures the loop's delay.
 BEAT_S = 1.0
-
-#: Seconds between two looks at whether owners' traders still fit their tiers.
-FIT_S = 30.0
 
 #: Seconds the exchange has to list its symbols before those of the snapshot have to do.
 FIRST_ANSWER_S = 10.0
@@ -477,9 +474,7 @@ class Server:
 
     async def _fit_traders(self) -> None:
         await self._traders_loaded.wait()
-        while True:
-            await self._clock.sleep(FIT_S)
-            await fit_to_tiers(self.state.desk, self.state.gate.tier_of)
+        await keep_fitting(self.state.desk, self.state.gate.tier_of, self._clock)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

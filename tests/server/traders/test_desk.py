@@ -9,7 +9,7 @@ from trader_world import ADMIN, START_MS, TraderWorld, person, trader
 
 import klinecore as kc
 from klinecore.errors import FilterError
-from server.errors import QuotaError
+from server.errors import QuotaError, StoreError
 from server.identity import Principal, Scope, Tier
 from server.traders.builtins import builtin_id, builtin_traders
 from server.traders.desk import NotAllowedError, TraderRefusedError, UnknownTraderError
@@ -269,6 +269,31 @@ def test_owners_are_fitted_to_the_tiers_they_have_now(world: TraderWorld) -> Non
     assert paused() == {"ada": 2, "bob": 0, "gone": 0}
     tiers["bob"], tiers["ada"] = Tier.FREE, Tier.ELITE
     assert paused() == {"ada": 0, "bob": 12, "gone": 0}
+
+
+def test_an_owner_who_cannot_be_fitted_now_is_fitted_at_the_next_look(
+    world: TraderWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner in ("ada", "bob"):
+        for n in range(12):
+            world.wait(world.desk.create(person(owner, Tier.ELITE), trader(f"{owner}{n}")))
+    keeper = world.desk._sinks.keeper
+    update = keeper.update
+
+    async def full(trader: Trader, quota: int | None) -> None:
+        if trader.owner == "ada":
+            raise StoreError("the disk is full")
+        await update(trader, quota)
+
+    def paused() -> list[int]:
+        world.wait(fit_to_tiers(world.desk, {"ada": Tier.PRO, "bob": Tier.PRO}.get))
+        held = [entry.trader.owner for entry in world.desk.book if entry.trader.paused_reason]
+        return [held.count("ada"), held.count("bob")]
+
+    monkeypatch.setattr(keeper, "update", full)
+    assert paused() == [0, 2]
+    monkeypatch.setattr(keeper, "update", update)
+    assert paused() == [2, 2]
 
 
 # --- what is refused, and what goes wrong later -----------------------------------------------
