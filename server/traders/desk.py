@@ -6,12 +6,11 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 import msgspec
 
 from klinecore.errors import FiltersFullError, UnknownSeriesError
-from klinecore.filters import Filter, Limits, compile
+from klinecore.filters import Filter, Limits
 from klinecore.market import Event
 from server.clock import Clock
 from server.errors import QuotaError
@@ -19,18 +18,10 @@ from server.identity import Principal, Tier
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
-from server.signals.model import Signal
-from server.signals.topics import (
-    ALL_SIGNALS,
-    SignalSink,
-    group_topic,
-    matches_message,
-    matches_topic,
-    signal_message,
-    signal_topic,
-)
+from server.signals.topics import SignalSink
 from server.traders.book import BUILTIN, LOCAL, Book, Entry, filter_limits
-from server.traders.engine import MatchChange, TraderEngine
+from server.traders.checks import check_intervals, checked
+from server.traders.engine import TraderEngine
 from server.traders.gauges import DeskGauges
 from server.traders.health import ErrorBook, TraderHealth, describe
 from server.traders.keeping import MemoryKeeper, Nowhere
@@ -38,6 +29,7 @@ from server.traders.model import Execution, RunSource, Trader, TraderError
 from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
 from server.traders.refusals import NotAllowedError, TraderRefusedError, UnknownTraderError
 from server.traders.runs import RunResult, evaluate_copy, past_signals, run_live
+from server.traders.telling import Teller
 from server.traders.tiers import TIERS
 
 __all__ = [
@@ -109,12 +101,12 @@ class Desk:
         self._markets = tuple(markets)
         self._traders_max = traders_max
         self._owned_max = owned_max
-        self._hub = hub
         self._clock = clock
         self.errors = ErrorBook(sinks.errors)
         self._writing = asyncio.Lock()  # one change at a time: what is checked stays true
         self._runs: dict[str, RunResult] = {}  # newest of the database's clock, by trader
         self._gauges = DeskGauges(metrics, self.book, self.engines, self.errors)
+        self._teller = Teller(hub, self.book, sinks.signals, self._gauges)
 
     # --- start ---------------------------------------------------------------------------------
 
@@ -271,34 +263,9 @@ class Desk:
 
     def _checked(self, trader: Trader) -> Trader:
         """A trader that could run. Raises FilterError, TraderRefusedError."""
-        UUID(trader.id)
-        filter = compile(trader.filter, limits=self.book.limits)
-        if trader.market not in self._markets:
-            raise TraderRefusedError(
-                "invalid_market", f"market {trader.market!r} is not served here", self._markets
-            )
-        if trader.evaluate_on == "forming" and filter.cross_symbols:
-            raise TraderRefusedError(
-                "not_while_forming", "symbols are compared at their closes, not while klines form"
-            )
         engine = self.engines.get(trader.market)
-        if engine is None:
-            return trader
-        held = engine.market.intervals
-        for interval in (trader.interval, *filter.intervals):
-            if interval not in held:
-                raise TraderRefusedError(
-                    "interval_not_held", f"interval {interval!r} is not held here", held
-                )
-        symbols = tuple(dict.fromkeys(name.upper() for name in trader.symbols))
-        unknown = [name for name in symbols if (name, trader.interval) not in engine.market]
-        if unknown:
-            raise TraderRefusedError(
-                "unknown_symbol",
-                f"{', '.join(unknown[:10])}: not held here",
-                engine.market.symbols,
-            )
-        return msgspec.structs.replace(trader, symbols=symbols)
+        market = None if engine is None else engine.market
+        return checked(trader, self._markets, market, self.book.limits)
 
     # --- running -------------------------------------------------------------------------------
 
@@ -413,13 +380,7 @@ class Desk:
         if entry.filter is None:
             assert entry.refusal is not None
             raise entry.refusal
-        for interval in (entry.trader.interval, *entry.filter.intervals):
-            if interval not in engine.market.intervals:
-                raise TraderRefusedError(
-                    "interval_not_held",
-                    f"interval {interval!r} is not held here",
-                    engine.market.intervals,
-                )
+        check_intervals(entry.trader, entry.filter, engine.market)
         return entry.filter
 
     async def _tell_past(self, entry: Entry) -> None:
@@ -447,7 +408,7 @@ class Desk:
             log.exception("the traders of %s failed; they start anew", name)
             self._revive(engine)
             return False
-        self._pass_on(signals, now_ms)
+        self._teller.tell(signals, now_ms)
         return engine.unsettled > 0
 
     def settle(self, name: str) -> bool:
@@ -460,7 +421,7 @@ class Desk:
             return False
         executions, changes = engine.settle(_SETTLE_CHUNK)
         for change in changes:
-            self._publish_change(change)
+            self._teller.tell_change(change)
         self._gauges.settled(executions, changes)
         if executions:
             self._sinks.executions.put(executions)
@@ -479,7 +440,7 @@ class Desk:
     def catch_up(self, engine: TraderEngine) -> None:
         """Evaluate rows that no event told of: those of a snapshot, before the feed adds others."""
         now_ms = self._clock.time_ms()
-        self._pass_on(engine.catch_up(now_ms), now_ms)
+        self._teller.tell(engine.catch_up(now_ms), now_ms)
 
     def _revive(self, engine: TraderEngine) -> None:
         """What an engine remembers may be wrong after a fault: begin with the rows in memory."""
@@ -487,31 +448,6 @@ class Desk:
         self.engines[engine.name] = fresh = engine.anew()
         for entry in self._entries_of(fresh):
             self._apply(entry)
-
-    def _pass_on(self, signals: list[Signal], now_ms: int) -> None:
-        if signals:
-            for signal in signals:
-                self._publish(signal)
-            self._gauges.told(signals, now_ms)
-            self._sinks.signals.put(signals)
-
-    def _publish(self, signal: Signal) -> None:
-        entry = self.book.get(signal.trader_id)
-        if entry is None:
-            return
-        trader = entry.trader
-        group = group_topic(trader.owner, trader.access_tier)
-        topics = (signal_topic(trader.id), group, ALL_SIGNALS)
-        wanted = [topic for topic in topics if self._hub.wanted(topic)]
-        if wanted:
-            message = signal_message(signal)
-            for topic in wanted:
-                self._hub.publish(topic, message)
-
-    def _publish_change(self, change: MatchChange) -> None:
-        topic = matches_topic(change.trader_id)
-        if self._hub.wanted(topic):
-            self._hub.publish(topic, matches_message(change))
 
 
 def _full(error: FiltersFullError) -> TraderRefusedError:
