@@ -124,6 +124,7 @@ class TraderEngine:
             self.name, self.market, state_bytes_max=state_bytes_max, traders_max=traders_max
         )
         fresh.memory = self.memory
+        fresh.memory.leave()
         fresh.settled_ms = self.settled_ms
         fresh.history_ms = self.history_ms
         return fresh

@@ -65,6 +65,17 @@ class SignalMemory:
             for id in [id for id, signal in kept.items() if signal.trader_id == trader_id]:
                 del kept[id]
 
+    def leave(self, is_gone: Callable[[Signal], bool] = lambda signal: True) -> None:
+        """Nobody follows up these provisional signals any more: they are of an earlier life."""
+        for id in [id for id, signal in self._open.items() if is_gone(signal)]:
+            self._left[id] = self._open.pop(id)
+        self._bound_left()
+
+    def _bound_left(self) -> None:
+        while len(self._left) > OPEN_MAX:
+            del self._left[next(iter(self._left))]
+            self.forgotten += 1
+
     def left_behind(self, is_over: Callable[[Signal], bool], now_ms: int) -> list[Signal]:
         """Retractions of what an earlier life called provisional and this one does not confirm."""
         retracted = []

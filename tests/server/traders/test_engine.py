@@ -276,6 +276,29 @@ def test_a_fault_of_the_engine_begins_it_anew_and_harms_no_channel(
     assert b'trader_engine_failures_total{market="spot"} 2' in world.metrics.render()
 
 
+def test_what_was_provisional_at_a_fault_is_confirmed_or_retracted_all_the_same(
+    world: TraderWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(world, evaluate_on="forming")
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        world.push(symbol, "60", START_MS + MINUTE_MS, closed=False)
+    world.drain()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(type(world.desk.engines["spot"]), "pump", fail)
+    world.drain()
+    monkeypatch.undo()
+    world.close(AAA="61", BBB="40")
+    told = {s.symbol: (s.status, s.revision) for s in world.signals}
+    assert told == {
+        "AAAUSDT": (SignalStatus.CONFIRMED, 2),
+        "BBBUSDT": (SignalStatus.RETRACTED, 2),
+    }
+    assert world.desk.engines["spot"].memory.provisional() == []
+
+
 def test_must_never_17_a_filter_is_evaluated_late_unseen(world: TraderWorld) -> None:
     one = make(world)
     world.close(AAA="60", BBB="1", late_ms=1_500)
