@@ -173,9 +173,13 @@ class TraderEngine:
     def _follow_symbols(self) -> None:
         if self.market.symbols is self._symbols:
             return
+        before, self._places = self._places, self.engine.places
         self._symbols = self.market.symbols
-        self._places = self.engine.places
+        stayed = sum(
+            1 << place for name, place in self._places.items() if before.get(name) == place
+        )
         for watch in self.watches.values():
+            watch.matched &= stayed  # a place may be another symbol's now
             self._look_at_symbols(watch)
 
     def _look_at_symbols(self, watch: Watch) -> None:
@@ -259,6 +263,7 @@ class TraderEngine:
 
     def settle(self, count: int) -> Settled:
         """Sum up the oldest boundaries that wait, for so many traders at most."""
+        self._follow_symbols()
         executions: list[Execution] = []
         changes: list[MatchChange] = []
         while self._unsettled and len(executions) < count:

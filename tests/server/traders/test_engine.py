@@ -239,6 +239,25 @@ def test_symbols_may_come_and_go(world: TraderWorld) -> None:
     assert world.desk.health(one).state == "running"
 
 
+def test_a_symbol_in_the_place_of_one_that_left_enters_all_the_same(world: TraderWorld) -> None:
+    one = make(world)
+    world.close(AAA="60", BBB="1")
+    place = world.desk.engines["spot"].engine.places["AAAUSDT"]
+    world.market.remove_symbol("AAAUSDT")
+    world.close(BBB="1")
+    assert world.desk.health(one).matched == 0
+    new = []
+    while not new or world.desk.engines["spot"].engine.places[new[-1]] != place:
+        new.append(f"N{len(new)}USDT")
+        world.market.add_symbol(new[-1])
+    subscriber = world.hub.subscribe(f"matches@{one.id}")
+    world.close(BBB="1", **{name.removesuffix("USDT"): "60" for name in new})
+    told = subscriber.take()
+    assert told is not None
+    assert json.loads(told)["data"]["entered"] == new
+    subscriber.end("over")
+
+
 def test_rows_that_came_without_an_event_are_evaluated_before_a_run(world: TraderWorld) -> None:
     one = make(world)
     rows = [
