@@ -190,6 +190,7 @@ class TraderEngine:
         places = self._places
         watch.held = sum(1 << places[name] for name in watch.symbols if name in places)
         watch.unheld = tuple(sorted(watch.symbols - places.keys()))
+        watch.matched &= watch.held
 
     # --- evaluating ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from trader_world import ADMIN, START_MS, TraderWorld, person, trader
 
@@ -256,6 +257,16 @@ def test_a_symbol_in_the_place_of_one_that_left_enters_all_the_same(world: Trade
     assert told is not None
     assert json.loads(told)["data"]["entered"] == new
     subscriber.end("over")
+
+
+def test_a_symbol_that_is_looked_at_no_longer_matches_no_longer(world: TraderWorld) -> None:
+    one = make(world)
+    world.close(AAA="60", BBB="60")
+    fewer = msgspec.structs.replace(one, symbols=("AAAUSDT",))
+    world.wait(world.desk.update(ADA, one.id, fewer))
+    assert world.desk.health(one).matched == 1
+    world.close(AAA="60", BBB="1")
+    assert (world.desk.health(one).matched, world.desk.health(one).symbols) == (1, 1)
 
 
 def test_rows_that_came_without_an_event_are_evaluated_before_a_run(world: TraderWorld) -> None:
