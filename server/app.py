@@ -466,6 +466,7 @@ class Server:
             self.state.beat(max(0.0, self._clock.monotonic() - before - BEAT_S))
             for served in self.state.markets.values():
                 served.market.heartbeat_ms = self._clock.time_ms()
+                served.channels.publish_arrays()
             if not self._was_ready and self.state.readiness().ready:
                 self._was_ready = True
                 if self._on_ready is not None:

@@ -11,8 +11,8 @@ from server.signals.control import INVALID_REQUEST, ControlError, Request
 __all__ = ["Applied", "Subscriptions"]
 
 _KNOWN = (
-    "streams are <symbol>@kline_<interval>, <symbol>@ticker, tickers, !barrier, !symbols, "
-    "signals, signals@<trader> and matches@<trader>"
+    "streams are <symbol>@kline_<interval>, <symbol>@ticker, <symbol>@miniTicker, !ticker@arr, "
+    "!miniTicker@arr, tickers, !barrier, !symbols, signals, signals@<trader> and matches@<trader>"
 )
 
 _NONE: frozenset[str] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias, TypeGuard
 
 import msgspec
 
@@ -14,7 +15,7 @@ from klinecore.series import Series
 from server.clock import Clock
 from server.signals.hub import Hub
 
-__all__ = ["BARRIER", "SYMBOLS", "TICKERS", "Channels"]
+__all__ = ["ARRAYS", "BARRIER", "SYMBOLS", "TICKERS", "Channels"]
 
 #: Every ticker of the market, in the short form of ``/ticker``: what a silent client receives.
 TICKERS = "tickers"
@@ -25,6 +26,15 @@ BARRIER = "!barrier"
 #: What happens to symbols: listed, halted, gone.
 SYMBOLS = "!symbols"
 
+#: Tickers that have changed within a second, in one message: the exchange's frames, in full and
+#: without bid, ask and change.
+ARRAYS = ("!ticker@arr", "!miniTicker@arr")
+
+#: Letters of a mini ticker, in the exchange's order.
+_MINI = "Escohlvq"
+#: python-binance asks for arrays with a period behind the name. There is one period.
+_PERIODS = ("@1000ms", "@3000ms")
+
 #: Events of one closed row each.
 ROWS = frozenset({EventKind.CLOSED, EventKind.FILLED, EventKind.REVISED})
 
@@ -32,8 +42,9 @@ ROWS = frozenset({EventKind.CLOSED, EventKind.FILLED, EventKind.REVISED})
 class Channels:
     """The streams of one market and the publisher behind them.
 
-    Streams are named as on the exchange: ``btcusdt@kline_1m`` and ``btcusdt@ticker``, with its
-    frames; ``tickers``, ``{"type":"ticker","data":{..}}`` of every symbol; and ``!barrier``,
+    Streams are named as on the exchange: ``btcusdt@kline_1m``, ``btcusdt@ticker``,
+    ``btcusdt@miniTicker`` and ``ARRAYS``, with its frames; ``tickers``,
+    ``{"type":"ticker","data":{..}}`` of every symbol; and ``!barrier``,
     ``{"type":"barrier","data":{..}}`` of every boundary; ``!symbols``,
     ``{"type":"symbol","data":{..}}`` of whatever happens to a symbol. A topic of the hub is the
     market's name, a colon and the stream's, so that two markets never mix.
@@ -51,6 +62,9 @@ class Channels:
         self._symbols: tuple[str, ...] = ()  # those whose topics are known
         self._series_topics: dict[tuple[str, str], str] = {}
         self._ticker_topics: dict[str, str] = {}
+        self._mini_topics: dict[str, str] = {}
+        self._arrays = {self.topic(name): name for name in ARRAYS}
+        self._changed: dict[str, None] = {}  # symbols whose tickers are news to arrays
         self._known: set[str] = set()
         self.closes_lost = 0  # a kline left its window before its close could be published
 
@@ -66,8 +80,13 @@ class Channels:
             for interval in market.intervals
         }
         self._ticker_topics = {s: self.topic(f"{s.lower()}@ticker") for s in market.symbols}
-        topics = [*self._series_topics.values(), *self._ticker_topics.values()]
-        self._known = {TICKERS, BARRIER, SYMBOLS, *map(self.stream, topics)}
+        self._mini_topics = {s: self.topic(f"{s.lower()}@miniTicker") for s in market.symbols}
+        topics = [
+            *self._series_topics.values(),
+            *self._ticker_topics.values(),
+            *self._mini_topics.values(),
+        ]
+        self._known = {TICKERS, BARRIER, SYMBOLS, *ARRAYS, *map(self.stream, topics)}
 
     def topic(self, stream: str) -> str:
         """The hub's topic of a stream."""
@@ -113,17 +132,38 @@ class Channels:
             message = msgspec.json.encode({"type": "symbol", "data": change})
             self._hub.publish(self._symbol_changes, message)
 
+    def publish_arrays(self) -> None:
+        """Publish the tickers that have changed since the last call; to be called each second."""
+        changed, self._changed = self._changed, {}
+        if not changed:
+            return
+        self._follow_symbols()
+        tickers = [self._market.ticker(s) for s in changed if s in self._ticker_topics]
+        for topic, name in self._arrays.items():
+            if self._hub.wanted(topic):
+                framed = _ticker_frame if name == ARRAYS[0] else _mini_frame
+                frames = [framed(ticker) for ticker in tickers if _is_whole(ticker)]
+                if frames:
+                    # Each tells of other symbols: a newer one must not take its place.
+                    self._hub.publish(topic, b"[" + b",".join(frames) + b"]")
+
     def _publish_ticker(self, symbol: str) -> None:
         if self._hub.wanted(self._tickers):
             body = self._market.ticker_json(symbol)
             if body is not None:
                 message = b'{"type":"ticker","data":' + body + b"}"
                 self._hub.publish(self._tickers, message, conflate_key="!" + symbol)
-        topic = self._ticker_topics[symbol]
-        if self._hub.wanted(topic):
+        if any(map(self._hub.wanted, self._arrays)):
+            self._changed[symbol] = None
+        full, mini = self._ticker_topics[symbol], self._mini_topics[symbol]
+        wants_full, wants_mini = self._hub.wanted(full), self._hub.wanted(mini)
+        if wants_full or wants_mini:
             ticker = self._market.ticker(symbol)
-            if ticker is not None:
-                self._hub.publish(topic, _ticker_frame(ticker), conflate_key=topic)
+            if _is_whole(ticker):
+                if wants_full:
+                    self._hub.publish(full, _ticker_frame(ticker), conflate_key=full)
+                if wants_mini:
+                    self._hub.publish(mini, _mini_frame(ticker), conflate_key=mini)
 
     def _publish_barrier(self, event: Event) -> None:
         """After the closes it tells of: they were stored, and their events came, before."""
@@ -167,7 +207,9 @@ class Channels:
 
 def _folded(stream: str) -> str:
     symbol, at, kind = stream.partition("@")
-    return symbol.lower() + at + kind
+    if symbol.startswith("!") and kind.endswith(_PERIODS):
+        kind = kind[: -len(_PERIODS[0])]
+    return (symbol if symbol.startswith("!") else symbol.lower()) + at + kind
 
 
 def _closed_row(series: Series, open_time_ms: int) -> Kline | None:
@@ -226,5 +268,19 @@ def _barrier_message(barrier: Barrier, revised: bool) -> bytes:
     return msgspec.json.encode({"type": "barrier", "data": data})
 
 
-def _ticker_frame(ticker: dict[str, str | int]) -> bytes:
+_Ticker: TypeAlias = dict[str, str | int]
+
+
+def _is_whole(ticker: _Ticker | None) -> TypeGuard[_Ticker]:
+    """Not if only bid and ask have come yet."""
+    return ticker is not None and all(letter in ticker for letter in _MINI)
+
+
+def _ticker_frame(ticker: _Ticker) -> bytes:
     return msgspec.json.encode({"e": "24hrTicker", **ticker})
+
+
+def _mini_frame(ticker: _Ticker) -> bytes:
+    return msgspec.json.encode(
+        {"e": "24hrMiniTicker", **{letter: ticker[letter] for letter in _MINI}}
+    )

@@ -20,6 +20,11 @@ from server.streams.frames import Shape, shaped, text_frame
 __all__ = ["Fanout", "Member", "Message", "Queue"]
 
 
+#: Bytes up to which a message on its own is handed over without a frame, which makes a copy of it
+#: for each member; of a longer one all share the frame.
+LONE_SIZE_MAX = 4096
+
+
 class Message(NamedTuple):
     """Something published on a topic, as it is before it has a shape."""
 
@@ -291,7 +296,7 @@ class Fanout:
         number, members = len(messages), len(cohort.members)
         self._writing = True
         try:
-            if number == 1:
+            if number == 1 and len(messages[0].payload) <= LONE_SIZE_MAX:
                 data = self._shape(messages[0], cohort.key[1])
                 for member in cohort.members:
                     member.send(data)

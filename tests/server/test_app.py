@@ -247,6 +247,7 @@ def test_closes_and_live_rows_reach_subscribers() -> None:
             channels = world.server.state.markets["spot"].channels
             topic = channels.topic("btcusdt@kline_1m")
             subscriber = world.server.state.hub.subscribe(topic)
+            arrays = world.server.state.hub.subscribe(channels.topic("!miniTicker@arr"))
             closed: list[list[Any]] = []
             forming = 0
             async with asyncio.timeout(PATIENCE_S):
@@ -261,6 +262,8 @@ def test_closes_and_live_rows_reach_subscribers() -> None:
                             forming += 1
             subscriber.end("done")
             assert forming > 0
+            tickers = json.loads(arrays.take() or b"[]")
+            assert {one["s"] for one in tickers} == {"BTCUSDT", "ETHUSDT"}
             assert closed == truth(world.exchange, "BTCUSDT", "1m", closed[0][0], closed[-1][0])
 
     asyncio.run(scenario())

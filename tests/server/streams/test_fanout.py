@@ -51,6 +51,26 @@ def test_every_shape_of_an_object_is_json_that_holds_it(
     )
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_long_message_is_framed_once_for_all_who_get_it(size: int) -> None:
+    """A short one is quicker sent without; of a long one each member would hold a copy."""
+
+    async def story() -> None:
+        hub = Hub()
+        fanout = Fanout(hub, str, log_bytes_max=0, first=1)
+        members = [Member(fanout) for _ in range(3)]
+        for member in members:
+            member.topics = frozenset({"a"})
+            fanout.join(member)
+        hub.publish("a", b"x" * size)
+        await asyncio.sleep(0)
+        assert [member.got for member in members] == [[b"x" * size]] * 3
+        shared = [member.written for member in members]
+        assert [one is shared[0] for one in shared] == [True, size > 4096, size > 4096]
+
+    asyncio.run(story())
+
+
 class Member:
     """A socket that takes what the test lets it take."""
 
@@ -61,6 +81,7 @@ class Member:
         self.full = False
         self.refused = False  # it said that it takes nothing more
         self.got: list[bytes] = []
+        self.written = b""  # the newest bytes
         self.expected: list[bytes] = []
         self.overflows: list[int] = []
 
@@ -70,6 +91,7 @@ class Member:
     def write(self, frames: bytes) -> None:
         assert not self.refused, "written to, though it is full"
         self.refused = self.full
+        self.written = frames
         if self.full:
             self._fanout.fill(self)
         self.got += read_frames(frames)
