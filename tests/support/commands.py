@@ -140,9 +140,15 @@ class Demo:
 
 
 @contextlib.contextmanager
-def simulated_exchange(speed: int) -> Iterator[dict[str, Any]]:
-    """Of two symbols, so many times as fast as real time: what it says of itself."""
-    command = Command("exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", str(speed))
+def simulated_exchange(speed: int, market: str = "spot", **extra: str) -> Iterator[dict[str, Any]]:
+    """Of two symbols, so many times as fast as real time: what it says of itself.
+
+    With the ``environment`` of another one it has the same time.
+    """
+    command = Command(
+        "exchange", "--symbols", "BTCUSDT,ETHUSDT", "--speed", str(speed), "--market", market,
+        **extra,
+    )  # fmt: skip
     try:
         until(lambda: command.stdout, lambda: command.stderr)
         yield json.loads(command.stdout[0])

@@ -1,0 +1,263 @@
+"""The recipes of docs/clients.md: unmodified clients of Binance read what the exchange says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from commands import free_port, serve, simulated_exchange
+
+pytestmark = pytest.mark.slow
+
+#: Simulated seconds a second: a kline of a minute closes every second.
+SPEED = 60
+#: Real seconds a recipe may take.
+PATIENCE_S = 60
+SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.M | re.S)
+BLOCK = re.compile(r"^```(python|js)\n(.*?)^```$", re.M | re.S)
+#: Behind a recipe: what its variables hold. Models of the SDK become dictionaries.
+TELL = """
+import json as _json
+print(_json.dumps({{name: globals()[name] for name in {names!r}}}, default=lambda o: o.to_dict()))
+"""
+SYMBOLS = {"BTCUSDT", "ETHUSDT"}
+
+Row = list[Any]
+
+
+class House(NamedTuple):
+    """A server, and the exchange behind it."""
+
+    exchange: str  # where the market's klines are asked for
+    rest: str
+    streams: str
+
+    def truth(self, first_ms: int) -> dict[int, Row]:
+        """The exchange's own klines from a time on, by open time."""
+        query = f"symbol=BTCUSDT&interval=1m&startTime={first_ms}&limit=1000"
+        target = f"{self.exchange}/klines?{query}"
+        with urllib.request.urlopen(target, timeout=5) as answer:
+            return {row[0]: row for row in json.load(answer)}
+
+    def localised(self, program: str) -> str:
+        """A recipe with this house's addresses in place of the usual ones."""
+        for usual, own in (
+            ("http://127.0.0.1:8080", self.rest), ("ws://127.0.0.1:8081", self.streams),
+        ):  # fmt: skip
+            program = program.replace(usual, own)
+        return program
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, House]]:
+    """One server of both markets, spot and USD-M futures."""
+    streams = free_port()
+    with (
+        simulated_exchange(SPEED) as spot,
+        simulated_exchange(SPEED, "um", **spot["environment"]) as futures,
+    ):
+        server, port = serve(
+            spot,
+            tmp_path_factory.mktemp("house"),
+            "1m,5m",
+            KLINE_STREAM_PORT=str(streams),
+            KLINE_MARKET="both",
+            KLINE_UM_REST=futures["rest"],
+            KLINE_UM_WS=futures["ws"],
+        )
+        ours = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{streams}"
+        try:
+            yield House(spot["rest"] + "/api/v3", *ours), House(futures["rest"] + "/fapi/v1", *ours)
+        finally:
+            server.end()
+
+
+@pytest.fixture
+def house(houses: tuple[House, House]) -> House:
+    return houses[0]
+
+
+@pytest.fixture
+def futures(houses: tuple[House, House]) -> House:
+    return houses[1]
+
+
+def recipes(root: Path, title: str, language: str = "python") -> list[str]:
+    sections = dict(SECTION.findall((root / "docs" / "clients.md").read_text(encoding="utf-8")))
+    return [program for found, program in BLOCK.findall(sections[title]) if found == language]
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a program prints; no proxy stands between it and the server."""
+    clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    done = subprocess.run(
+        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=PATIENCE_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def values(house: House, folder: Path, program: str, *names: str) -> dict[str, Any]:
+    """Run a recipe; what its variables hold at the end."""
+    told = run([sys.executable, "-c", house.localised(program) + TELL.format(names=names)], folder)
+    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return found
+
+
+def of_futures(program: str) -> str:
+    """A recipe of ccxt with futures' symbols."""
+    return program.replace("/USDT", "/USDT:USDT")
+
+
+def numbers(row: Row) -> Row:
+    """The first six fields, as ccxt shows them."""
+    return [row[0], *map(float, row[1:6])]
+
+
+def settled(house: House, first_ms: int, last_ms: int) -> dict[int, Row]:
+    """The exchange's klines from ``first_ms`` to ``last_ms``, once the last of them has closed."""
+    while True:
+        truth = house.truth(first_ms)
+        if max(truth) > last_ms:
+            return truth
+        time.sleep(0.1)
+
+
+def check_rows(house: House, found: list[Row], count: int) -> None:
+    """``count`` rows without a gap, each closed one the exchange's; the last may be forming."""
+    assert len(found) == count
+    truth = settled(house, found[0][0], found[-1][0])
+    assert [row[0] for row in found] == sorted(truth)[:count]
+    for row in found[:-1]:
+        known = truth[row[0]]
+        assert row in (known, numbers(known), known[: len(row)])
+
+
+def check_closed(house: House, found: list[dict[str, Any]]) -> None:
+    """Klines from a stream follow each other, and are the exchange's."""
+    truth = settled(house, found[0]["t"], found[-1]["t"])
+    assert [kline["t"] for kline in found] == sorted(truth)[: len(found)]
+    for kline in found:
+        assert [kline[letter] for letter in "tohlcvTqnVQB"] == truth[kline["t"]]
+
+
+def test_ccxt_loads_markets_and_reads_klines_and_tickers(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    (program,) = recipes(root, "ccxt")
+    names = ("newest", "since", "markets", "ticker", "tickers", "status")
+    found = values(house, tmp_path, program, *names)
+    assert set(found["markets"]) == {
+        "BTC/USDT", "ETH/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT",
+    }  # fmt: skip
+    check_rows(house, found["newest"], 50)
+    check_rows(house, found["since"], 20)
+    assert found["since"][:19] == found["newest"][:19]
+    assert found["ticker"]["symbol"] == "BTC/USDT"
+    assert found["ticker"]["last"] > 0
+    assert set(found["tickers"]) == {"BTC/USDT", "ETH/USDT"}
+    assert found["status"] == "ok"
+
+
+def test_ccxt_pro_watches_klines_and_a_ticker(house: House, root: Path, tmp_path: Path) -> None:
+    (program,) = recipes(root, "ccxt.pro")
+    found = values(house, tmp_path, program, "ticker", "rows")
+    assert found["ticker"]["symbol"] == "BTC/USDT"
+    assert found["ticker"]["last"] > 0
+    # It sees each kline's close before the next one's first update.
+    check_rows(house, found["rows"], 3)
+
+
+def test_ccxt_reads_and_watches_futures_by_the_same_recipes(
+    futures: House, root: Path, tmp_path: Path
+) -> None:
+    (reading,) = recipes(root, "ccxt")
+    (watching,) = recipes(root, "ccxt.pro")
+    found = values(futures, tmp_path, of_futures(reading), "newest", "since", "ticker")
+    check_rows(futures, found["newest"], 50)
+    check_rows(futures, found["since"], 20)
+    assert found["ticker"]["symbol"] == "BTC/USDT:USDT"
+    found = values(futures, tmp_path, of_futures(watching), "ticker", "rows")
+    assert found["ticker"]["symbol"] == "BTC/USDT:USDT"
+    check_rows(futures, found["rows"], 3)
+
+
+def test_python_binance_reads_history_and_watches_klines(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    program, _ = recipes(root, "python-binance")
+    names = ("symbols", "newest", "since", "history", "ticker", "prices", "closed")
+    found = values(house, tmp_path, program, *names)
+    assert {one["symbol"] for one in found["symbols"]} == SYMBOLS
+    check_rows(house, found["newest"], 50)
+    check_rows(house, found["since"], 20)
+    check_rows(house, found["history"], len(found["history"]))
+    assert len(found["history"]) >= 50
+    assert found["ticker"]["symbol"] == "BTCUSDT"
+    assert {one["symbol"] for one in found["prices"]} == SYMBOLS
+    check_closed(house, found["closed"])
+    assert len(found["closed"]) == 2
+
+
+def test_python_binance_without_asyncio_reads_klines(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    _, program = recipes(root, "python-binance")
+    check_rows(house, values(house, tmp_path, program, "newest")["newest"], 50)
+
+
+def test_the_official_sdk_reads_and_watches_klines(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    (program,) = recipes(root, "binance-sdk-spot")
+    names = ("symbols", "newest", "since", "ticker", "closed")
+    found = values(house, tmp_path, program, *names)
+    assert set(found["symbols"]) == SYMBOLS
+    check_rows(house, found["newest"], 50)
+    check_rows(house, found["since"], 20)
+    assert found["ticker"]["symbol"] == "BTCUSDT"
+    check_closed(house, found["closed"])
+    assert len(found["closed"]) == 2
+
+
+def test_websockets_reads_the_stream_itself(house: House, root: Path, tmp_path: Path) -> None:
+    (program,) = recipes(root, "websockets")
+    closed = values(house, tmp_path, program, "closed")["closed"]
+    check_closed(house, closed)
+    assert len(closed) == 2
+
+
+def test_javascript_reads_the_stream_itself(house: House, root: Path, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node: the JavaScript recipe was not run")
+    (program,) = recipes(root, "JavaScript", "js")
+    major = int(run([node, "-p", "process.versions.node"], tmp_path).split(".")[0])
+    if major < 20:
+        pytest.skip(f"node {major} has no WebSocket: the JavaScript recipe was not run")
+    tell = "\nsocket.onclose = () => console.log(JSON.stringify(closed));\n"
+    flags = ["--experimental-websocket"] if major < 22 else []
+    told = run([node, *flags, "--eval", house.localised(program) + tell], tmp_path)
+    closed = json.loads(told.splitlines()[-1])
+    check_closed(house, closed)
+    assert len(closed) == 2
+
+
+def test_each_client_that_the_page_names_has_the_version_that_is_tested(root: Path) -> None:
+    page = (root / "docs" / "clients.md").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r'"([\w-]+)==([\d.]+)"', (root / "pyproject.toml").read_text()))
+    claimed = dict(re.findall(r"^\| \[([\w.-]+)\]\S+ \| ([\d.]+) \|", page, re.M))
+    assert len(claimed) >= 4
+    for name, version in claimed.items():
+        assert pinned[name.removesuffix(".pro")] == version
