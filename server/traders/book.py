@@ -73,8 +73,13 @@ class Book:
         """Forget a trader."""
         return self._entries.pop(trader_id, None)
 
-    def replace(self, traders: Sequence[Trader], origin: str) -> tuple[list[Entry], list[Entry]]:
-        """Let those of an origin be these and no others; what changed, and what is gone.
+    def beyond(self, traders: Sequence[Trader], origin: str) -> list[Entry]:
+        """Those of an origin that are not among these."""
+        wanted = {trader.id for trader in traders}
+        return [e for e in self if e.origin == origin and e.trader.id not in wanted]
+
+    def replace(self, traders: Sequence[Trader], origin: str) -> list[Entry]:
+        """Let those of an origin be these and no others; what changed.
 
         An id that another origin has is left as it is.
         """
@@ -86,11 +91,10 @@ class Book:
             if before is not None and (before.origin != origin or before.trader == trader):
                 continue
             changed[trader.id] = self._made(trader, origin, known)
-        gone = [e for e in self if e.origin == origin and e.trader.id not in wanted]
-        for entry in gone:
+        for entry in self.beyond(traders, origin):
             del self._entries[entry.trader.id]
         self._entries.update(changed)
-        return list(changed.values()), gone
+        return list(changed.values())
 
     def _filters(self) -> dict[str, Filter]:
         return {e.trader.filter: e.filter for e in self._entries.values() if e.filter is not None}

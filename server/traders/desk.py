@@ -131,11 +131,10 @@ class Desk:
 
     def replace(self, traders: Sequence[Trader], origin: str) -> None:
         """Let the traders of an origin be these and no others, at once."""
-        changed, gone = self.book.replace(traders, origin)
-        for entry in gone:
+        for entry in self.book.beyond(traders, origin):
             self._stop(entry.trader)
             self.errors.clear(entry.trader.id)
-        for entry in changed:
+        for entry in self.book.replace(traders, origin):
             self._apply(entry)
 
     # --- what is there -------------------------------------------------------------------------
@@ -227,8 +226,8 @@ class Desk:
         async with self._writing:
             entry = self._own(principal, trader_id)
             await self._sinks.keeper.delete(trader_id)
-            self.book.remove(trader_id)
             self._stop(entry.trader)
+            self.book.remove(trader_id)
             self.errors.clear(trader_id)
 
     async def enforce(self, owner: str, tier: Tier) -> list[Trader]:
@@ -308,8 +307,12 @@ class Desk:
                 self._note(entry, "unknown_symbol", f"not held: {', '.join(watch.unheld[:10])}")
 
     def _stop(self, trader: Trader) -> None:
+        """Let a trader that is still in the book run no longer."""
         for engine in self.engines.values():
-            engine.drop(trader.id)
+            if trader.id in engine.watches:
+                engine.drop(trader.id)
+                now_ms = self._clock.time_ms()
+                self._teller.tell(engine.retract(trader.id, now_ms), now_ms)
         self._runs.pop(trader.id, None)
 
     def _note(self, entry: Entry, kind: str, message: str) -> TraderError:

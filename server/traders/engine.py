@@ -141,7 +141,11 @@ class TraderEngine:
         before = self.watches.get(trader.id)
         if before is not None and _same(before, trader, filter):
             before.trader = trader
-            before.symbols = frozenset(trader.symbols) or None
+            symbols = before.symbols = frozenset(trader.symbols) or None
+            if symbols is not None:
+                self.memory.leave(
+                    lambda signal: signal.trader_id == trader.id and signal.symbol not in symbols
+                )
             self._look_at_symbols(before)
             return before
         number = self.engine.add(
@@ -163,12 +167,19 @@ class TraderEngine:
         return watch
 
     def drop(self, trader_id: str) -> None:
-        """Evaluate a trader no longer; nothing if it does not run."""
+        """Evaluate a trader no longer; nothing if it does not run.
+
+        What it called provisional is retracted by ``retract``, or with what is told next.
+        """
         watch = self.watches.pop(trader_id, None)
         if watch is not None:
             del self._by_filter[watch.filter_id]
             self.engine.remove(watch.filter_id)
             self.memory.forget(trader_id)
+
+    def retract(self, trader_id: str, now_ms: int) -> list[Signal]:
+        """Retractions of what a trader that was dropped called provisional."""
+        return self.memory.left_behind(lambda signal: signal.trader_id == trader_id, now_ms)
 
     def _follow_symbols(self) -> None:
         if self.market.symbols is self._symbols:
@@ -178,6 +189,7 @@ class TraderEngine:
         stayed = sum(
             1 << place for name, place in self._places.items() if before.get(name) == place
         )
+        self.memory.leave(lambda signal: signal.symbol not in self._places)
         for watch in self.watches.values():
             watch.matched &= stayed  # a place may be another symbol's now
             self._look_at_symbols(watch)
@@ -353,9 +365,17 @@ class TraderEngine:
         return signals
 
     def _is_over(self, signal: Signal) -> bool:
-        """Whether the kline of a provisional signal of an earlier life has been evaluated."""
+        """Whether a provisional signal that was left behind can be confirmed no longer.
+
+        Its kline was evaluated, or is none that its trader looks at now.
+        """
         watch = self.watches.get(signal.trader_id)
-        if watch is None or (signal.symbol, signal.interval) not in self.market:
+        if (
+            watch is None
+            or (watch.filter.hash, watch.trader.interval) != (signal.filter_hash, signal.interval)
+            or (watch.symbols is not None and signal.symbol not in watch.symbols)
+            or (signal.symbol, signal.interval) not in self.market
+        ):
             return True
         evaluated = self.engine.evaluated_ms(watch.filter_id, signal.symbol)
         return evaluated is not None and evaluated >= signal.open_time_ms
@@ -439,9 +459,7 @@ def _next(
         return SignalStatus.RETRACTED, max(revision, 1) + 1
     if firing.provisional:
         return SignalStatus.PROVISIONAL, revision + 1
-    if evaluate_on == "forming":
-        # Above what a life that ended may have told of the forming kline.
-        told = before is not None and before.status is SignalStatus.PROVISIONAL
-        status = SignalStatus.CONFIRMED if told else SignalStatus.FIRED
-        return status, max(revision, 1) + 1
-    return SignalStatus.FIRED, revision + 1
+    told = before is not None and before.status is SignalStatus.PROVISIONAL
+    status = SignalStatus.CONFIRMED if told else SignalStatus.FIRED
+    # Above what a life that ended may have told of the forming kline.
+    return status, (max(revision, 1) if evaluate_on == "forming" else revision) + 1

@@ -26,7 +26,7 @@ class SignalMemory:
         self._recent: OrderedDict[str, Signal] = OrderedDict()
         self._open: OrderedDict[str, Signal] = OrderedDict()
         self._revisions: OrderedDict[str, int] = OrderedDict()
-        self._left: dict[str, Signal] = {}  # provisional ones of an earlier life
+        self._left: dict[str, Signal] = {}  # provisional ones nobody follows up
         self.forgotten = 0  # provisional ones there was no room for
 
     def newest(self, id: str) -> Signal | None:
@@ -60,10 +60,10 @@ class SignalMemory:
                 self._revisions.popitem(last=False)
 
     def forget(self, trader_id: str) -> None:
-        """A trader is gone, or another one now: nobody is told of its provisional signals."""
-        for kept in (self._recent, self._open, self._left):
-            for id in [id for id, signal in kept.items() if signal.trader_id == trader_id]:
-                del kept[id]
+        """A trader is gone, or another one now: its provisional signals are as left behind."""
+        self.leave(lambda signal: signal.trader_id == trader_id)
+        for id in [id for id, signal in self._recent.items() if signal.trader_id == trader_id]:
+            del self._recent[id]
 
     def leave(self, is_gone: Callable[[Signal], bool] = lambda signal: True) -> None:
         """Nobody follows up these provisional signals any more: they are of an earlier life."""
@@ -77,7 +77,7 @@ class SignalMemory:
             self.forgotten += 1
 
     def left_behind(self, is_over: Callable[[Signal], bool], now_ms: int) -> list[Signal]:
-        """Retractions of what an earlier life called provisional and this one does not confirm."""
+        """Retractions of what was left provisional and is over, without having been confirmed."""
         retracted = []
         for signal in [one for one in self._left.values() if is_over(one)]:
             told = msgspec.structs.replace(

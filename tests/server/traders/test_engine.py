@@ -11,6 +11,7 @@ from trader_world import ADMIN, START_MS, TraderWorld, person, trader
 import klinecore as kc
 from server.signals.model import SignalStatus, signal_id
 from server.signals.topics import builtin_topic, matches_topic, owner_topic, signal_topic
+from server.traders.book import LOCAL
 from server.traders.model import RunSource, Trader
 
 MINUTE_MS = 60_000
@@ -167,6 +168,78 @@ def test_a_forming_signal_is_confirmed_or_retracted_at_its_close(world: TraderWo
     assert told["BBBUSDT"] == [provisional, (SignalStatus.RETRACTED, 2)]
     retracted = world.signals[-1] if world.signals[-1].symbol == "BBBUSDT" else world.signals[-2]
     assert retracted.price == "60", "what was told, not nothing"
+
+
+def provisional(world: TraderWorld) -> Trader:
+    one = make(world, evaluate_on="forming")
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        world.push(symbol, "60", START_MS + MINUTE_MS, closed=False)
+    world.drain()
+    assert [s.status for s in world.signals] == [SignalStatus.PROVISIONAL] * 2
+    return one
+
+
+def retracted(world: TraderWorld) -> list[str]:
+    return sorted(s.symbol for s in world.signals if (s.status, s.revision) == ("retracted", 2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "gone"),
+    [
+        ({"symbols": ("AAAUSDT",)}, ["BBBUSDT"]),
+        ({"filter": "close > 55"}, ["AAAUSDT", "BBBUSDT"]),
+        ({"interval": "5m"}, ["AAAUSDT", "BBBUSDT"]),
+        ({"enabled": False}, ["AAAUSDT", "BBBUSDT"]),
+    ],
+)
+def test_what_a_changed_trader_called_provisional_is_retracted(
+    world: TraderWorld, changed: dict[str, object], gone: list[str]
+) -> None:
+    one = provisional(world)
+    subscriber = world.hub.subscribe(signal_topic(one.id))
+    world.wait(world.desk.update(ADA, one.id, msgspec.structs.replace(one, **changed)))
+    world.drain()
+    assert retracted(world) == gone
+    told = [json.loads(subscriber.take() or b"")["data"]["symbol"] for _ in gone]
+    assert sorted(told) == gone
+    subscriber.end("over")
+
+
+def test_a_trader_that_waits_for_the_close_confirms_what_it_said_before(
+    world: TraderWorld,
+) -> None:
+    one = provisional(world)
+    later = msgspec.structs.replace(one, evaluate_on="closed")
+    world.wait(world.desk.update(ADA, one.id, later))
+    world.close(AAA="60", BBB="40")
+    told = {s.symbol: (s.status, s.revision) for s in world.signals}
+    assert told == {
+        "AAAUSDT": (SignalStatus.CONFIRMED, 2),
+        "BBBUSDT": (SignalStatus.RETRACTED, 2),
+    }
+
+
+@pytest.mark.parametrize("origin", [LOCAL, "supabase"])
+def test_what_a_deleted_trader_called_provisional_is_retracted(
+    world: TraderWorld, origin: str
+) -> None:
+    one = provisional(world)
+    subscriber = world.hub.subscribe(signal_topic(one.id))
+    if origin == LOCAL:
+        world.wait(world.desk.delete(ADA, one.id))
+    else:
+        world.desk.book.put(one, origin)
+        world.desk.replace([], origin)
+    assert retracted(world) == ["AAAUSDT", "BBBUSDT"]
+    assert subscriber.take() is not None
+    subscriber.end("over")
+
+
+def test_what_was_said_of_a_symbol_that_left_is_retracted(world: TraderWorld) -> None:
+    provisional(world)
+    world.market.remove_symbol("BBBUSDT")
+    world.drain()
+    assert retracted(world) == ["BBBUSDT"]
 
 
 def test_each_boundary_is_one_execution_of_each_trader(world: TraderWorld) -> None:
