@@ -106,7 +106,7 @@ class Desk:
         self._writing = asyncio.Lock()  # one change at a time: what is checked stays true
         self._runs: dict[str, RunResult] = {}  # newest of the database's clock, by trader
         self._gauges = DeskGauges(metrics, self.book, self.engines, self.errors)
-        self._teller = Teller(hub, self.book, sinks.signals, self._gauges)
+        self.teller = Teller(hub, self.book, sinks.signals, self._gauges)
 
     # --- start ---------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Desk:
             if trader.id in engine.watches:
                 engine.drop(trader.id)
                 now_ms = self._clock.time_ms()
-                self._teller.tell(engine.retract(trader.id, now_ms), now_ms)
+                self.teller.tell(engine.retract(trader.id, now_ms), now_ms)
         self._runs.pop(trader.id, None)
 
     def _note(self, entry: Entry, kind: str, message: str) -> TraderError:
@@ -411,7 +411,7 @@ class Desk:
             log.exception("the traders of %s failed; they start anew", name)
             self._revive(engine)
             return False
-        self._teller.tell(signals, now_ms)
+        self.teller.tell(signals, now_ms)
         return engine.unsettled > 0
 
     def settle(self, name: str) -> bool:
@@ -424,7 +424,7 @@ class Desk:
             return False
         executions, changes = engine.settle(_SETTLE_CHUNK)
         for change in changes:
-            self._teller.tell_change(change)
+            self.teller.tell_change(change)
         self._gauges.settled(executions, changes)
         if executions:
             self._sinks.executions.put(executions)
@@ -443,7 +443,7 @@ class Desk:
     def catch_up(self, engine: TraderEngine) -> None:
         """Evaluate rows that no event told of: those of a snapshot, before the feed adds others."""
         now_ms = self._clock.time_ms()
-        self._teller.tell(engine.catch_up(now_ms), now_ms)
+        self.teller.tell(engine.catch_up(now_ms), now_ms)
 
     def _revive(self, engine: TraderEngine) -> None:
         """What an engine remembers may be wrong after a fault: begin with the rows in memory."""

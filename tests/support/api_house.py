@@ -93,9 +93,7 @@ class House:
 
     def tell(self, *signals: Signal) -> None:
         """As the desk does: to whoever listens, then to what is kept."""
-        for signal in signals:
-            self.state.desk._publish(signal)
-        self.state.desk._sinks.signals.put(signals)
+        self.state.desk.teller.tell(signals, self.state.clock.time_ms())
 
 
 @asynccontextmanager

@@ -105,7 +105,7 @@ def tell(server: Any, name: str, number: int = 0) -> Signal:
         status=SignalStatus.FIRED, revision=1, data_revision=1, complete=True, values={},
         anchors={}, at_ms=NOW_MS,
     )  # fmt: skip
-    server.state.desk._publish(signal)
+    server.state.desk.teller.tell([signal], NOW_MS)
     return signal
 
 
