@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from commands import free_port, serve, simulated_exchange
+from commands import fetch, free_port, serve, simulated_exchange
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +30,7 @@ TELL = """
 import json as _json
 print(_json.dumps({{name: globals()[name] for name in {names!r}}}, default=lambda o: o.to_dict()))
 """
+KEY = "a-key-of-the-tests"
 SYMBOLS = {"BTCUSDT", "ETHUSDT"}
 
 Row = list[Any]
@@ -41,6 +42,7 @@ class House(NamedTuple):
     exchange: str  # where the market's klines are asked for
     rest: str
     streams: str
+    pace: dict[str, str]  # how fast its time runs
 
     def truth(self, first_ms: int) -> dict[int, Row]:
         """The exchange's own klines from a time on, by open time."""
@@ -77,9 +79,30 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Ho
         )
         ours = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{streams}"
         try:
-            yield House(spot["rest"] + "/api/v3", *ours), House(futures["rest"] + "/fapi/v1", *ours)
+            yield (
+                House(spot["rest"] + "/api/v3", *ours, spot["environment"]),
+                House(futures["rest"] + "/fapi/v1", *ours, spot["environment"]),
+            )
         finally:
             server.end()
+
+
+@pytest.fixture(scope="module")
+def locked(
+    houses: tuple[House, House], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """A server of the same exchange that asks for a key."""
+    exchange, streams = houses[0].exchange.removesuffix("/api/v3"), free_port()
+    ways = {"rest": exchange, "ws": exchange.replace("http", "ws"), "environment": houses[0].pace}
+    server, port = serve(
+        ways, tmp_path_factory.mktemp("locked"), "1m", KLINE_STREAM_PORT=str(streams), API_KEY=KEY
+    )
+    assert fetch(port, "/api/v3/klines?symbol=BTCUSDT&interval=1m")[0] == 401
+    try:
+        ours = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{streams}"
+        yield House(houses[0].exchange, *ours, houses[0].pace)
+    finally:
+        server.end()
 
 
 @pytest.fixture
@@ -252,6 +275,47 @@ def test_javascript_reads_the_stream_itself(house: House, root: Path, tmp_path: 
     closed = json.loads(told.splitlines()[-1])
     check_closed(house, closed)
     assert len(closed) == 2
+
+
+#: By recipe: what is put where, as the page's table says.
+OF_KEYS = {
+    "ccxt": {
+        "\nmarkets =": '\nexchange.headers = {"X-MBX-APIKEY": key}\nmarkets =',
+    },
+    "ccxt.pro": {
+        "    try:": '    exchange.headers = {"X-MBX-APIKEY": key}\n'
+        '    exchange.options["ws"] = {"options": {"headers": exchange.headers}}\n    try:',
+    },
+    "python-binance": {
+        "AsyncClient.create()": "AsyncClient.create(api_key=key)",
+        "async with BinanceSocketManager(client)": "manager = BinanceSocketManager(client)\n"
+        '        manager.ws_kwargs = {"additional_headers": {"X-MBX-APIKEY": key}}\n'
+        "        async with manager",
+    },
+    "binance-sdk-spot": {
+        'base_path="http://127.0.0.1:8080"': 'base_path="http://127.0.0.1:8080", api_key=key',
+        "closed = asyncio.run(watch(2))": "closed = []",
+    },
+    "websockets": {
+        '@kline_1m")': '@kline_1m", additional_headers={"X-MBX-APIKEY": key})',
+    },
+}
+
+
+@pytest.mark.parametrize("title", OF_KEYS)
+def test_with_a_key_a_recipe_reads_a_server_that_asks_for_one(
+    locked: House, root: Path, tmp_path: Path, title: str
+) -> None:
+    page = (root / "docs" / "clients.md").read_text(encoding="utf-8")
+    for said in re.findall(r"`([^`]*\bkey\b[^`]*)`", page[page.index("## With a key") :]):
+        told = "".join(made for changes in OF_KEYS.values() for made in changes.values())
+        assert said in told or "encodeURIComponent" in said
+    program = recipes(root, title)[0]
+    for old, new in OF_KEYS[title].items():
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    name = {"ccxt": "newest", "ccxt.pro": "rows"}.get(title, "closed")
+    values(locked, tmp_path, f"key = {KEY!r}\n{program}", name)
 
 
 def test_each_client_that_the_page_names_has_the_version_that_is_tested(root: Path) -> None:
