@@ -248,19 +248,24 @@ class Database:
 
     # --- the writer's side: files --------------------------------------------------------------
 
-    def connect(self) -> sqlite3.Connection:
-        """In the writer: the file, ready. Raises SettingsError, sqlite3.Error, OSError."""
+    def connect(self, *, is_first: bool) -> sqlite3.Connection:
+        """In the writer: the file, ready. Raises SettingsError, sqlite3.Error, OSError.
+
+        Only the first time it is looked through for damage, and set aside if there is some.
+        """
         try:
-            return self._open_file()
+            return self._open_file(check=is_first)
         except DamagedError as error:
+            if not is_first:
+                raise
             place = set_aside(self.path, str(error), self._clock, self._connect)
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self.set_damaged, place.path)
-            connection = self._open_file()
+            connection = self._open_file(check=True)
             place.restore(connection)
             return connection
 
-    def _open_file(self) -> sqlite3.Connection:
+    def _open_file(self, *, check: bool) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
         self._claim()
         # Filters and signals are their owners' alone; SQLite gives its log the same rights.
@@ -269,7 +274,7 @@ class Database:
             self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            prepare(connection, self.path, self._clock)
+            prepare(connection, self.path, self._clock, check=check)
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             connection.execute("PRAGMA synchronous = NORMAL")
             for function in self.after_commit:
@@ -303,7 +308,8 @@ class _Writer(threading.Thread):
         self._opened = opened
         self._held: deque[_Piece] = deque()  # taken from the queue, not written yet
         self._connection: sqlite3.Connection | None = None
-        self._is_open = False  # the file was there once
+        self._is_open = False  # the server has started, with the file or without
+        self._was_there = False  # the file was opened once
         self._is_full = False  # synchronous = FULL
         self._closing = False
         self._backlog = False  # the last group was full: do not wait for more
@@ -387,7 +393,8 @@ class _Writer(threading.Thread):
 
     def _reconnect(self) -> str | None:
         try:
-            self._connection = self._database.connect()
+            self._connection = self._database.connect(is_first=not self._was_there)
+            self._was_there = True
             self._is_full = False
             return None
         except (sqlite3.Error, OSError) as error:

@@ -8,7 +8,7 @@ import sqlite3
 from server.clock import Clock
 from server.errors import SettingsError
 
-__all__ = ["APPLICATION_ID", "VERSION", "DamagedError", "prepare"]
+__all__ = ["APPLICATION_ID", "VERSION", "DamagedError", "prepare", "touch"]
 
 #: In the header of every file of ours: "klin".
 APPLICATION_ID = 0x6B6C696E
@@ -186,14 +186,18 @@ END;
 """
 
 
-class DamagedError(Exception):
-    """The file was ours, and cannot be trusted any more. Set it aside, begin a new one."""
+class DamagedError(sqlite3.DatabaseError):
+    """The file was ours, and cannot be trusted any more."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    sqlite_errorname = "SQLITE_CORRUPT"
 
 
-def prepare(connection: sqlite3.Connection, path: str, clock: Clock) -> None:
-    """Make the tables if the file is new; else see that it is one of ours, and whole.
+def prepare(connection: sqlite3.Connection, path: str, clock: Clock, *, check: bool) -> None:
+    """Make the tables if the file is new; else see that it is one of ours.
 
-    Raises SettingsError: a foreign or newer file, which is left alone; DamagedError.
+    ``check``: look through it for damage too. Raises SettingsError: a foreign or newer file, which
+    is left alone; DamagedError; other sqlite3.Errors.
     """
     if sqlite3.sqlite_version_info < _SQLITE_MIN:
         raise SettingsError(
@@ -201,7 +205,9 @@ def prepare(connection: sqlite3.Connection, path: str, clock: Clock) -> None:
             f"this is {sqlite3.sqlite_version}"
         )
     try:
-        _look(connection, path, clock)
+        _look(connection, path)
+        if check:
+            _check(connection, clock)
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", None) or 0
         if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -209,7 +215,7 @@ def prepare(connection: sqlite3.Connection, path: str, clock: Clock) -> None:
         raise
 
 
-def _look(connection: sqlite3.Connection, path: str, clock: Clock) -> None:
+def _look(connection: sqlite3.Connection, path: str) -> None:
     if _is_foreign_kind(path):
         raise SettingsError(f"{path} is not a file of this program; move it elsewhere")
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -228,7 +234,6 @@ def _look(connection: sqlite3.Connection, path: str, clock: Clock) -> None:
     if version < VERSION:
         raise DamagedError(f"its version is {version}, which no program wrote")
     connection.execute("PRAGMA journal_mode = WAL")
-    _check(connection, clock)
 
 
 def _is_foreign_kind(path: str) -> bool:
@@ -251,9 +256,14 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _statements(_TABLES):
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    touch(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def touch(connection: sqlite3.Connection) -> None:
+    """Write what is written there already: whether anything can be."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _statements(script: str) -> list[str]:

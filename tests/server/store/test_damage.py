@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from shelves import NOW_MS, make, opened, settled, signal, trader
+from shelves import NOW_MS, BadDisk, make, opened, settled, signal, trader
 
 from server.errors import SettingsError
 from server.store.schema import APPLICATION_ID, VERSION
@@ -126,6 +126,33 @@ def test_a_damaged_file_is_set_aside_whole_and_its_traders_are_taken_over(
     assert "2 traders were taken over" in caplog.text
     # The new file is whole.
     assert started(tmp_path) == (["trader 1", "trader 2"], None)
+
+
+def test_damage_that_shows_while_the_server_runs_is_set_aside_by_the_next_start_only(
+    tmp_path: Path,
+) -> None:
+    path = filled(tmp_path, 3000)
+
+    async def story() -> None:
+        disk = BadDisk()
+        async with opened(tmp_path, connect=disk.connect) as store:
+            disk.fail()
+            store.signals.put([signal(9998)])
+            while store.database.fault is None:
+                await asyncio.sleep(0.001)
+            data = bytearray(path.read_bytes())
+            data[-40_000:-20_000] = bytes(20_000)
+            path.write_bytes(data)
+            disk.mend()  # the file is opened again
+            while (store.database.fault or "").startswith("full"):
+                await asyncio.sleep(0.001)
+            assert store.database.damaged is None
+            assert not list(tmp_path.glob("*.damaged-*"))
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+    names, place = started(tmp_path)
+    assert names == ["trader 1", "trader 2"]
+    assert place is not None
 
 
 @pytest.mark.parametrize("start", [0, 16, 68, 100])
