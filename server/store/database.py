@@ -19,7 +19,7 @@ from server.metrics import Registry
 from server.store.connections import BUSY_S, Connect, Work, is_fault, reason, settle
 from server.store.damage import set_aside
 from server.store.reader import Reader
-from server.store.schema import DamagedError, prepare
+from server.store.schema import DamagedError, prepare, touch
 
 __all__ = ["GROUP_MAX", "GROUP_S", "Database", "Work"]
 
@@ -183,8 +183,10 @@ class Database:
         """
         if self._loop is None or self._closing:
             raise StoreError("the store is closed")
+        if self.fault is not None:
+            raise StoreError(self.fault)
         if self.waiting >= self._queue_max:
-            raise StoreError(self.fault or "the store is too slow at the moment")
+            raise StoreError("the store is too slow at the moment")
         future: asyncio.Future[Result] = self._loop.create_future()
         self._put(_Piece(work, 1, future))
         self._urgent.set()
@@ -201,7 +203,8 @@ class Database:
     def _put(self, piece: _Piece) -> None:
         self.waiting += piece.weight
         self._queue.put(piece)
-        if self.waiting >= GROUP_MAX and not self._urgent.is_set():
+        # While nothing can be written, the writer alone decides when it tries again.
+        if self.waiting >= GROUP_MAX and self.fault is None and not self._urgent.is_set():
             self._urgent.set()
 
     # --- what the writer tells -----------------------------------------------------------------
@@ -348,18 +351,28 @@ class _Writer(threading.Thread):
                 if self._closing:
                     self._give_up(fault)
                     return
-                self._urgent.wait(min(RETRY_MAX_S, RETRY_S * 2.0 ** min(failures, 16)))
+                self._pause(min(RETRY_MAX_S, RETRY_S * 2.0 ** min(failures, 16)), fault)
                 failures += 1
             self._urgent.clear()
             self._take()
+            was_down = fault is not None
             if self._connection is None:
                 failed_to_open, fault = is_shut, self._reconnect()
                 is_shut = fault is not None
                 if failed_to_open and not is_shut:
                     self._report([], 0.0, None)  # it can be read, whatever there is to write
             if self._connection is not None:
-                fault = self._group()
+                fault = self._group(is_trial=was_down)
             if fault is not None:
+                self._refuse(fault)
+
+    def _pause(self, seconds: float, fault: str) -> None:
+        """Until the next attempt is due, or the end; who would wait for it is refused at once."""
+        due_s = self._database.monotonic() + seconds
+        while not self._closing and (left_s := due_s - self._database.monotonic()) > 0:
+            if self._urgent.wait(left_s):
+                self._urgent.clear()
+                self._take()
                 self._refuse(fault)
 
     # --- taking --------------------------------------------------------------------------------
@@ -404,8 +417,8 @@ class _Writer(threading.Thread):
                 raise
             return f"replaced: {error}"
 
-    def _group(self) -> str | None:
-        """Write the next pieces; why that failed."""
+    def _group(self, *, is_trial: bool) -> str | None:
+        """Write the next pieces, for a trial even if there are none; why that failed."""
         group: list[_Piece] = []
         rows = 0
         for piece in self._held:
@@ -414,7 +427,7 @@ class _Writer(threading.Thread):
             group.append(piece)
             rows += piece.weight
         self._backlog = len(group) < len(self._held) or rows >= GROUP_MAX
-        if not group:
+        if not group and not is_trial:
             return None
         assert self._connection is not None
         started_s = self._database.monotonic()
@@ -442,6 +455,8 @@ class _Writer(threading.Thread):
             self._is_full = is_full
         done: list[_Done] = []
         connection.execute("BEGIN IMMEDIATE")
+        if not group:
+            touch(connection)
         for piece in group:
             connection.execute("SAVEPOINT piece")
             try:

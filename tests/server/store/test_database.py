@@ -189,6 +189,80 @@ def test_while_the_disk_fails_nobody_waits_and_nothing_is_lost_up_to_the_bound(
     assert caplog.text.count("written again") <= 1
 
 
+def test_however_much_comes_the_writer_rests_between_two_attempts(tmp_path: Path) -> None:
+    async def story() -> None:
+        disk = BadDisk()
+        async with opened(tmp_path, connect=disk.connect) as store:
+            disk.fail()
+            store.signals.put([signal(number) for number in range(600)])  # more than a group
+            await until(store, "full")
+            disk.commits = 0
+            for number in range(600, 1000):
+                store.signals.put([signal(number)])
+                await asyncio.sleep(0.001)
+            assert disk.commits <= 4  # after 0.1, 0.3, 0.7 and 1.5 s
+            disk.mend()
+            await settled(store)
+            assert await told(store) == 1000
+
+    asyncio.run(story())
+
+
+def test_whoever_would_wait_for_a_disk_that_fails_is_refused_at_once_and_makes_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.store.database.RETRY_S", 5.0)
+
+    async def story() -> None:
+        disk = BadDisk()
+        async with opened(tmp_path, connect=disk.connect) as store:
+            await store.retention.step()
+            disk.fail()
+            disk.commits = 0
+            disk.delay_s = 0.05
+            started = time.perf_counter()
+            # The first one is found to fail, while the others come: nobody was told of it yet.
+            first = asyncio.create_task(store.traders.insert(trader(1), None))
+            while not disk.commits:
+                await asyncio.sleep(0.001)
+            others = [store.traders.insert(trader(number), None) for number in range(2, 5)]
+            refused = await asyncio.gather(first, *others, return_exceptions=True)
+            for number in range(5, 50):
+                with pytest.raises(StoreError, match="full"):
+                    await store.traders.insert(trader(number), None)
+            assert time.perf_counter() - started < 1.0
+            assert all(isinstance(one, StoreError) for one in refused), refused
+            assert disk.commits == 1
+            disk.mend()
+            assert await store.traders.load() == []
+
+    asyncio.run(story())
+
+
+def test_a_disk_that_works_again_is_found_out_soon_with_nothing_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.store.database.RETRY_S", 0.01)
+    monkeypatch.setattr("server.store.database.RETRY_MAX_S", 0.1)
+
+    async def story() -> None:
+        disk, metrics = BadDisk(), Registry()
+        async with opened(tmp_path, connect=disk.connect, metrics=metrics) as store:
+            disk.fail()
+            with pytest.raises(StoreError, match="full"):
+                await store.traders.insert(trader(1), None)
+            await asyncio.sleep(0.4)
+            assert store.database.fault is not None
+            disk.mend()
+            started = time.perf_counter()
+            await until(store, None)
+            assert time.perf_counter() - started < 0.3
+            assert value(metrics, "store_up") == 1
+            await store.traders.insert(trader(1), None)
+
+    asyncio.run(story())
+
+
 def test_a_disk_that_hangs_holds_up_nobody_and_the_end_does_not_wait_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
