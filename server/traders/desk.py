@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 _RUN_CHUNK = 32
 #: Likewise, whose boundaries are summed up.
 _SETTLE_CHUNK = 100
+#: Errors of traders that do not run: over once they do, or should not.
+_KEPT_FROM_RUNNING = ("engine_full", "interval_not_held", "refused", "market_not_served")
 
 
 class Sinks(NamedTuple):
@@ -136,6 +138,7 @@ class Desk:
             self.errors.clear(entry.trader.id)
         for entry in self.book.replace(traders, origin):
             self._apply(entry)
+        self._use_room()
 
     # --- what is there -------------------------------------------------------------------------
 
@@ -216,6 +219,7 @@ class Desk:
             await self._sinks.keeper.update(trader, self._quota(principal) if wakes else None)
             self.errors.clear(trader.id)
             self._apply(self.book.put(trader))
+            self._use_room()
             return trader
 
     async def delete(self, principal: Principal, trader_id: str) -> None:
@@ -229,6 +233,7 @@ class Desk:
             self._stop(entry.trader)
             self.book.remove(trader_id)
             self.errors.clear(trader_id)
+            self._use_room()
 
     async def enforce(self, owner: str, tier: Tier) -> list[Trader]:
         """Somebody has another tier: pause what is too much, the oldest first, and wake the rest.
@@ -249,6 +254,7 @@ class Desk:
                     self._apply(self.book.put(trader))
                 if reason is not None:
                     paused.append(trader)
+            self._use_room()
         return paused
 
     def _quota(self, principal: Principal) -> int | None:
@@ -268,12 +274,17 @@ class Desk:
 
     # --- running -------------------------------------------------------------------------------
 
-    def _apply(self, entry: Entry) -> None:
-        """Let a trader run, or not, as it is now; what prevents it is noted."""
+    def _apply(self, entry: Entry) -> bool:
+        """Let a trader run, or not, as it is now; what prevents it is noted.
+
+        False if it should run and there is no room.
+        """
         try:
             self._follow(entry)
         except FiltersFullError as error:
             self._note(entry, "engine_full", str(_full(error)))
+            return False
+        return True
 
     def _follow(self, entry: Entry) -> None:
         """Likewise. Raises FiltersFullError."""
@@ -285,6 +296,7 @@ class Desk:
             return
         if not trader.enabled or trader.paused_reason is not None:
             self._stop(trader)
+            self.errors.mend(trader.id, *_KEPT_FROM_RUNNING)
             return
         engine = self.engines.get(trader.market)
         if engine is None:
@@ -303,8 +315,21 @@ class Desk:
             engine.drop(trader.id)
             self._note(entry, "refused", str(error))
         else:
+            self.errors.mend(trader.id, *_KEPT_FROM_RUNNING)
             if watch.unheld:
                 self._note(entry, "unknown_symbol", f"not held: {', '.join(watch.unheld[:10])}")
+            else:
+                self.errors.mend(trader.id, "unknown_symbol")
+
+    def _use_room(self) -> None:
+        """Try again what an engine was too full for, until it is full again."""
+        full: set[str] = set()
+        for entry in self.book:
+            trader = entry.trader
+            if trader.market in full or not self.errors.has(trader.id, "engine_full"):
+                continue
+            if not self._apply(entry):
+                full.add(trader.market)
 
     def _stop(self, trader: Trader) -> None:
         """Let a trader that is still in the book run no longer."""
@@ -429,6 +454,9 @@ class Desk:
         if executions:
             self._sinks.executions.put(executions)
         for execution in executions:
+            watch = engine.watches.get(execution.trader_id)
+            if watch is not None and not watch.unheld:
+                self.errors.mend(execution.trader_id, "unknown_symbol")
             if execution.error is not None:
                 self._note_run(execution)
             else:

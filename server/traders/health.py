@@ -80,10 +80,10 @@ class ErrorBook:
         """Whether a kind of error is noted of a trader."""
         return kind in self._errors.get(trader_id, {})
 
-    def mend(self, trader_id: str, kind: str) -> None:
-        """One kind of error is over; what else is wrong stays."""
+    def mend(self, trader_id: str, *kinds: str) -> None:
+        """These kinds of errors are over; what else is wrong stays."""
         errors = self._errors.get(trader_id, {})
-        if errors.pop(kind, None) is None:
+        if not any([errors.pop(kind, None) for kind in kinds]):
             return
         rest = list(errors.values())
         if not rest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from trader_world import ADMIN, START_MS, TraderWorld, person, trader
 
@@ -11,6 +12,7 @@ import klinecore as kc
 from klinecore.errors import FilterError
 from server.errors import QuotaError, StoreError
 from server.identity import Principal, Scope, Tier
+from server.traders.book import LOCAL
 from server.traders.builtins import builtin_id, builtin_traders
 from server.traders.desk import NotAllowedError, TraderRefusedError, UnknownTraderError
 from server.traders.fitting import fit_to_tiers
@@ -387,6 +389,69 @@ def test_an_interval_or_symbol_that_is_gone_after_a_restart_is_an_error() -> Non
         "market": ["market_not_served"],
     }
     assert health["symbol"].symbols_not_held == ["GONEUSDT"]
+
+
+def test_what_kept_a_trader_from_running_is_wrong_no_longer_once_it_runs(
+    world: TraderWorld,
+) -> None:
+    one = make(world)
+    entry = world.desk.book.get(one.id)
+    assert entry is not None
+    for kind in ("engine_full", "interval_not_held", "refused", "market_not_served"):
+        world.desk._note(entry, kind, "it was so")
+    world.desk._note(entry, "other", "it is so")
+    world.attach()
+    assert [error.kind for error in world.desk.health(one).errors] == ["other"]
+    assert [error.kind for error in world.errors[-1:]] == ["other"]
+
+
+def test_a_symbol_that_is_listed_is_unknown_no_longer() -> None:
+    keeper = MemoryKeeper()
+    world = TraderWorld(keeper=keeper)
+    one = trader(symbols=("AAAUSDT", "CCCUSDT"))
+    world.wait(keeper.insert(one, None))
+    world.wait(world.desk.load())
+    world.attach()
+    assert [error.kind for error in world.desk.health(one).errors] == ["unknown_symbol"]
+    world.market.add_symbol("CCCUSDT")
+    world.close(AAA="60", BBB="1", CCC="60")
+    assert world.desk.health(one).errors == []
+
+
+def test_a_paused_trader_takes_no_room_and_lacks_none() -> None:
+    keeper = MemoryKeeper()
+    world = TraderWorld(keeper=keeper)
+    traders = [trader(name, created_ms=START_MS + n) for n, name in enumerate("abc")]
+    for one in traders:
+        world.wait(keeper.insert(one, None))
+    world.wait(world.desk.load())
+    world.attach(world.engine(traders_max=1))
+    world.wait(world.desk.enforce("ada", Tier.FREE))
+    for entry in world.desk.book:
+        health = world.desk.health(entry.trader)
+        assert (health.state, health.errors) == ("paused", [])
+
+
+@pytest.mark.parametrize("how", ["deleted", "disabled", "gone"])
+def test_a_trader_that_found_no_room_runs_when_there_is(how: str) -> None:
+    keeper = MemoryKeeper()
+    world = TraderWorld(keeper=keeper)
+    first, *rest = traders = [trader(name) for name in ("a", "b", "c")]
+    for one in traders:
+        world.wait(keeper.insert(one, None))
+    world.wait(world.desk.load())
+    world.attach(world.engine(traders_max=1))
+    assert [world.desk.health(one).state for one in traders] == ["running", "error", "error"]
+    if how == "deleted":
+        world.wait(world.desk.delete(ADA, first.id))
+    elif how == "disabled":
+        off = msgspec.structs.replace(first, enabled=False)
+        world.wait(world.desk.update(ADA, first.id, off))
+    else:
+        world.desk.replace(rest, LOCAL)
+    health = [world.desk.health(one) for one in rest]
+    assert [one.state for one in health] == ["running", "error"]
+    assert [[error.kind for error in one.errors] for one in health] == [[], ["engine_full"]]
 
 
 # --- changes ----------------------------------------------------------------------------------
