@@ -236,18 +236,18 @@ class Desk:
             self._use_room()
 
     async def enforce(self, owner: str, tier: Tier) -> list[Trader]:
-        """Somebody has another tier: pause what is too much, the oldest first, and wake the rest.
+        """Somebody has another tier: the oldest traders it allows run, the newer ones are paused.
 
-        Returns the traders that are paused now.
+        As the database does with those that live there. Returns the traders that are paused now.
         """
         limit = TIERS[tier].custom_traders
         async with self._writing:
             own = [e.trader for e in self.book if e.trader.owner == owner and e.origin == LOCAL]
             enabled = sorted((t for t in own if t.enabled), key=lambda t: (t.created_ms, t.id))
-            surplus = 0 if limit is None else max(0, len(enabled) - limit)
+            allowed = len(enabled) if limit is None else limit
             paused = []
             for place, trader in enumerate(enabled):
-                reason = f"{tier} allows {limit} traders" if place < surplus else None
+                reason = f"{tier} allows {limit} traders" if place >= allowed else None
                 if trader.paused_reason != reason:
                     trader = msgspec.structs.replace(trader, paused_reason=reason)
                     await self._sinks.keeper.update(trader, None)

@@ -240,7 +240,7 @@ def test_the_highest_tier_is_bounded_by_the_server_alone() -> None:
         world.wait(world.desk.create(ADA, trader("more")))
 
 
-def test_a_downgrade_pauses_the_oldest_and_says_why(world: TraderWorld) -> None:
+def test_a_downgrade_pauses_the_newest_and_says_why(world: TraderWorld) -> None:
     rich = person("ada", Tier.ELITE)
     ids = []
     for n in range(13):
@@ -248,7 +248,7 @@ def test_a_downgrade_pauses_the_oldest_and_says_why(world: TraderWorld) -> None:
         world.wait(world.desk.create(rich, one))
         ids.append(one.id)
     paused = world.wait(world.desk.enforce("ada", Tier.PRO))
-    assert [one.id for one in paused] == ids[:3]
+    assert [one.id for one in paused] == ids[10:]
     assert all(one.paused_reason == "pro allows 10 traders" for one in paused)
     assert world.desk.health(paused[0]).state == "paused"
     assert len(world.desk.engines["spot"]) == 10
