@@ -57,6 +57,7 @@ class HttpRest:
         self._body_max = body_max
         self._local = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
+        self._requests: set[_Request] = set()
         self._closed = False
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="rest")
 
@@ -66,6 +67,7 @@ class HttpRest:
         if query:
             target += "?" + urllib.parse.urlencode(query)
         request = _Request(base, target)
+        self._requests.add(request)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s * _WHOLE_FACTOR):
@@ -78,12 +80,13 @@ class HttpRest:
                 self._hosts.leave(base)
             raise
         finally:
+            self._requests.discard(request)
             request.abort()
 
     async def close(self) -> None:
         self._closed = True
-        for connection in tuple(self._open):
-            _shut(connection)
+        for request in tuple(self._requests):
+            request.abort()
         # Threads that were reading wake up at once; one that is still connecting, at its timeout.
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
         for connection in tuple(self._open):
@@ -115,7 +118,9 @@ class HttpRest:
         while not self._closed:
             connection, used = self._connection(request.base)
             try:
-                request.begin(connection)
+                if connection.sock is None:
+                    connection.connect()
+                request.begin(connection.sock)
                 connection.request("GET", request.target, headers={"accept": "application/json"})
                 return self._read(connection, request.target)
             except (http.client.HTTPException, OSError, ValueError) as error:
@@ -134,8 +139,8 @@ class HttpRest:
         raise RestError("the REST client is closed")
 
     def _read(self, connection: http.client.HTTPConnection, target: str) -> RestResponse:
-        answer = connection.getresponse()
-        body = answer.read(self._body_max + 1)
+        with connection.getresponse() as answer:
+            body = answer.read(self._body_max + 1)
         if len(body) > self._body_max:
             raise RestError(f"answer to {target} is longer than {self._body_max} bytes")
         if answer.length:
@@ -147,37 +152,33 @@ class HttpRest:
 
 
 class _Request:
-    """One request and the connection it is on at the moment, so that it can be given up."""
+    """One request and the socket it is on at the moment, so that it can be given up.
+
+    The socket itself: a connection forgets it at the head of an answer that is its last.
+    """
 
     def __init__(self, base: str, target: str) -> None:
         self.base = base
         self.target = target
         self._lock = threading.Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
         self._aborted = False
 
-    def begin(self, connection: http.client.HTTPConnection) -> None:
+    def begin(self, used: socket.socket) -> None:
         """Raises OSError: given up already."""
         with self._lock:
             if self._aborted:
                 raise OSError("given up")
-            self._connection = connection
+            self._socket = used
 
     def end(self) -> None:
         with self._lock:
-            self._connection = None
+            self._socket = None
 
     def abort(self) -> None:
-        """Wake the thread that waits for the answer, if there is one."""
+        """Wake the thread that waits for the answer, if there is one: closing would not."""
         with self._lock:
             self._aborted = True
-            if self._connection is not None:
-                _shut(self._connection)
-
-
-def _shut(connection: http.client.HTTPConnection) -> None:
-    """End a connection under a thread that may be reading it: closing alone would not wake it."""
-    sock = connection.sock
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)

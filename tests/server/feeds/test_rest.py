@@ -132,15 +132,22 @@ async def stall(head: bytes, writer: asyncio.StreamWriter) -> bool:
     return False
 
 
-async def drip(head: bytes, writer: asyncio.StreamWriter) -> bool:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+async def drip(
+    head: bytes, writer: asyncio.StreamWriter, headers: bytes = b"content-length: 1000000\r\n"
+) -> bool:
+    writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n" % headers)
     while True:
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("handler", [stall, drip])
+async def drip_at_last(head: bytes, writer: asyncio.StreamWriter) -> bool:
+    """An answer after which the connection ends: http.client lets go of it at its head."""
+    return await drip(head, writer, b"connection: close\r\ncontent-length: 1000000\r\n")
+
+
+@pytest.mark.parametrize("handler", [stall, drip, drip_at_last])
 def test_server_that_stalls_or_drips_is_given_up(
     handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,11 +161,14 @@ def test_server_that_stalls_or_drips_is_given_up(
     asyncio.run(scenario())
 
 
-def test_thread_is_free_again_after_a_request_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("slow", [drip, drip_at_last])
+def test_thread_is_free_again_after_a_request_was_given_up(
+    slow: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rest_module, "_WHOLE_FACTOR", 1)
 
     async def scenario() -> None:
-        handlers = [drip, always(ok())]
+        handlers = [slow, always(ok())]
 
         async def handler(head: bytes, writer: asyncio.StreamWriter) -> bool:
             return await handlers.pop(0)(head, writer)
@@ -171,12 +181,14 @@ def test_thread_is_free_again_after_a_request_was_given_up(monkeypatch: pytest.M
     asyncio.run(scenario())
 
 
-def test_close_ends_requests_under_way() -> None:
+@pytest.mark.parametrize("handler", [stall, drip_at_last])
+def test_close_ends_requests_under_way(handler: Handler) -> None:
     async def scenario() -> None:
-        async with serving(stall, timeout_s=60.0) as (client, requests), asyncio.timeout(5):
+        async with serving(handler, timeout_s=60.0) as (client, requests), asyncio.timeout(5):
             request = asyncio.ensure_future(client.get("/", {}))
             while not requests:
                 await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)  # the head of an answer has been read, if there is one
             await client.close()
             with pytest.raises(RestError):
                 await request
