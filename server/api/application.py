@@ -23,13 +23,6 @@ __all__ = ["Api", "create_api"]
 
 log = logging.getLogger(__name__)
 
-#: Requests whose path and query are kept as read, and their length at most; when there are more,
-#: all are forgotten.
-PARSED_MAX = 4096
-PARSED_LENGTH_MAX = 256
-
-_Parsed: TypeAlias = tuple[Route, tuple[str, ...], Mapping[str, str] | ApiError]
-
 _METHODS = ("GET", "HEAD")
 _NO_ROUTE = "none"  # label of requests that reached no route
 #: Where something is kept, and cannot be reached.
@@ -68,7 +61,6 @@ class Api:
         #: Those who read server-sent events.
         self.events = EventServer(state)
         self._router = Router(Routes(state, self._cache, self.events).table)
-        self._parsed: dict[tuple[bytes, bytes], _Parsed] = {}
         #: The route table.
         self.routes = self._router.routes
         #: The WebSocket side.
