@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from server.api.parameters import LIMIT_DEFAULT, read_limit
 from server.api.problems import ApiError
 from server.api.router import Access, Parameter, Request, Route
 from server.api.state import ServerState
@@ -19,14 +20,13 @@ from server.traders.tiers import TIERS
 
 __all__ = ["ExecutionCounts", "ExecutionRoutes", "Executions"]
 
-_LIMIT = 100
 _NEVER = (b"cache-control", b"no-store")
 _PARAMETERS = (
     Parameter("cursor", "Where a page begins, as an earlier answer says.", {"type": "string"}),
     Parameter(
         "limit",
         "Executions of one answer.",
-        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": _LIMIT},
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
     ),
 )
 
@@ -86,7 +86,7 @@ class ExecutionRoutes:
         trader_id = request.segments[0]
         if self._state.desk.book.find(request.principal, trader_id) is None:
             raise ApiError(404, "unknown_trader", "There is no such trader.")
-        limit, before = _limit(request.query.get("limit")), _place(request.query.get("cursor"))
+        limit, before = read_limit(request.query, LIMIT_MAX), _place(request.query.get("cursor"))
         page = await store.executions.page(trader_id, before=before, limit=limit)
         older = None
         if page.before is not None:
@@ -104,14 +104,6 @@ class ExecutionRoutes:
         if self._state.store is None:
             raise ApiError(503, "no_store", "This server keeps nothing, so it has no history.")
         return self._state.store
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _LIMIT
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LIMIT_MAX):
-        raise ApiError(400, "invalid_limit", f"limit must be 1..{LIMIT_MAX}.")
-    return int(text)
 
 
 def _place(cursor: str | None) -> tuple[int, int] | None:

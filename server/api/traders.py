@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from klinecore.errors import FilterError
-from server.api.parameters import read_body
+from server.api.parameters import LIMIT_DEFAULT, read_body, read_limit
 from server.api.problems import ApiError, InvalidFilterError
 from server.api.router import Access, Parameter, Request, Route
 from server.api.state import ServerState
@@ -24,7 +24,6 @@ __all__ = ["TraderRoutes", "trader_problem"]
 
 #: Traders of one answer.
 PAGE_MAX = 1000
-_PAGE = 100
 #: Traders described in one go before other requests get a turn.
 _CHUNK = 64
 
@@ -33,7 +32,7 @@ _NEVER = (b"cache-control", b"no-store")
 _PAGING = (
     Parameter(
         "limit",
-        f"Traders of one answer, default {_PAGE}.",
+        f"Traders of one answer, default {LIMIT_DEFAULT}.",
         {"type": "integer", "minimum": 1, "maximum": PAGE_MAX},
     ),
     Parameter("after", "The answer begins behind the trader of this id.", {"type": "string"}),
@@ -133,7 +132,7 @@ class TraderRoutes:
 
     async def _list(self, request: Request) -> Response:
         traders = self._desk.visible(request.principal)
-        limit = _limit(request.query.get("limit"))
+        limit = read_limit(request.query, PAGE_MAX)
         first = 0
         after = request.query.get("after")
         if after is not None:
@@ -263,14 +262,6 @@ def trader_problem(error: Exception) -> ApiError:
 def _sentence(error: Exception) -> str:
     text = str(error)
     return text[:1].upper() + text[1:]
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _PAGE
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= PAGE_MAX):
-        raise ApiError(400, "invalid_limit", f"limit must be 1..{PAGE_MAX}.")
-    return int(text)
 
 
 def _raw(indicators: list[dict[str, object]]) -> tuple[msgspec.Raw, ...]:

@@ -97,6 +97,8 @@ def test_pages_lead_to_each_execution_once_the_newest_first(tmp_path: Path) -> N
         ("limit=0", "invalid_limit"),
         ("limit=1001", "invalid_limit"),
         ("limit=x", "invalid_limit"),
+        ("limit=0000000011001", "invalid_limit"),
+        ("limit=000000001" + "0" * 30, "invalid_limit"),
         ("cursor=x", "invalid_cursor"),
         ("cursor=1.2.3", "invalid_cursor"),
         ("cursor=-1.2", "invalid_cursor"),

@@ -131,7 +131,8 @@ def test_lists_are_pages(traders: Traders) -> None:
             break
     assert len(names) == count
     assert sorted(names[-5:]) == [f"t{number}" for number in range(5)]
-    assert traders.ask("GET", "/v1/traders?limit=0").code == "invalid_limit"
+    for limit in ("0", "1001", "0000000011001"):
+        assert traders.ask("GET", f"/v1/traders?limit={limit}").code == "invalid_limit"
     assert traders.ask("GET", "/v1/traders?after=nope").code == "invalid_parameter"
 
 
