@@ -1,17 +1,20 @@
 """What ingest and requests take while the store is up, slow, down or not there; prints JSON.
 
-A process of its own. The four take turns, a few hundredths of a second each, so that whatever else
-the machine does meets all of them alike.
+A process of its own. The four take turns of a few milliseconds, in another order each round, so
+that whatever else the machine does meets all of them alike. A store works during its own turns
+only: none of the others pays for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -28,8 +31,8 @@ from server.signals.model import Signal, SignalStatus
 from server.store.base import Store
 from server.traders.model import Execution, RunSource
 
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
-TURNS = 12  # of one condition in a round
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 360
+WARM_ROUNDS = 25  # fill caches
 FRAMES, REQUESTS, SIGNALS, EXECUTIONS = 1000, 10, 10, 40
 IDLE_S = 0.002
 COMMIT_S = 0.3  # of a slow disk
@@ -37,40 +40,56 @@ MINUTE = 60_000
 TRADER = "6b0f1f7e-0000-4000-8000-000000000001"
 
 
-class SlowConnection(sqlite3.Connection):
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql == "COMMIT":
-            time.sleep(COMMIT_S)
-        return super().execute(sql, *parameters)
+class Disk:
+    """Connections that do something while the turn is theirs only."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Event()
+        self.turn.set()
+
+    def commit(self) -> None:
+        """Before each one."""
+
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+                disk.turn.wait()
+                if sql == "COMMIT":
+                    disk.commit()
+                return super().execute(sql, *parameters)
+
+        return sqlite3.connect(*arguments, factory=Connection, **options)
 
 
-class FullConnection(sqlite3.Connection):
-    """Takes the tables and the first look, then nothing more."""
+class SlowDisk(Disk):
+    def commit(self) -> None:
+        time.sleep(COMMIT_S)
+
+
+class FullDisk(Disk):
+    """Takes the tables, then nothing more."""
 
     commits = 0
 
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql == "COMMIT":
-            FullConnection.commits += 1
-            if FullConnection.commits > 1:
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorcode = sqlite3.SQLITE_FULL
-                error.sqlite_errorname = "SQLITE_FULL"
-                raise error
-        return super().execute(sql, *parameters)
+    def commit(self) -> None:
+        self.commits += 1
+        if self.commits > 1:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
 
 
-def open_store(folder: str, kind: type[sqlite3.Connection]) -> Store:
-    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        return sqlite3.connect(*arguments, factory=kind, **options)
-
+def open_store(folder: str, disk: Disk) -> Store:
     return Store(
         Settings(),
         directory=folder,
         disk=SystemDisk(),
         clock=SystemClock(),
         metrics=Registry(),
-        connect=connect,
+        connect=disk.connect,
         with_outbox=True,
     )
 
@@ -160,52 +179,62 @@ class Work:
             store.executions.put(executions)
 
 
-async def measure() -> dict[str, Any]:
+class Condition:
+    """A store, or none, and what each turn beside it took."""
+
+    def __init__(self, store: Store | None, disk: Disk) -> None:
+        self.store = store
+        self.disk = disk
+        self.taken: dict[str, list[float]] = {"ingest": [], "request": []}
+
+    async def take_turn(self, work: Work) -> None:
+        self.disk.turn.set()
+        work.tell(self.store)
+        await asyncio.sleep(IDLE_S)
+        start = time.perf_counter()
+        work.ingest()
+        ingested = time.perf_counter()
+        await work.ask()
+        self.taken["request"].append(time.perf_counter() - ingested)
+        self.taken["ingest"].append(ingested - start)
+        self.disk.turn.clear()
+
+
+async def measure() -> dict[str, float]:
     work = Work()
+    conditions = {"none": Condition(None, Disk())}
     with tempfile.TemporaryDirectory() as folder:
-        stores: dict[str, Store | None] = {"none": None}
-        for name, kind in (
-            ("up", sqlite3.Connection), ("slow", SlowConnection), ("down", FullConnection),
-        ):  # fmt: skip
-            stores[name] = store = open_store(f"{folder}/{name}", kind)
+        for name, disk in (("up", Disk()), ("slow", SlowDisk()), ("down", FullDisk())):
+            store = open_store(f"{folder}/{name}", disk)
             await store.open()
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in stores}
-        medians: dict[str, list[tuple[float, float]]] = {name: [] for name in stores}
-        for number in range(ROUNDS + 2):
-            for name, store in stores.items():
-                turns = [await turn(work, store) for _ in range(TURNS)]
-                if number >= 2:  # the first ones fill caches
-                    taken[name] += turns
-                    ingest, request = map(statistics.median, zip(*turns, strict=True))
-                    medians[name].append((ingest, request))
-        assert stores["down"] is not None
-        assert stores["down"].database.fault is not None
-        assert stores["slow"] is not None
-        assert stores["slow"].database.waiting > 1000
-        await asyncio.gather(*(store.close() for store in stores.values() if store is not None))
-    result: dict[str, Any] = {}
-    for place, what in enumerate(("ingest", "request")):
-        for name in stores:
-            times = sorted(one[place] for one in taken[name])
-            result[f"{what} {name}, us"] = statistics.median(times) * 1e6
-            result[f"{what} {name} p99, us"] = times[len(times) * 99 // 100] * 1e6
-        for name in ("up", "slow", "down"):
-            pairs = zip(medians[name], medians["none"], strict=True)
-            result[f"{what}, {name} / none"] = statistics.median(
-                one[place] / other[place] for one, other in pairs
-            )
+            conditions[name] = Condition(store, disk)
+        order, noise = list(conditions.values()), random.Random(1)
+        for condition in order:
+            condition.disk.turn.clear()
+        for _ in range(WARM_ROUNDS + ROUNDS):
+            noise.shuffle(order)
+            for condition in order:
+                await condition.take_turn(work)
+        down, slow = conditions["down"].store, conditions["slow"].store
+        assert down is not None
+        assert down.database.fault is not None
+        assert slow is not None
+        assert slow.database.waiting > 1000
+        for condition in order:
+            condition.disk.turn.set()
+            if condition.store is not None:
+                await condition.store.close()
+    result: dict[str, float] = {}
+    for what in ("ingest", "request"):
+        beside_none = conditions["none"].taken[what][WARM_ROUNDS:]
+        for name, condition in conditions.items():
+            taken = condition.taken[what][WARM_ROUNDS:]
+            result[f"{what} {name}, us"] = statistics.median(taken) * 1e6
+            result[f"{what} {name} p99, us"] = sorted(taken)[len(taken) * 99 // 100] * 1e6
+            if name != "none":
+                pairs = zip(taken, beside_none, strict=True)
+                result[f"{what}, {name} / none"] = statistics.median(a / b for a, b in pairs)
     return result
-
-
-async def turn(work: Work, store: Store | None) -> tuple[float, float]:
-    """Seconds for the frames, and for the requests."""
-    work.tell(store)
-    await asyncio.sleep(IDLE_S)
-    start = time.perf_counter()
-    work.ingest()
-    ingested = time.perf_counter()
-    await work.ask()
-    return ingested - start, time.perf_counter() - ingested
 
 
 if __name__ == "__main__":

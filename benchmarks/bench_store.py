@@ -29,8 +29,8 @@ HERE = Path(__file__).parent
 MINUTE = 60_000
 TRADER = "6b0f1f7e-0000-4000-8000-000000000001"
 
-RETRIES = 3
-RATIO_SETTLED = 1.05
+RETRIES = 2
+RATIO_SETTLED = 1.10
 RATIOS = tuple(
     f"{what}, {how} / none" for what in ("ingest", "request") for how in ("slow", "down")
 )
@@ -178,7 +178,7 @@ def bench_acknowledged_trader(bench: Any, tmp_path: Path) -> None:
 def bench_while_the_store_is_slow_or_down(bench: Any) -> None:
     """Ingest and requests beside a store that is up, slow or down, over those beside none."""
     figures = bench.once(_take_turns)
-    for _ in range(RETRIES):  # a neighbour that disturbs one of the four makes a ratio of its own
+    for _ in range(RETRIES):  # a machine that is busy all through
         if all(figures[name] <= RATIO_SETTLED for name in RATIOS):
             break
         again = _take_turns()
@@ -189,7 +189,7 @@ def bench_while_the_store_is_slow_or_down(bench: Any) -> None:
 
 def _take_turns() -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, str(HERE / "_store.py"), "30"],
+        [sys.executable, str(HERE / "_store.py"), "360"],
         env=os.environ | {"PYTHONPATH": str(Path(server.__file__).parents[1])},
         capture_output=True,
         text=True,
