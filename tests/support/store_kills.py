@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal as signals
 import sqlite3
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lives import WRONG, Life, Tell, first_round_s, tell_wrong
 from shelves import execution, mistake, opened, settled, signal, trader
 
 from server.store.base import Store
@@ -31,16 +31,6 @@ class Known(NamedTuple):
 
     traders: int = 0  # by number, all that were acknowledged and not deleted
     signals: int = 0  # the next number; those before it were written for sure
-
-
-class Told:
-    """What a life says through its pipe, a letter and a number each."""
-
-    def __init__(self, pipe: int) -> None:
-        self._pipe = pipe
-
-    def say(self, letter: str, number: int = 0) -> None:
-        os.write(self._pipe, f"{letter}{number:08d}".encode())
 
 
 async def faults(store: Store, known: Known) -> list[str]:
@@ -94,18 +84,17 @@ def wrong_rows(connection: sqlite3.Connection, known: Known) -> list[str]:
     return found
 
 
-async def live(folder: Path, told: Told, known: Known) -> None:
+async def live(tell: Tell, folder: Path, known: Known) -> None:
     """Start as a server does, look at what is there, then work until the end."""
-    told.say("O")
+    tell("O", 0)
     async with opened(folder, with_outbox=True) as store:
         wrong = await faults(store, known)
         if wrong:
-            sys.stderr.write("\n".join(wrong[:5]) + "\n")
-            told.say("W")
+            tell_wrong(tell, wrong)
             return
         number, first = known.traders, max(0, known.signals - BURST // 2)
         while True:
-            told.say("T")
+            tell("T", 0)
             number += 1
             try:
                 await store.traders.insert(trader(number), None)
@@ -115,7 +104,7 @@ async def live(folder: Path, told: Told, known: Known) -> None:
                 await store.traders.update(trader(number, name="changed"), None)
             if number % 5 == 0:
                 await store.traders.delete(trader(number).id)
-            told.say("A", number)
+            tell("A", number)
             for one in range(first, first + BURST, 20):
                 store.signals.put([signal(each, revision=1) for each in range(one, one + 20)])
                 store.executions.put([execution(each) for each in range(one, one + 5)])
@@ -123,72 +112,33 @@ async def live(folder: Path, told: Told, known: Known) -> None:
                 await asyncio.sleep(0)
             await settled(store)
             first += BURST
-            told.say("S", first)
+            tell("S", first)
 
 
-def fork(folder: Path, known: Known) -> tuple[int, int]:
-    """Its process, and the pipe through which it tells."""
-    reader, pipe = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            asyncio.run(live(folder, Told(pipe), known))
-        finally:
-            os._exit(0)
-    os.close(pipe)
-    return child, reader
-
-
-def kill(child: int, reader: int) -> bytes:
-    """End it; what it told."""
-    os.kill(child, signals.SIGKILL)
-    os.waitpid(child, 0)
-    data = b""
-    while piece := os.read(reader, 65536):
-        data += piece
-    os.close(reader)
-    return data
-
-
-def first_round_s(folder: Path) -> tuple[float, bytes]:
-    """Seconds a life needs until it has written once, on this machine as busy as it is."""
-    started = time.monotonic()
-    child, reader = fork(folder, Known())
-    data = b""
-    while b"S" not in data and (piece := os.read(reader, 65536)):
-        data += piece
-    passed = time.monotonic() - started
-    return passed, data + kill(child, reader)
-
-
-def learn(known: Known, data: bytes) -> Known:
-    for place in range(0, len(data) - 8, 9):
-        letter, number = data[place : place + 1], int(data[place + 1 : place + 9])
-        if letter == b"A":
+def learn(known: Known, told: list[tuple[str, int]]) -> Known:
+    for letter, number in told:
+        if letter == "A":
             known = known._replace(traders=number)
-        elif letter == b"S":
+        elif letter == "S":
             known = known._replace(signals=number)
     return known
 
 
 def main(folder: Path, kills: int, signals_min: int) -> dict[str, Any]:
     noise = random.Random(6)
-    round_s, data = first_round_s(folder)
-    known = learn(Known(), data)
+    round_s, told = first_round_s(partial(live, folder=folder, known=Known()), "S")
+    known = learn(Known(), told)
     killed_at: dict[str, int] = {}
     while sum(killed_at.values()) < kills or known.signals < signals_min:
-        child, reader = fork(folder, known)
-        data = b""
+        life = Life(partial(live, folder=folder, known=known))
         if noise.random() < 0.7:  # past the look at what is there
-            while b"T" not in data and (piece := os.read(reader, 65536)):
-                data += piece
+            life.wait_for("T")
         time.sleep(noise.uniform(0.0, round_s))
-        data += kill(child, reader)
-        if b"W" in data:
+        told = life.kill()
+        if (WRONG, 0) in told:
             return {"wrong": True}
-        known = learn(known, data)
-        last = data[-9:-8].decode() or "start"
+        known = learn(known, told)
+        last = told[-1][0] if told else "start"
         killed_at[last] = killed_at.get(last, 0) + 1
 
     async def last_look() -> list[str]:

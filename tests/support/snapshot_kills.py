@@ -1,20 +1,20 @@
 """Forks servers' writers, kills each at a random moment, and has the next one look: FOLDER KILLS.
 
-A process of its own, with the modules loaded once: a fork takes a millisecond, a start a second.
-Prints one line of JSON: how many were killed at what, and what was wrong, if anything.
+A process of its own, with the modules loaded once. Prints one line of JSON: how many were killed at
+what, and what was wrong, if anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 import sys
 import time
+from functools import partial
 from typing import Any
 
+from lives import WRONG, Life, Tell, first_round_s, tell_wrong
 from reference.strategies import plain_kline
 
 import klinecore as kc
@@ -66,79 +66,43 @@ def faults(market: kc.Market, at_least: int) -> list[str]:
     return found
 
 
-async def write(folder: str, pipe: int, at_least: int) -> None:
+async def write(tell: Tell, folder: str, at_least: int) -> None:
     """Start as a server does, look at what is there, then apply and save until the end.
 
-    The pipe is told of each step before it is taken: Load, Apply, Save, Done, or Wrong.
+    It tells of each step before it is taken: Load, Apply, Save; and of what is Done.
     """
     market, store = open_market(folder)
-    os.write(pipe, b"L")
+    tell("L", 0)
     await store.load()
     if wrong := faults(market, at_least):
-        os.write(pipe, b"W" + json.dumps(wrong[:3]).encode())
+        tell_wrong(tell, wrong)
         return
     while True:
-        os.write(pipe, b"A")
+        tell("A", 0)
         for _ in range(10):
             for symbol in SYMBOLS:
                 first = newest(market[symbol, "1m"]) + 1
                 market.apply_klines(symbol, "1m", body(first, 5), closed_before_ms=1 << 60)
         saved = min(newest(series) for series in market)
-        os.write(pipe, b"S")
+        tell("S", 0)
         await store.save()
-        os.write(pipe, b"D%08d" % saved)
-
-
-def fork_writer(folder: str, at_least: int) -> tuple[int, int]:
-    """Its process, and the pipe through which it tells."""
-    reader, pipe = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            asyncio.run(write(folder, pipe, at_least))
-        finally:
-            os._exit(0)
-    os.close(pipe)
-    return child, reader
-
-
-def kill(child: int, reader: int) -> bytes:
-    """End it; what it told."""
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    data = b""
-    while piece := os.read(reader, 65536):
-        data += piece
-    os.close(reader)
-    return data
-
-
-def first_save_s(folder: str) -> float:
-    """Seconds until a writer has saved once, on this machine as busy as it is."""
-    started = time.monotonic()
-    child, reader = fork_writer(folder, -1)
-    while os.read(reader, 1) not in (b"D", b""):
-        pass
-    passed = time.monotonic() - started
-    kill(child, reader)
-    return passed
+        tell("D", saved)
 
 
 def main(folder: str, kills: int) -> dict[str, Any]:
     noise = random.Random(4)
     at_least = -1
     killed_at: dict[str, int] = {}
-    life_s = LIVES * first_save_s(folder)
+    life_s = LIVES * first_round_s(partial(write, folder=folder, at_least=-1), "D")[0]
     for _ in range(kills):
-        child, reader = fork_writer(folder, at_least)
+        life = Life(partial(write, folder=folder, at_least=at_least))
         time.sleep(noise.uniform(0.0, life_s))
-        told = kill(child, reader)
-        if b"W" in told:
-            return {"wrong": told[told.index(b"W") :].decode()}
-        for part in told.split(b"D")[1:]:
-            at_least = int(part[:8])
-        last = told.rstrip(b"0123456789")[-1:].decode() or "start"
+        told = life.kill()
+        letters = [letter for letter, _ in told]
+        if WRONG in letters:
+            return {"wrong": True}
+        at_least = max([at_least, *(number for letter, number in told if letter == "D")])
+        last = letters[-1] if letters else "start"
         killed_at[last] = killed_at.get(last, 0) + 1
     market, store = open_market(folder)
     asyncio.run(store.load())
