@@ -41,10 +41,10 @@ from server.store.base import Store
 from server.streams.port import StreamPort
 from server.sync.base import Sync
 from server.traders.builtins import builtin_traders
-from server.traders.desk import Sinks
 from server.traders.engine import TraderEngine
 from server.traders.fitting import keep_fitting
 from server.traders.images import ImageFile, begin, go_on
+from server.traders.keeping import Sinks
 
 __all__ = ["Server", "create"]
 

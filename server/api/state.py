@@ -23,7 +23,8 @@ from server.signals.channels import Channels
 from server.signals.hub import Hub
 from server.signals.topics import EachSink
 from server.store.base import Store
-from server.traders.desk import Sinks, open_desk
+from server.traders.desk import open_desk
+from server.traders.keeping import Sinks
 from server.traders.model import Trader
 
 __all__ = ["STALE_SHARE_MAX", "FeedView", "ServedMarket", "ServerState"]

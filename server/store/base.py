@@ -22,7 +22,8 @@ from server.store.retention import Ages, Retention
 from server.store.signals import SignalStore
 from server.store.tiers import TierStore
 from server.store.traders import TraderStore
-from server.traders.desk import Desk, Sinks
+from server.traders.desk import Desk
+from server.traders.keeping import Sinks
 from server.traders.model import Trader
 
 __all__ = ["FILE_NAME", "Store"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from klinecore.errors import FilterError
 from klinecore.filters import LIMITS, Filter, Limits, compile
 from server.identity import Principal, Scope
-from server.traders.model import Trader
+from server.traders.model import Trader, fire_alike
 
 __all__ = ["BUILTIN", "LOCAL", "Book", "Entry", "filter_limits", "sees"]
 
@@ -30,6 +30,12 @@ class Entry(NamedTuple):
     origin: str
     filter: Filter | None  # None: it is refused
     refusal: FilterError | None = None
+
+    def means(self, other: Entry) -> bool:
+        """Whether both say the same of the same symbol."""
+        same_market = self.trader.market == other.trader.market
+        same_filter = self.filter == other.filter
+        return same_market and same_filter and fire_alike(self.trader, other.trader)
 
 
 class Book:

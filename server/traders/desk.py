@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,15 +17,13 @@ from server.identity import Principal, Tier
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
-from server.signals.topics import SignalSink
 from server.traders.book import BUILTIN, LOCAL, Book, Entry, filter_limits
 from server.traders.checks import check_intervals, checked
 from server.traders.engine import TraderEngine
 from server.traders.gauges import DeskGauges
 from server.traders.health import ErrorBook, TraderHealth, describe
-from server.traders.keeping import MemoryKeeper, Nowhere
+from server.traders.keeping import Sinks
 from server.traders.model import Execution, RunSource, Trader, TraderError
-from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
 from server.traders.refusals import NotAllowedError, TraderRefusedError, UnknownTraderError
 from server.traders.runs import RunResult, evaluate_copy, past_signals, run_live
 from server.traders.telling import Teller
@@ -35,7 +32,6 @@ from server.traders.tiers import TIERS
 __all__ = [
     "Desk",
     "NotAllowedError",
-    "Sinks",
     "TraderRefusedError",
     "UnknownTraderError",
     "open_desk",
@@ -48,21 +44,13 @@ _RUN_CHUNK = 32
 #: Likewise, whose boundaries are summed up.
 _SETTLE_CHUNK = 100
 #: Errors of traders that do not run: over once they do, or should not.
-_KEPT_FROM_RUNNING = ("engine_full", "interval_not_held", "refused", "market_not_served")
-
-
-class Sinks(NamedTuple):
-    """Where things go that outlast the process; without a store nowhere."""
-
-    keeper: TraderKeeper
-    signals: SignalSink
-    executions: ExecutionSink
-    errors: ErrorSink
-
-    @classmethod
-    def memory(cls) -> Sinks:
-        """Of a server that keeps nothing."""
-        return cls(MemoryKeeper(), Nowhere(), Nowhere(), Nowhere())
+_KEPT_FROM_RUNNING = (
+    "engine_fault",
+    "engine_full",
+    "interval_not_held",
+    "market_not_served",
+    "refused",
+)
 
 
 def open_desk(
@@ -181,7 +169,7 @@ class Desk:
 
         Its owner is ``principal``. With ``past`` the signals it would have given on the klines in
         memory are kept, marked historical. Raises FilterError, TraderRefusedError, QuotaError,
-        NotAllowedError: nobody in particular asks.
+        UnknownTraderError: it was deleted meanwhile; NotAllowedError: nobody in particular asks.
         """
         owner = principal.owner
         if owner is None:
@@ -199,7 +187,8 @@ class Desk:
                 raise _full(error) from None
         if past:
             await self._tell_past(entry)
-        engine = self.engines.get(trader.market)
+            entry = self._find(principal, trader.id)
+        engine = self.engines.get(entry.trader.market)
         return None if engine is None else await self._run(entry, engine, RunSource.REQUEST, None)
 
     async def update(self, principal: Principal, trader_id: str, changed: Trader) -> Trader:
@@ -284,6 +273,9 @@ class Desk:
         except FiltersFullError as error:
             self._note(entry, "engine_full", str(_full(error)))
             return False
+        except Exception:
+            log.exception("trader %s cannot be run", entry.trader.id)
+            self._note(entry, "engine_fault", "a fault of the server; its log says more")
         return True
 
     def _follow(self, entry: Entry) -> None:
@@ -361,9 +353,11 @@ class Desk:
         second run of a kline is the first one again. Raises UnknownTraderError, FilterError,
         TraderRefusedError: a trader cannot run here.
         """
-        entries = [self._find(principal, trader_id) for trader_id in trader_ids]
+        for trader_id in trader_ids:
+            self._find(principal, trader_id)
         results = []
-        for place, entry in enumerate(entries):
+        for place, trader_id in enumerate(trader_ids):
+            entry = self._find(principal, trader_id)  # others had their turns
             engine = self.engines.get(entry.trader.market)
             if engine is None:
                 raise TraderRefusedError("starting", f"{entry.trader.market} is not served yet")
@@ -387,6 +381,11 @@ class Desk:
         else:
             filter = self._runnable(entry, engine)
             result = await evaluate_copy(engine, trader, filter, source, symbols, now_ms, timer)
+            current = self.book.get(trader.id)
+            if current is None:
+                raise UnknownTraderError(trader.id)
+            if not current.means(entry):
+                return result  # of what it was when somebody asked: no news of what it is
         if source is RunSource.CRON:
             before = self._runs.get(trader.id)
             if (
@@ -416,7 +415,10 @@ class Desk:
         if engine is not None and entry.filter is not None:
             now_ms = self._clock.time_ms()
             found = await past_signals(engine, entry.trader, entry.filter, now_ms)
-            wanted = frozenset(entry.trader.symbols)
+            current = self.book.get(entry.trader.id)
+            if current is None or not current.means(entry):
+                return
+            wanted = frozenset(current.trader.symbols)
             self._sinks.signals.put([s for s in found if not wanted or s.symbol in wanted])
 
     # --- passing on ----------------------------------------------------------------------------
@@ -476,7 +478,12 @@ class Desk:
     def _revive(self, engine: TraderEngine) -> None:
         """What an engine remembers may be wrong after a fault: begin with the rows in memory."""
         self._gauges.failures.inc(engine.name)
-        self.engines[engine.name] = fresh = engine.anew()
+        try:
+            fresh = engine.anew()
+        except Exception:
+            log.exception("the traders of %s go on as they are", engine.name)
+            return
+        self.engines[engine.name] = fresh
         for entry in self._entries_of(fresh):
             self._apply(entry)
 

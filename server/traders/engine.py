@@ -14,7 +14,7 @@ from klinecore.interval import next_open_ms
 from klinecore.market import Event, Market
 from server.signals.model import Signal, SignalStatus, signal_id
 from server.traders.memory import SignalMemory
-from server.traders.model import Execution, RunSource, Trader
+from server.traders.model import Execution, RunSource, Trader, fire_alike
 
 __all__ = ["NO_SYMBOLS", "MatchChange", "Settled", "TraderEngine", "Watch"]
 
@@ -139,7 +139,7 @@ class TraderEngine:
         compared while klines form.
         """
         before = self.watches.get(trader.id)
-        if before is not None and _same(before, trader, filter):
+        if before is not None and before.filter == filter and fire_alike(before.trader, trader):
             before.trader = trader
             symbols = before.symbols = frozenset(trader.symbols) or None
             if symbols is not None:
@@ -437,18 +437,6 @@ class TraderEngine:
                 return row.close
         first, end = series.index_range(open_ms, open_ms)
         return series.klines(len(series) - first)[0].close if first < end else None
-
-
-def _same(watch: Watch, trader: Trader, filter: Filter) -> bool:
-    """Whether a trader's filter would run as it does already."""
-    before = watch.trader
-    return (
-        watch.filter == filter
-        and before.interval == trader.interval
-        and before.mode == trader.mode
-        and before.cooldown_bars == trader.cooldown_bars
-        and before.evaluate_on == trader.evaluate_on
-    )
 
 
 def _next(

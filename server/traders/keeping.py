@@ -1,14 +1,16 @@
-"""Traders of a server that has no data directory: they live as long as the process."""
+"""Where traders and what they tell are kept; without a data directory as long as the process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.errors import QuotaError
+from server.signals.topics import SignalSink
 from server.traders.model import Trader
+from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
 
-__all__ = ["MemoryKeeper", "Nowhere"]
+__all__ = ["MemoryKeeper", "Nowhere", "Sinks"]
 
 
 class MemoryKeeper:
@@ -58,3 +60,17 @@ class Nowhere:
 
     def clear(self, trader_id: str) -> None:
         """Nothing was kept."""
+
+
+class Sinks(NamedTuple):
+    """Where things go that outlast the process; without a store nowhere."""
+
+    keeper: TraderKeeper
+    signals: SignalSink
+    executions: ExecutionSink
+    errors: ErrorSink
+
+    @classmethod
+    def memory(cls) -> Sinks:
+        """Of a server that keeps nothing."""
+        return cls(MemoryKeeper(), Nowhere(), Nowhere(), Nowhere())

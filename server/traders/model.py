@@ -9,7 +9,7 @@ import msgspec
 
 from server.identity import Tier
 
-__all__ = ["Category", "Execution", "RunSource", "Trader", "TraderError"]
+__all__ = ["Category", "Execution", "RunSource", "Trader", "TraderError", "fire_alike"]
 
 Category = Literal["momentum", "reversal", "trend", "volume", "volatility", "pattern"]
 
@@ -37,6 +37,15 @@ class Trader(msgspec.Struct, frozen=True, kw_only=True):
     difficulty: Literal["beginner", "intermediate", "advanced"] | None = None
     created_ms: int
     updated_ms: int
+
+
+#: What else than its market and filter decides when a trader fires.
+_TERMS = ("interval", "mode", "cooldown_bars", "evaluate_on")
+
+
+def fire_alike(one: Trader, other: Trader) -> bool:
+    """Whether two traders of a market that have the same filter fire at the same klines."""
+    return all(getattr(one, name) == getattr(other, name) for name in _TERMS)
 
 
 class RunSource(StrEnum):

@@ -14,9 +14,9 @@ from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
 from server.signals.model import Signal
-from server.traders.desk import Sinks, open_desk
+from server.traders.desk import open_desk
 from server.traders.engine import TraderEngine
-from server.traders.keeping import MemoryKeeper
+from server.traders.keeping import MemoryKeeper, Sinks
 from server.traders.model import Execution, Trader, TraderError
 
 __all__ = ["ADMIN", "START_MS", "TraderWorld", "person", "trader"]

@@ -9,9 +9,11 @@ import pytest
 from trader_world import ADMIN, START_MS, TraderWorld, person, trader
 
 import klinecore as kc
+from klinecore.filters import Filter
 from server.signals.model import SignalStatus, signal_id
 from server.signals.topics import builtin_topic, matches_topic, owner_topic, signal_topic
 from server.traders.book import LOCAL
+from server.traders.engine import TraderEngine, Watch
 from server.traders.model import RunSource, Trader
 
 MINUTE_MS = 60_000
@@ -377,6 +379,51 @@ def test_a_fault_of_the_engine_begins_it_anew_and_harms_no_channel(
     world.close(AAA="60", BBB="1")
     assert [signal.trader_id for signal in world.signals] == [one.id]
     assert b'trader_engine_failures_total{market="spot"} 2' in world.metrics.render()
+
+
+def test_a_fault_that_comes_again_harms_no_channel_and_no_other_trader(
+    world: TraderWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make(world, "one"), make(world, "other", filter="close > 51")
+    engine = world.desk.engines["spot"]
+    right = type(engine).follow
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    def follow(self: TraderEngine, trader: Trader, filter: Filter) -> Watch:
+        if trader.id == one.id:
+            raise RuntimeError("this one again")
+        return right(self, trader, filter)
+
+    monkeypatch.setattr(type(engine), "pump", fail)
+    monkeypatch.setattr(type(engine), "follow", follow)
+    world.close(AAA="1", BBB="1")
+    monkeypatch.undo()
+    health = world.desk.health(one)
+    assert (health.state, [error.kind for error in health.errors]) == ("error", ["engine_fault"])
+    world.close(AAA="60", BBB="1")
+    assert [signal.trader_id for signal in world.signals] == [other.id]
+    world.wait(world.desk.update(ADA, one.id, one))
+    assert world.desk.health(one).errors == []
+
+
+def test_an_engine_that_cannot_be_begun_anew_goes_on(
+    world: TraderWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(world)
+    engine = world.desk.engines["spot"]
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(type(engine), "pump", fail)
+    monkeypatch.setattr(type(engine), "anew", fail)
+    world.drain()
+    monkeypatch.undo()
+    world.close(AAA="1", BBB="1")
+    world.close(AAA="60", BBB="1")
+    assert [signal.trader_id for signal in world.signals] == [one.id]
 
 
 def test_what_was_provisional_at_a_fault_is_confirmed_or_retracted_all_the_same(

@@ -9,8 +9,7 @@ import msgspec
 
 import klinecore as kc
 from server.signals.model import Signal, SignalStatus
-from server.traders.desk import Sinks
-from server.traders.keeping import MemoryKeeper, Nowhere
+from server.traders.keeping import MemoryKeeper, Nowhere, Sinks
 from server.traders.model import Execution, Trader
 from simulation.judge import Judge
 
