@@ -41,6 +41,8 @@ UNKNOWN_MESSAGE_MAX = 1024
 AUTH_S = 5.0
 #: Seconds a full socket has before what waits for it counts.
 FULL_S = 1.0
+#: Klines that one SUBSCRIBE may have sent first, of all its streams: some 4.5 MB, 6 ms of the loop.
+SNAPSHOT_KLINES_MAX = 20_000
 
 
 class StreamClient(MessageListener):
@@ -259,6 +261,8 @@ class StreamClient(MessageListener):
         # What the market holds by now is published, so that no message tells of it again.
         self._served.pass_on()
         topics = self._subscriptions.find(request)
+        if request.snapshot is not None:
+            self._check_snapshot(request, request.snapshot)
         if request.since is not None:
             missed = fanout.since(request.since, topics - self.topics)
             if missed is None:
@@ -284,6 +288,26 @@ class StreamClient(MessageListener):
                 if payload is not None:
                     stream = channels.stream(channels.topic_of(name))
                     fanout.tell(self, shaped(payload, stream, fanout.sequence, shape))
+
+    def _check_snapshot(self, request: Request, limit: int) -> None:
+        """Raises ControlError: too many klines, or what was sent before waits."""
+        kline_streams = sum("@kline_" in name for name in set(request.params))
+        klines = kline_streams * min(limit, self._served.market.capacity)
+        if klines > SNAPSHOT_KLINES_MAX:
+            raise ControlError(
+                INVALID_REQUEST,
+                f"Invalid request: a snapshot of {klines} klines, at most {SNAPSHOT_KLINES_MAX} "
+                "at once; ask for fewer, or for some streams after the others",
+                request.id,
+            )
+        held = self._port.fanout.waiting(self) + self.waiting
+        if held > self._port.settings.stream_queue_bytes_max:
+            raise ControlError(
+                INVALID_REQUEST,
+                f"Invalid request: {held} bytes sent before are not taken yet; "
+                "ask for a snapshot when they are",
+                request.id,
+            )
 
     def _snapshot(self, stream: str, limit: int) -> bytes | None:
         """The newest klines of a kline stream, the forming one behind them; of others nothing."""

@@ -220,6 +220,28 @@ def test_a_client_that_answers_a_close_is_not_waited_for() -> None:
     uvloop.run(story())
 
 
+def test_a_snapshot_of_too_many_klines_is_refused_and_nothing_subscribed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.streams.client.SNAPSHOT_KLINES_MAX", 100)
+    spot = ("btcusdt@kline_1m", "ethusdt@kline_1m")
+
+    async def story() -> None:
+        async with running() as server, server.connect("/ws/0") as client:
+            reply = await ask(client, "SUBSCRIBE", *spot, "solusdt@kline_1m", snapshot=34)
+            assert reply["error"]["code"] == 2
+            assert "102 klines" in reply["error"]["msg"]
+            assert "at most 100" in reply["error"]["msg"]
+            assert (await ask(client, "LIST_SUBSCRIPTIONS"))["result"] == []
+            # Of more than a series holds nothing is sent; of what is no kline stream neither.
+            reply = await ask(client, "SUBSCRIBE", *spot, "btcusdt@ticker", snapshot=1000)
+            assert reply["result"] is None
+            for _ in spot:
+                assert json.loads(await client.recv())["e"] == "snapshot"
+
+    uvloop.run(story())
+
+
 def test_a_stream_named_twice_has_one_snapshot() -> None:
     async def story() -> None:
         async with running() as server, server.connect("/ws/0") as client:
