@@ -13,12 +13,15 @@ from server.api.problems import ApiError, problem_response
 from server.api.types import Response
 from server.handshake import HEAD_SIZE_MAX, Head, hand_over, parse_head
 
-__all__ = ["HEAD_S", "StreamDoor"]
+__all__ = ["HANDSHAKES_MAX", "HEAD_S", "StreamDoor", "too_many"]
 
 log = logging.getLogger(__name__)
 
 #: Seconds a head may take.
 HEAD_S = 5.0
+#: Connections of which it is not known yet who comes. All that the kernel keeps for us at once, and
+#: as many again while those are read; a connection that says nothing is the first to go.
+HANDSHAKES_MAX = 2048
 #: Bytes each connection reserves for reading; a message of a client is rarely longer.
 READ_BUFFER = 1024
 
@@ -33,14 +36,23 @@ class StreamDoor(asyncio.Protocol):
         "_admit",
         "_buffer",
         "_frame_size_max",
+        "_others",
         "_refused",
         "_task",
         "_timer",
         "_transport",
     )
 
-    def __init__(self, admit: Admit, refused: Callable[[int], None], frame_size_max: int) -> None:
+    def __init__(
+        self,
+        admit: Admit,
+        refused: Callable[[int], None],
+        frame_size_max: int,
+        others: dict[StreamDoor, None],
+    ) -> None:
+        """``others`` are the connections at this stage, in the order in which they came."""
         self._admit = admit
+        self._others = others
         self._refused = refused
         self._frame_size_max = frame_size_max
         self._buffer = b""
@@ -51,6 +63,9 @@ class StreamDoor(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(HEAD_S, self._too_slow)
+        self._others[self] = None
+        if len(self._others) > HANDSHAKES_MAX:
+            next(iter(self._others)).turn_away("Too many connections have not said who comes.")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._forget()
@@ -107,6 +122,10 @@ class StreamDoor(asyncio.Protocol):
             log.exception("a connection could not be handed over")
             transport.abort()
 
+    def turn_away(self, why: str) -> None:
+        """Answer that there is no room, now or any more."""
+        self._refuse(too_many(why))
+
     def _too_slow(self) -> None:
         self._refuse(ApiError(408, "head_too_slow", f"A head has {HEAD_S:g} s to come."))
 
@@ -121,9 +140,15 @@ class StreamDoor(asyncio.Protocol):
     def _forget(self) -> None:
         self._transport = self._task = None
         self._buffer = b""
+        self._others.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def too_many(text: str) -> ApiError:
+    """There is no room for a connection now."""
+    return ApiError(503, "too_many_clients", text, headers=[(b"retry-after", b"5")])
 
 
 def _answer(response: Response) -> bytes:

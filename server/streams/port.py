@@ -19,7 +19,7 @@ from server.handshake import Head
 from server.identity import Principal
 from server.signals.control import ControlError, Request
 from server.streams.client import StreamClient
-from server.streams.door import StreamDoor
+from server.streams.door import StreamDoor, too_many
 from server.streams.fanout import Fanout
 from server.streams.paths import StreamPath, read_path
 from server.traders.streams import SIGNALS, find_topics
@@ -58,6 +58,7 @@ class StreamPort:
             patience_s=self.settings.stream_patience_s,
         )
         self._clients: dict[StreamClient, None] = {}
+        self._doors: dict[StreamDoor, None] = {}  # connections whose handshake is not done
         self._by_address: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         metrics = state.metrics
@@ -85,7 +86,7 @@ class StreamPort:
         """Listen. Raises OSError: the port cannot be had."""
         frame_size_max = self.settings.ws_message_max
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: StreamDoor(self._admit, self._count_refusal, frame_size_max),
+            lambda: StreamDoor(self._admit, self._count_refusal, frame_size_max, self._doors),
             self.settings.host,
             self.settings.stream_port,
             backlog=BACKLOG,
@@ -95,6 +96,8 @@ class StreamPort:
         """Listen no longer and drop who is still there."""
         if self._server is not None:
             self._server.close()
+        for door in tuple(self._doors):
+            door.turn_away("The server is shutting down.")
         for client in tuple(self._clients):
             client.drop()
         if self._server is not None:
@@ -204,10 +207,10 @@ class StreamPort:
     def _check_room(self, address: str) -> None:
         settings = self.settings
         if len(self._clients) >= settings.stream_clients_max:
-            raise _no_room(f"All {settings.stream_clients_max} connections are taken.")
+            raise too_many(f"All {settings.stream_clients_max} connections are taken.")
         if self._by_address[address] >= settings.stream_clients_per_address_max:
             most = settings.stream_clients_per_address_max
-            raise _no_room(f"Your address has {most} connections, which is as many as it may.")
+            raise too_many(f"Your address has {most} connections, which is as many as it may.")
 
     def _check_names(
         self, served: ServedMarket, path: StreamPath, principal: Principal | None
@@ -251,6 +254,9 @@ class StreamPort:
         gauge, counter = self._state.metrics.gauge, self._state.metrics.counter
         fanout = self.fanout
         gauge("stream_clients", "Clients connected.").read(lambda: len(self._clients))
+        gauge("stream_handshakes", "Connections whose handshake is not done.").read(
+            lambda: len(self._doors)
+        )
         gauge("stream_clients_lagging", "Clients whose sockets are full.").read(
             lambda: fanout.lagging
         )
@@ -273,7 +279,3 @@ class _Auth(msgspec.Struct):
 
 
 _AUTH_EXAMPLE = '{"method":"AUTH","params":["<key>"],"id":1}'
-
-
-def _no_room(text: str) -> ApiError:
-    return ApiError(503, "too_many_clients", text, headers=[(b"retry-after", b"5")])

@@ -40,7 +40,7 @@ async def admit(head: Head, address: str) -> tuple[WSListener, None]:
 
 async def serve_streams(port: int) -> None:
     def door() -> StreamDoor:
-        return StreamDoor(admit, lambda status: None, SIZE_MAX)
+        return StreamDoor(admit, lambda status: None, SIZE_MAX, {})
 
     server = await asyncio.get_running_loop().create_server(door, "127.0.0.1", port)
     await server.serve_forever()

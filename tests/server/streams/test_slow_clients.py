@@ -122,6 +122,38 @@ def test_a_client_with_too_much_to_take_is_ended_before_it_stalls_for_long() -> 
     uvloop.run(story())
 
 
+def test_a_client_that_has_not_taken_one_snapshot_gets_no_other(monkeypatch: Any) -> None:
+    monkeypatch.setattr("server.streams.client.FULL_S", 60.0)
+    monkeypatch.setattr("server.streams.port.SWEEP_S", 60.0)
+    message = json.dumps(
+        {"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "snapshot": 50, "id": 1}
+    )
+
+    async def story() -> None:
+        async with (
+            running(
+                subscriber_stall_s=600.0, stream_queue_bytes_max=1 << 16, ws_messages_per_s=1000.0
+            ) as server,
+            server.connect("/ws/0", max_queue=1) as client,
+        ):
+            for index in range(50):
+                server.close_kline(index)
+            for _ in range(1900):
+                await client.send(message)
+            snapshots = refused = 0
+            while snapshots + refused < 1900:
+                answer = json.loads(await client.recv())
+                if answer.get("e") == "snapshot":
+                    snapshots += 1
+                elif "error" in answer:
+                    refused += 1
+                    assert "not taken" in answer["error"]["msg"]
+            assert refused > 0
+            assert len(server.streams) == 1
+
+    uvloop.run(story())
+
+
 def test_a_client_that_reads_again_gets_every_close() -> None:
     async def story() -> None:
         async with (
@@ -165,6 +197,44 @@ def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: Any) -> None:
             writer.write(b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             assert (await reader.read()).startswith(b"HTTP/1.1 408")
             writer.close()
+
+    uvloop.run(story())
+
+
+def test_who_has_kept_its_head_back_longest_makes_room_for_who_comes(monkeypatch: Any) -> None:
+    monkeypatch.setattr("server.streams.door.HANDSHAKES_MAX", 3)
+
+    async def story() -> None:
+        async with running() as server:
+            silent = []
+            for _ in range(4):
+                silent.append(await asyncio.open_connection("127.0.0.1", server.streams.port))
+                await asyncio.sleep(0.01)
+            answer = await asyncio.wait_for(silent[0][0].read(), 1.0)
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b"retry-after" in answer
+            assert b"\nstream_handshakes 3\n" in server.metrics.render()
+            async with server.connect("/ws/0"):  # in the place of the second one
+                assert (await silent[1][0].read()).startswith(b"HTTP/1.1 503")
+                # It is a client now: others have room, and it is none of those who make some.
+                for _ in range(4):
+                    silent.append(await asyncio.open_connection("127.0.0.1", server.streams.port))
+                    await asyncio.sleep(0.01)
+                assert len(server.streams) == 1
+            for _, writer in silent:
+                writer.close()
+            await until(lambda: b"\nstream_handshakes 0\n" in server.metrics.render())
+
+    uvloop.run(story())
+
+
+def test_the_end_does_not_wait_for_heads() -> None:
+    async def story() -> None:
+        async with running() as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
+            await asyncio.sleep(0.01)
+        assert (await asyncio.wait_for(reader.read(), 1.0)).startswith(b"HTTP/1.1 503")
+        writer.close()
 
     uvloop.run(story())
 
