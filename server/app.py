@@ -343,11 +343,9 @@ class Server:
             await desk.attach(engine)
         if snapshots is not None:
             await snapshots.load()
+        go_on(engine, image, self._market_clock.time_ms())
         if image is not None:
-            go_on(engine, image)
             await desk.attach(engine)
-        else:
-            engine.history_ms = self._market_clock.time_ms()
         # What comes from here on is new, also what closed while no server ran.
         desk.catch_up(engine)
         if images is not None:

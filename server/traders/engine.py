@@ -109,9 +109,9 @@ class TraderEngine:
         self._spent_s: dict[str, float] = {}  # by interval, since its last boundary
         self._began_ms: dict[str, int] = {}  # when its first close since then was evaluated
         self._unsettled: deque[tuple[_Boundary, Watch]] = deque()
-        #: What closed up to then was before these traders were here: computed, and not told. A live
-        #: close may come before the backfill of its symbol, whose rows are no news for that.
-        self.history_ms = 0
+        #: By symbol: what closed up to then is computed, and not told. A live close may come before
+        #: the backfill of its symbol, whose rows are no news for that.
+        self.history_ms: dict[str, int] = {}
         self.settled_ms: dict[str, int] = {}  # open time of the newest close told as a whole
 
     def __len__(self) -> int:
@@ -128,6 +128,11 @@ class TraderEngine:
         fresh.settled_ms = self.settled_ms
         fresh.history_ms = self.history_ms
         return fresh
+
+    def leave_past(self, symbols: Iterable[str], until_ms: int) -> None:
+        """What closed up to then is no news: it was told, or was before these traders were here."""
+        for symbol in symbols:
+            self.history_ms[symbol] = max(self.history_ms.get(symbol, 0), until_ms)
 
     # --- which traders -------------------------------------------------------------------------
 
@@ -357,7 +362,8 @@ class TraderEngine:
         signals = []
         for firing in firings:
             watch = self._by_filter[firing.filter_id]
-            if next_open_ms(firing.interval, firing.open_time_ms) <= self.history_ms:
+            until_ms = self.history_ms.get(firing.symbol, 0)
+            if next_open_ms(firing.interval, firing.open_time_ms) <= until_ms:
                 continue
             if watch.symbols is None or firing.symbol in watch.symbols:
                 signals.append(self._signal(watch, firing, now_ms, rows))

@@ -30,7 +30,7 @@ __all__ = ["Image", "ImageFile", "begin", "go_on", "read_image", "take_image"]
 log = logging.getLogger(__name__)
 
 _MAGIC = b"KLTRADER"
-_VERSION = 1
+_VERSION = 2
 _HEAD = Struct("<8sI16sI")  # magic, version, digest of the rest, size of the header
 
 
@@ -52,6 +52,7 @@ class _Header(msgspec.Struct, frozen=True):
     time_ms: int
     filters: list[_Followed]
     settled_ms: dict[str, int]
+    history_ms: dict[str, int]
     revisions: list[tuple[str, int]]
     provisional: list[Signal]
 
@@ -87,6 +88,7 @@ def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> bytes:
             for watch in sorted(engine.watches.values(), key=lambda one: one.filter_id)
         ],
         settled_ms=engine.settled_ms,
+        history_ms=engine.history_ms,
         revisions=engine.memory.revisions(),
         provisional=engine.memory.provisional(),
     )
@@ -153,20 +155,27 @@ def _stand_in(engine: TraderEngine, one: _Followed) -> Trader:
     )
 
 
-def go_on(engine: TraderEngine, image: Image) -> bool:
+def go_on(engine: TraderEngine, image: Image | None, now_ms: int) -> bool:
     """Let an engine that has an image's filters go on from it, once the market's rows are back.
 
-    False if it is refused: the filters go on from the rows in memory, as of symbols whose rows are
-    others.
+    False without one, or if it is refused: the filters go on from the rows in memory, and what
+    closed until ``now_ms`` is no news. So do symbols whose rows are others, with what closed since
+    the image as news.
     """
+    if image is None:
+        engine.leave_past(engine.market.symbols, now_ms)
+        return False
     header = image.header
     try:
         left = engine.engine.load(image.state)
     except SnapshotError as error:
         log.warning("what the traders of %s remembered is refused: %s", engine.name, error)
+        engine.leave_past(engine.market.symbols, now_ms)
         return False
     engine.memory.restore(header.revisions, header.provisional)
     engine.settled_ms.update(header.settled_ms)
+    engine.history_ms.update(header.history_ms)
+    engine.leave_past(left, header.time_ms)
     for one in header.filters:
         engine.watches[one.trader_id].matched = engine.bits(one.matched)
     log.info("%d traders of %s go on, %d symbols anew", len(engine), engine.name, len(left))

@@ -315,6 +315,21 @@ def test_symbols_may_come_and_go(world: TraderWorld) -> None:
     assert world.desk.health(one).state == "running"
 
 
+def test_the_past_of_a_symbol_that_comes_is_no_news(world: TraderWorld) -> None:
+    """Also if a live close is there before it."""
+    make(world, mode="level")
+    world.market.add_symbol("CCCUSDT")
+    for _ in range(2):
+        world.close(AAA="1", BBB="1", CCC="60")
+    told = [signal.open_time_ms for signal in world.signals]
+    for minute in range(-5, 1):
+        world.push("CCCUSDT", "60", START_MS + minute * MINUTE_MS)
+    world.market.drain()
+    world.close(AAA="1", BBB="1", CCC="60")
+    told.append(told[-1] + MINUTE_MS)
+    assert [signal.open_time_ms for signal in world.signals] == told
+
+
 def test_a_symbol_in_the_place_of_one_that_left_enters_all_the_same(world: TraderWorld) -> None:
     one = make(world)
     world.close(AAA="60", BBB="1")

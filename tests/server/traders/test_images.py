@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from crash_disk import CrashDisk
@@ -33,9 +34,18 @@ def desk_of(*traders: Trader) -> TraderWorld:
     return world
 
 
-def restarted(world: TraderWorld, image: bytes, *traders: Trader) -> TraderWorld:
+def rows_of(world: TraderWorld) -> bytes:
+    return b"".join(encode(world.market, time_ms=world.clock.now_ms, label=LABEL))
+
+
+def restarted(
+    world: TraderWorld,
+    image: bytes,
+    *traders: Trader,
+    rows: bytes | None = None,
+) -> TraderWorld:
     """Another life after a snapshot: the same rows, what ``image`` says, and these traders."""
-    rows = b"".join(encode(world.market, time_ms=world.clock.now_ms, label=LABEL))
+    rows = rows_of(world) if rows is None else rows
     again = TraderWorld(keeper=MemoryKeeper())
     again.clock.now_ms = world.clock.now_ms
     for one in traders:
@@ -45,8 +55,9 @@ def restarted(world: TraderWorld, image: bytes, *traders: Trader) -> TraderWorld
     found = read_image(image, label=LABEL)
     assert begin(engine, found, again.desk.book.limits)
     restore(again.market, rows, label=LABEL)
-    assert go_on(engine, found)
+    go_on(engine, found, again.clock.now_ms)
     again.attach(engine)
+    again.desk.catch_up(engine)
     return again
 
 
@@ -97,6 +108,67 @@ def test_rows_that_closed_meanwhile_are_told_late_and_once() -> None:
     minute = [s.id for s in whole.signals if "across" not in s.trader_id]
     found = [s.id for s in (*first.signals, *second.signals)]
     assert sorted(found) == sorted(minute)
+
+
+def fill(world: TraderWorld, symbol: str, prices: Sequence[str], first: int = 0) -> None:
+    """What a backfill finds and, of rows that closed before the start, tells nobody."""
+    for place, price in enumerate(prices):
+        world.push(symbol, price, START_MS + (first + place) * 60_000)
+    world.market.drain()
+
+
+def test_an_image_that_is_newer_than_the_rows_tells_nothing_twice() -> None:
+    """Files of two kinds: the newest of one may be torn, or be there first."""
+    one = trader("level", mode="level")
+    whole, first = desk_of(one), desk_of(one)
+    for price in PRICES[:4]:
+        first.close(AAA=price, BBB="55")
+    rows = rows_of(first)
+    for price in PRICES[4:8]:
+        first.close(AAA=price, BBB="55")
+    second = restarted(first, image_of(first), one, rows=rows)
+    fill(second, "AAAUSDT", PRICES[4:9], 4)  # and what closed meanwhile
+    fill(second, "BBBUSDT", ["55"] * 5, 4)
+    second.clock.now_ms += 60_000
+    for price in PRICES[9:]:
+        second.close(AAA=price, BBB="55")
+    for price in PRICES:
+        whole.close(AAA=price, BBB="55")
+    assert sorted(s.id for s in (*first.signals, *second.signals)) == sorted(
+        s.id for s in whole.signals
+    )
+
+
+def no_rows() -> bytes:
+    return rows_of(TraderWorld())
+
+
+def test_an_image_whose_state_is_refused_brings_no_flood() -> None:
+    """As at a cold start only what closes from now on is news."""
+    one = trader("level", mode="level")
+    first = desk_of(one)
+    for _ in range(4):
+        first.close(AAA="60", BBB="60")
+    engine = first.desk.engines["spot"]
+    engine.engine = kc.filters.Engine(first.market, state_bytes_max=1 << 20, filters_max=1)
+    second = restarted(first, image_of(first), one, rows=no_rows())
+    for minute in range(5):
+        second.push("AAAUSDT", "60", START_MS + minute * 60_000)
+    second.drain()
+    assert [s.open_time_ms for s in second.signals] == [START_MS + 4 * 60_000]
+
+
+def test_a_backfill_that_a_restart_interrupts_is_no_news_afterwards() -> None:
+    one = trader("level", mode="level")
+    first = desk_of(one)
+    first.clock.now_ms += 4 * 60_000
+    go_on(first.desk.engines["spot"], None, first.clock.now_ms)
+    second = restarted(first, image_of(first), one)
+    for minute in range(6):
+        second.push("AAAUSDT", "60", START_MS + minute * 60_000)
+    second.drain()
+    minutes = [(s.open_time_ms - START_MS) // 60_000 for s in second.signals]
+    assert minutes == [4, 5]
 
 
 def test_traders_may_come_and_go_between_two_lives() -> None:

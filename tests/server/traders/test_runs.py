@@ -9,6 +9,7 @@ import pytest
 from trader_world import START_MS, TraderWorld, person, trader
 
 from server.traders.desk import UnknownTraderError
+from server.traders.images import go_on
 from server.traders.model import RunSource, Trader
 from server.traders.runs import RunResult
 
@@ -149,7 +150,7 @@ def test_must_never_21_a_backfill_at_a_cold_start_is_no_news(begun: bool) -> Non
     world.attach()
     make(world)
     if begun:
-        world.desk.engines["spot"].history_ms = START_MS + 3 * 60_000
+        go_on(world.desk.engines["spot"], None, START_MS + 3 * 60_000)
     for minute, price in enumerate(("10", "90", "10", "90")):  # three closed before the start
         world.push("AAAUSDT", price, START_MS + minute * 60_000)
     world.drain()
