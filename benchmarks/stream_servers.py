@@ -52,7 +52,7 @@ class Ours:
         channels = Channels("spot", market, self.hub, clock)
         state.markets["spot"] = ServedMarket("spot", market, _Feed(), channels, epoch=1)
         api = create_api(state)
-        self.port = StreamPort(state, api.door)
+        self.port = StreamPort(state, api.door, api.binance)
         self.topics = [channels.topic(f"{name.lower()}@kline_1m") for name in names]
         self.messages = [(MESSAGE % (n, n)).encode() for n in range(SYMBOLS)]
 

@@ -124,7 +124,9 @@ class Server:
             self.state.gate.tokens.tier_of = self._sync.tier_of
         self._traders_loaded = asyncio.Event()
         self.api = create_api(self.state)
-        self._streams = StreamPort(self.state, self.api.door) if opens_streams else None
+        self._streams = (
+            StreamPort(self.state, self.api.door, self.api.binance) if opens_streams else None
+        )
         self._waiting: dict[str, str] = {}
         self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TypeAlias
 
 from server.api.auth import EVERYBODY
+from server.api.binance_answers import BinanceAnswers
 from server.api.cache import BodyCache
 from server.api.door import Door
 from server.api.events import EventServer
@@ -60,7 +61,9 @@ class Api:
         self._cache = BodyCache(settings.body_cache_bytes)
         #: Those who read server-sent events.
         self.events = EventServer(state)
-        self._router = Router(Routes(state, self._cache, self.events).table)
+        #: Answers for who asks as Binance is asked.
+        self.binance = BinanceAnswers(state)
+        self._router = Router(Routes(state, self._cache, self.events, self.binance).table)
         #: The route table.
         self.routes = self._router.routes
         #: The WebSocket side.

@@ -295,12 +295,18 @@ class Gate:
 
         Raises ApiError 429: it is one too many.
         """
+        allowance = self.take(principal, route, weight)
+        return [] if allowance is None else _limit_headers(allowance, weight)
+
+    def take(self, principal: Principal, route: str, weight: int = 1) -> Allowance | None:
+        """Count a request; what is left, None: the operator is not counted.
+
+        Raises ApiError 429: it is one too many.
+        """
         allowance = self.rates.take(principal, route, weight)
-        if allowance is None:
-            return []
+        if allowance is None or allowance.passed:
+            return allowance
         headers = _limit_headers(allowance, weight)
-        if allowance.passed:
-            return headers
         self._over.inc(principal.bucket.partition(":")[0])
         raise ApiError(
             429,

@@ -19,6 +19,7 @@ __all__ = [
     "BinanceError",
     "ExchangeError",
     "InvalidFilterError",
+    "exchange_error",
     "problem_response",
 ]
 
@@ -167,12 +168,16 @@ def _function_response(error: ApiError) -> Response:
     return Response(msgspec.json.encode(answer), status=error.status, headers=headers)
 
 
-def _exchange_response(error: ApiError) -> Response:
+def exchange_error(error: ApiError) -> ExchangeError:
     """The same as Binance says it."""
     if isinstance(error, BinanceError):
         number = error.number
     else:
         number = _NUMBERS.get(error.code) or _NUMBERS.get(error.status, _NUMBER_UNKNOWN)
-    body = msgspec.json.encode(ExchangeError(number, error.detail))
+    return ExchangeError(number, error.detail)
+
+
+def _exchange_response(error: ApiError) -> Response:
+    body = msgspec.json.encode(exchange_error(error))
     headers = [(b"cache-control", b"no-store"), *(error.headers or ())]
     return Response(body, status=error.status, headers=headers)

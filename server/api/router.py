@@ -197,7 +197,7 @@ def parse_query(
             raise ApiError(
                 400,
                 "unknown_parameter",
-                f"Unknown query parameter {name[:40]!r}.",
+                f"Unknown parameter {name[:40]!r}.",
                 allowed=sorted(names),
             )
         text = _decode_query(value)

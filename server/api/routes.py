@@ -13,6 +13,7 @@ from klinecore.series import Series
 from klinecore.states import RowState
 from server.api.alerts import AlertRoutes
 from server.api.binance import BinanceRoutes
+from server.api.binance_answers import BinanceAnswers
 from server.api.cache import BodyCache
 from server.api.event_routes import EventRoutes
 from server.api.events import EventServer
@@ -81,7 +82,13 @@ class _KlinesPlan(NamedTuple):
 class Routes:
     """Handlers over one ``ServerState``; ``table`` says which path leads to which."""
 
-    def __init__(self, state: ServerState, cache: BodyCache, events: EventServer) -> None:
+    def __init__(
+        self,
+        state: ServerState,
+        cache: BodyCache,
+        events: EventServer,
+        binance: BinanceAnswers,
+    ) -> None:
         self._state = state
         self._cache = cache
         self.table = (
@@ -93,7 +100,7 @@ class Routes:
             *SignalRoutes(state, events).table,
             *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
-            *BinanceRoutes(state).table,
+            *BinanceRoutes(state, binance).table,
         )
         self._page = Response(
             front_page(self.table),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["METHODS", "ControlError", "Request", "error_reply", "parse_request", "result_reply"]
+__all__ = [
+    "METHODS",
+    "ControlError",
+    "Request",
+    "error_reply",
+    "parse_request",
+    "read_id",
+    "result_reply",
+]
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -63,7 +71,7 @@ def parse_request(text: str | bytes) -> Request:
         raise ControlError(INVALID_JSON, f"Invalid JSON: {error}") from None
     if not isinstance(message, dict):
         raise _invalid("expected an object such as " + _EXAMPLE)
-    request_id = _request_id(message.get("id"))
+    request_id = read_id(message.get("id"))
     method = message.get("method")
     if method is None:
         raise _invalid("missing field `method`", request_id)
@@ -135,7 +143,8 @@ def _number(
     return value
 
 
-def _request_id(value: object) -> int | str | None:
+def read_id(value: object) -> int | str | None:
+    """A request's id. Raises ControlError."""
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _ID_INTEGER_MAX:

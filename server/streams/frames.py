@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Shape", "shaped", "text_frame"]
+__all__ = ["Shape", "frame_head", "shaped", "text_frame"]
 
 _TEXT = b"\x81"  # a whole text message
 _TWO_BYTES = 126
@@ -29,9 +29,13 @@ def shaped(payload: bytes, stream: str, sequence: int, shape: Shape) -> bytes:
 
 def text_frame(payload: bytes) -> bytes:
     """An unmasked text message in one frame (RFC 6455 5.2)."""
-    size = len(payload)
+    return frame_head(len(payload)) + payload
+
+
+def frame_head(size: int) -> bytes:
+    """What stands before a payload of so many bytes."""
     if size < _TWO_BYTES:
-        return b"%s%c%s" % (_TEXT, size, payload)
+        return b"%s%c" % (_TEXT, size)
     if size < 1 << 16:
-        return b"%s%c%s%s" % (_TEXT, _TWO_BYTES, size.to_bytes(2), payload)
-    return b"%s%c%s%s" % (_TEXT, _EIGHT_BYTES, size.to_bytes(8), payload)
+        return b"%s%c%s" % (_TEXT, _TWO_BYTES, size.to_bytes(2))
+    return b"%s%c%s" % (_TEXT, _EIGHT_BYTES, size.to_bytes(8))

@@ -28,6 +28,7 @@ class StreamPath(NamedTuple):
     wrapped: bool  # every message comes as {"stream":..,"data":..}
     names: tuple[str, ...]  # streams subscribed from the start
     requests: bool = False  # request and reply, no streams
+    limited: bool = True  # replies tell what is left of the limits
     sequenced: bool = False  # messages carry "seq"
     silent: bool = False  # ``/ws`` alone: the original's, all tickers until the first SUBSCRIBE
 
@@ -46,12 +47,14 @@ def read_path(target: bytes) -> StreamPath:
     parameters = _read_query(query)
     sequenced = parameters.pop("seq", "false") == "true"
     market = parameters.pop("market", market)
-    if segments[0] == "ws-api" and segments[1:] in (["v3"], []):
-        return StreamPath(market, False, (), requests=True)
     names: list[str] = []
-    if segments[0] == "ws":
+    wrapped = requests = False
+    limited = True
+    if segments == ["ws-api", "v3"]:
+        requests = True
+        limited = parameters.pop("returnRateLimits", "true") != "false"
+    elif segments[0] == "ws":
         names = [name for name in segments[1:] if not _NUMBER.fullmatch(name)]
-        wrapped = False
     elif segments[0] == "stream":
         names = [name for name in parameters.pop("streams", "").split("/") if name]
         rest = segments[1:]
@@ -65,11 +68,11 @@ def read_path(target: bytes) -> StreamPath:
         raise _unknown(path)
     for name in parameters:
         if name not in ("timeUnit", "streams"):
-            raise ApiError(400, "unknown_parameter", f"Unknown query parameter {name[:40]!r}.")
+            raise ApiError(400, "unknown_parameter", f"Unknown parameter {name[:40]!r}.")
     if parameters.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
         raise ApiError(400, "bad_time_unit", "Times are in milliseconds: timeUnit=MILLISECOND.")
     silent = segments == ["ws"]
-    return StreamPath(market, wrapped, tuple(names), sequenced=sequenced, silent=silent)
+    return StreamPath(market, wrapped, tuple(names), requests, limited, sequenced, silent)
 
 
 def _read_query(query: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import msgspec
 from picows import WSCloseCode
 
 from server.api.auth import SUBPROTOCOL
+from server.api.binance_answers import BinanceAnswers
 from server.api.door import Door
 from server.api.leases import Lease
 from server.api.problems import ApiError
@@ -19,9 +20,11 @@ from server.handshake import Head
 from server.identity import Principal
 from server.signals.control import ControlError, Request
 from server.streams.client import StreamClient
+from server.streams.connection import Connection
 from server.streams.door import StreamDoor, too_many
 from server.streams.fanout import Fanout
 from server.streams.paths import StreamPath, read_path
+from server.streams.requests import RequestClient, RequestDesk
 from server.traders.streams import SIGNALS, find_topics
 
 __all__ = ["StreamPort"]
@@ -41,7 +44,7 @@ _SUBPROTOCOL_HEADER = b"sec-websocket-protocol"
 class StreamPort:
     """A picows server over the hub, on the loop that publishes."""
 
-    def __init__(self, state: ServerState, door: Door) -> None:
+    def __init__(self, state: ServerState, door: Door, binance: BinanceAnswers) -> None:
         self.settings = state.settings
         self._state = state
         self._gate = state.gate
@@ -57,7 +60,8 @@ class StreamPort:
             first=first,
             patience_s=self.settings.stream_patience_s,
         )
-        self._clients: dict[StreamClient, None] = {}
+        self._desk = RequestDesk(binance, state)
+        self._clients: dict[Connection, None] = {}
         self._doors: dict[StreamDoor, None] = {}  # connections whose handshake is not done
         self._by_address: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
@@ -107,10 +111,9 @@ class StreamPort:
         """Tell every client that the server goes away."""
         if self._server is not None:
             self._server.close()
-        notice = msgspec.json.encode({"e": "serverShutdown", "E": self._state.clock.time_ms()})
-        wrapped = b'{"stream":"!serverShutdown","data":%s}' % notice
+        now_ms = self._state.clock.time_ms()
         for client in tuple(self._clients):
-            self.fanout.tell(client, wrapped if client.shape.wrapped else notice)
+            client.say_goodbye(now_ms)
             client.end(WSCloseCode.GOING_AWAY, "the server is shutting down")
 
     async def sweep(self) -> None:
@@ -129,7 +132,7 @@ class StreamPort:
             if looks % DESERTED_SWEEPS == 0:
                 self.fanout.detach_deserted()
 
-    def _look_at(self, client: StreamClient) -> None:
+    def _look_at(self, client: Connection) -> None:
         if client.closing or client.transport is None:
             return
         settings, now = self.settings, self.now()
@@ -140,7 +143,7 @@ class StreamPort:
                     WSCloseCode.TRY_AGAIN_LATER, f"too slow: nothing taken for {waited:.0f} s"
                 )
             elif now - client.full_since > SWEEP_S:
-                client.end_if_behind(self.fanout.waiting(client))
+                client.end_if_behind()
         elif now - client.heard > settings.stream_ping_s:
             if client.pinged_at is None:
                 client.pinged_at = now
@@ -150,7 +153,7 @@ class StreamPort:
 
     # --- who is let in -------------------------------------------------------------------------
 
-    async def _admit(self, head: Head, address: str) -> tuple[StreamClient, str | None]:
+    async def _admit(self, head: Head, address: str) -> tuple[Connection, str | None]:
         path_and_query = head.target.partition(b"?")
         headers = dict(head.headers)
         scope = {
@@ -173,10 +176,12 @@ class StreamPort:
         self._door.check_origin(headers)
         path = read_path(head.target)
         self._check_room(address)
+        chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+        if path.requests:
+            return RequestClient(self, self._desk, path, principal, address), chosen
         served = self._state.served(path.market)
         if path.names:
             self._check_names(served, path, principal)
-        chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
         return StreamClient(self, served, path, principal, address), chosen
 
     async def _who(self, head: Head, subprotocols: list[str], address: str) -> Principal | None:
@@ -229,14 +234,13 @@ class StreamPort:
     def _count_refusal(self, status: int) -> None:
         self._refused.inc(str(status))
 
-    def welcome(self, client: StreamClient) -> None:
+    def welcome(self, client: Connection) -> None:
         """A client's handshake is done."""
         self._clients[client] = None
         self._by_address[client.address] += 1
 
-    def farewell(self, client: StreamClient) -> None:
+    def farewell(self, client: Connection) -> None:
         """A client's connection is gone."""
-        self.fanout.leave(client)
         if client in self._clients:
             del self._clients[client]
             self._by_address[client.address] -= 1

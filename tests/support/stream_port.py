@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -80,7 +81,7 @@ class Running:
             "spot", self.market, StillFeed(), self.channels, epoch=1
         )
         self.api = create_api(self.state)
-        self.streams = StreamPort(self.state, self.api.door)
+        self.streams = StreamPort(self.state, self.api.door, self.api.binance)
 
     def url(self, path: str = "/ws") -> str:
         return f"ws://127.0.0.1:{self.streams.port}{path}"
@@ -115,3 +116,30 @@ async def ask(client: ClientConnection, method: str, *params: object, **more: ob
     """Send a control message; its reply, which must be the next message."""
     await client.send(json.dumps({"method": method, "params": params, "id": 1, **more}))
     return json.loads(await client.recv())
+
+
+HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def dial(server: Running, path: str) -> socket.socket:
+    """A WebSocket by hand, with a small window, whose owner decides whether it reads."""
+    loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await loop.sock_connect(raw, ("127.0.0.1", server.streams.port))
+    await loop.sock_sendall(raw, HANDSHAKE.format(path=path).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += await loop.sock_recv(raw, 4096)
+    assert answer.startswith(b"HTTP/1.1 101")
+    return raw
+
+
+async def until(condition: Any, seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -4,39 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from typing import Any
 
 import uvloop
-from stream_port import Running, running
+from stream_port import HANDSHAKE, Running, dial, running, until
 
 from server.streams.client import StreamClient
-
-HANDSHAKE = (
-    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-async def dial(server: Running, path: str) -> socket.socket:
-    """A WebSocket by hand, with a small window, whose owner decides whether it reads."""
-    loop = asyncio.get_running_loop()
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await loop.sock_connect(raw, ("127.0.0.1", server.streams.port))
-    await loop.sock_sendall(raw, HANDSHAKE.format(path=path).encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += await loop.sock_recv(raw, 4096)
-    assert answer.startswith(b"HTTP/1.1 101")
-    return raw
-
-
-async def until(condition: Any, seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def ticker(number: int) -> bytes:
