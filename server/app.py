@@ -346,6 +346,7 @@ class Server:
         if snapshots is not None:
             await snapshots.load()
         go_on(engine, image, self._market_clock.time_ms())
+        await desk.recall(engine)
         if image is not None:
             await desk.attach(engine)
         # What comes from here on is new, also what closed while no server ran.

@@ -82,7 +82,7 @@ class Store:
         )
         self.retention = Retention(self.database, ages, clock=clock, metrics=metrics)
         #: Where the desk puts what it has.
-        self.sinks = Sinks(self.traders, self.signals, self.executions, self.errors)
+        self.sinks = Sinks(self.traders, self.signals, self.executions, self.errors, self.signals)
         self._clock = clock
         self._removing: asyncio.Task[None] | None = None
 

@@ -64,6 +64,7 @@ CREATE TABLE signals (
 CREATE INDEX signals_time ON signals (open_time_ms, id);
 CREATE INDEX signals_trader_time ON signals (trader_id, open_time_ms, id);
 CREATE INDEX signals_trader ON signals (trader_id);
+CREATE INDEX signals_provisional ON signals (market, seq) WHERE status = 'provisional';
 
 CREATE TABLE executions (
     seq             INTEGER PRIMARY KEY,

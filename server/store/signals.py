@@ -123,6 +123,22 @@ class SignalStore:
 
         return await self._database.read(work)
 
+    async def provisional(self, market: str, limit: int) -> list[Signal]:
+        """A market's newest that are neither confirmed nor retracted, in order of their coming.
+
+        Raises StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[Signal]:
+            rows = connection.execute(
+                f"SELECT seq, {_COLUMNS} FROM signals WHERE status = 'provisional' AND market = ?"
+                " ORDER BY seq DESC LIMIT ?",
+                (market, limit),
+            )
+            return [_kept(row).signal for row in rows][::-1]
+
+        return await self._database.read(work)
+
     async def last_seq(self) -> int:
         """Of the newest change; 0 if there never was one. Raises StoreError."""
 

@@ -9,10 +9,11 @@ import msgspec
 
 from klinecore.filters import Filter, Limits, compile
 from klinecore.market import Market
+from server.traders.book import Entry
 from server.traders.model import Trader
 from server.traders.refusals import TraderRefusedError
 
-__all__ = ["check_intervals", "checked"]
+__all__ = ["checked", "runnable"]
 
 
 def checked(
@@ -35,7 +36,7 @@ def checked(
         )
     if market is None:
         return trader
-    check_intervals(trader, filter, market)
+    _check_intervals(trader, filter, market)
     symbols = tuple(dict.fromkeys(name.upper() for name in trader.symbols))
     unknown = [name for name in symbols if (name, trader.interval) not in market]
     if unknown:
@@ -45,8 +46,16 @@ def checked(
     return msgspec.structs.replace(trader, symbols=symbols)
 
 
-def check_intervals(trader: Trader, filter: Filter, market: Market) -> None:
-    """Raises TraderRefusedError: the market does not hold one it needs."""
+def runnable(entry: Entry, market: Market) -> Filter:
+    """The filter of a trader that can be run in a market now. Raises as ``checked``."""
+    if entry.filter is None:
+        assert entry.refusal is not None
+        raise entry.refusal
+    _check_intervals(entry.trader, entry.filter, market)
+    return entry.filter
+
+
+def _check_intervals(trader: Trader, filter: Filter, market: Market) -> None:
     for interval in (trader.interval, *filter.intervals):
         if interval not in market.intervals:
             raise TraderRefusedError(

@@ -9,20 +9,21 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from klinecore.errors import FiltersFullError, UnknownSeriesError
-from klinecore.filters import Filter, Limits
+from klinecore.filters import Limits
 from klinecore.market import Event
 from server.clock import Clock
-from server.errors import QuotaError
+from server.errors import QuotaError, StoreError
 from server.identity import Principal, Tier
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
 from server.traders.book import BUILTIN, LOCAL, Book, Entry, filter_limits
-from server.traders.checks import check_intervals, checked
+from server.traders.checks import checked, runnable
 from server.traders.engine import TraderEngine
 from server.traders.gauges import DeskGauges
 from server.traders.health import ErrorBook, TraderHealth, describe
 from server.traders.keeping import Sinks
+from server.traders.memory import OPEN_MAX
 from server.traders.model import Execution, RunSource, Trader, TraderError
 from server.traders.refusals import NotAllowedError, TraderRefusedError, UnknownTraderError
 from server.traders.runs import RunResult, evaluate_copy, past_signals, run_live
@@ -115,6 +116,15 @@ class Desk:
             self._apply(entry)
             if place % _RUN_CHUNK == _RUN_CHUNK - 1:
                 await asyncio.sleep(0)
+
+    async def recall(self, engine: TraderEngine) -> None:
+        """Let an engine follow up what lives that ended, perhaps at once, told provisionally."""
+        try:
+            told = await self._sinks.told.provisional(engine.name, OPEN_MAX)
+        except StoreError as error:
+            log.warning("what %s told provisionally before cannot be read: %s", engine.name, error)
+        else:
+            engine.memory.take_back(told)
 
     def _entries_of(self, engine: TraderEngine) -> list[Entry]:
         return [entry for entry in self.book if entry.trader.market == engine.name]
@@ -379,7 +389,7 @@ class Desk:
         if watch is not None:
             result = run_live(engine, watch, source, symbols, now_ms, timer)
         else:
-            filter = self._runnable(entry, engine)
+            filter = runnable(entry, engine.market)
             result = await evaluate_copy(engine, trader, filter, source, symbols, now_ms, timer)
             current = self.book.get(trader.id)
             if current is None:
@@ -402,13 +412,6 @@ class Desk:
         self._gauges.ran(result)
         self._sinks.executions.put([result.execution()])
         return result
-
-    def _runnable(self, entry: Entry, engine: TraderEngine) -> Filter:
-        if entry.filter is None:
-            assert entry.refusal is not None
-            raise entry.refusal
-        check_intervals(entry.trader, entry.filter, engine.market)
-        return entry.filter
 
     async def _tell_past(self, entry: Entry) -> None:
         engine = self.engines.get(entry.trader.market)

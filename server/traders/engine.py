@@ -362,13 +362,22 @@ class TraderEngine:
         signals = []
         for firing in firings:
             watch = self._by_filter[firing.filter_id]
-            until_ms = self.history_ms.get(firing.symbol, 0)
-            if next_open_ms(firing.interval, firing.open_time_ms) <= until_ms:
-                continue
-            if watch.symbols is None or firing.symbol in watch.symbols:
+            is_wanted = watch.symbols is None or firing.symbol in watch.symbols
+            if is_wanted and self._is_news(watch, firing):
                 signals.append(self._signal(watch, firing, now_ms, rows))
         signals += self.memory.left_behind(self._is_over, now_ms)
         return signals
+
+    def _is_news(self, watch: Watch, firing: Firing) -> bool:
+        """History is none, unless it confirms what was told provisionally."""
+        symbol, interval, open_ms = firing.symbol, firing.interval, firing.open_time_ms
+        if next_open_ms(interval, open_ms) > self.history_ms.get(symbol, 0):
+            return True
+        if not self.memory.left:
+            return False
+        trader_id, hash = watch.trader.id, watch.filter.hash
+        id = signal_id(trader_id, hash, self.name, symbol, interval, open_ms)
+        return id in self.memory.left
 
     def _is_over(self, signal: Signal) -> bool:
         """Whether a provisional signal that was left behind can be confirmed no longer.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from server.errors import QuotaError
+from server.signals.model import Signal
 from server.signals.topics import SignalSink
 from server.traders.model import Trader
-from server.traders.ports import ErrorSink, ExecutionSink, TraderKeeper
+from server.traders.ports import ErrorSink, ExecutionSink, ToldSignals, TraderKeeper
 
 __all__ = ["MemoryKeeper", "Nowhere", "Sinks"]
 
@@ -61,16 +62,21 @@ class Nowhere:
     def clear(self, trader_id: str) -> None:
         """Nothing was kept."""
 
+    async def provisional(self, market: str, limit: int) -> Sequence[Signal]:
+        """Nothing was."""
+        return ()
+
 
 class Sinks(NamedTuple):
-    """Where things go that outlast the process; without a store nowhere."""
+    """Where things go that outlast the process, and come from; without a store nowhere."""
 
     keeper: TraderKeeper
     signals: SignalSink
     executions: ExecutionSink
     errors: ErrorSink
+    told: ToldSignals
 
     @classmethod
     def memory(cls) -> Sinks:
         """Of a server that keeps nothing."""
-        return cls(MemoryKeeper(), Nowhere(), Nowhere(), Nowhere())
+        return cls(MemoryKeeper(), Nowhere(), Nowhere(), Nowhere(), Nowhere())

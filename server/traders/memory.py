@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, KeysView
 
 import msgspec
 
@@ -76,6 +76,11 @@ class SignalMemory:
             del self._left[next(iter(self._left))]
             self.forgotten += 1
 
+    @property
+    def left(self) -> KeysView[str]:
+        """Ids of what was left provisional."""
+        return self._left.keys()
+
     def left_behind(self, is_over: Callable[[Signal], bool], now_ms: int) -> list[Signal]:
         """Retractions of what was left provisional and is over, without having been confirmed."""
         retracted = []
@@ -104,3 +109,12 @@ class SignalMemory:
         """Take over what an earlier life told."""
         self._revisions = OrderedDict(revisions[-REVISIONS_MAX:])
         self._left = {signal.id: signal for signal in provisional[-OPEN_MAX:]}
+
+    def take_back(self, provisional: Iterable[Signal]) -> None:
+        """Follow up what an earlier life told as well, after what was restored was taken."""
+        for signal in provisional:
+            if signal.revision > self.revision(signal.id):
+                self._left[signal.id] = signal
+                if signal.revision > 1:
+                    self._revisions[signal.id] = signal.revision
+        self._bound_left()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from server.signals.model import Signal
 from server.traders.model import Execution, Trader, TraderError
 
-__all__ = ["ErrorSink", "ExecutionSink", "TraderKeeper"]
+__all__ = ["ErrorSink", "ExecutionSink", "ToldSignals", "TraderKeeper"]
 
 
 class TraderKeeper(Protocol):
@@ -24,6 +25,13 @@ class TraderKeeper(Protocol):
 
     async def delete(self, trader_id: str) -> None:
         """Keep it no longer, and nothing of it."""
+
+
+class ToldSignals(Protocol):
+    """What lives that ended told, as it was told last."""
+
+    async def provisional(self, market: str, limit: int) -> Sequence[Signal]:
+        """A market's newest that are neither confirmed nor retracted. Raises StoreError."""
 
 
 class ExecutionSink(Protocol):

@@ -13,7 +13,7 @@ from server.identity import Principal, Scope, Tier
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
-from server.signals.model import Signal
+from server.signals.model import Signal, SignalStatus
 from server.traders.desk import open_desk
 from server.traders.engine import TraderEngine
 from server.traders.keeping import MemoryKeeper, Sinks
@@ -53,6 +53,7 @@ class ListSink:
 
     def __init__(self) -> None:
         self.taken: list[Any] = []
+        self.before: list[Signal] = []  # what earlier lives told
         self.cleared: list[str] = []
 
     def put(self, some: Sequence[Any]) -> None:
@@ -60,6 +61,10 @@ class ListSink:
 
     def clear(self, trader_id: str) -> None:
         self.cleared.append(trader_id)
+
+    async def provisional(self, market: str, limit: int) -> Sequence[Signal]:
+        newest = {one.id: one for one in self.before if one.market == market}
+        return [one for one in newest.values() if one.status is SignalStatus.PROVISIONAL][-limit:]
 
 
 class HandClock:
@@ -100,7 +105,13 @@ class TraderWorld:
         self.signal_sink, self.execution_sink, self.error_sink = ListSink(), ListSink(), ListSink()
         self.desk = open_desk(
             self.settings,
-            Sinks(keeper or MemoryKeeper(), self.signal_sink, self.execution_sink, self.error_sink),
+            Sinks(
+                keeper or MemoryKeeper(),
+                self.signal_sink,
+                self.execution_sink,
+                self.error_sink,
+                self.signal_sink,
+            ),
             hub=self.hub,
             clock=self.clock,
             metrics=self.metrics,

@@ -198,3 +198,28 @@ def _plan(connection: sqlite3.Connection, query: SignalQuery) -> list[str]:
     steps: list[str] = []
     signals._page(Explaining(), query)
     return steps
+
+
+def test_what_is_provisional_is_found_by_market_in_order_of_coming(tmp_path: Path) -> None:
+    """A start settles what a life that was killed left so."""
+
+    async def story() -> None:
+        open_ones = [
+            signal(n, status=SignalStatus.PROVISIONAL, market=market)
+            for n, market in enumerate(["spot", "usdm", "spot", "spot"])
+        ]
+        confirmed = msgspec.structs.replace(open_ones[2], status=SignalStatus.CONFIRMED, revision=2)
+        async with opened(tmp_path) as store:
+            store.signals.put([*open_ones, signal(9), confirmed])
+        async with opened(tmp_path) as store:
+            assert await store.sinks.told.provisional("spot", 9) == [open_ones[0], open_ones[3]]
+            assert await store.sinks.told.provisional("spot", 1) == [open_ones[3]]
+            plan = await store.database.read(
+                lambda connection: connection.execute(
+                    "EXPLAIN QUERY PLAN SELECT id FROM signals"
+                    " WHERE status = 'provisional' AND market = 'spot' ORDER BY seq DESC LIMIT 9"
+                ).fetchall()
+            )
+            assert "signals_provisional" in plan[0][3]
+
+    asyncio.run(story())

@@ -55,7 +55,9 @@ def restarted(
     found = read_image(image, label=LABEL)
     assert begin(engine, found, again.desk.book.limits)
     restore(again.market, rows, label=LABEL)
+    again.signal_sink.before += world.signals
     go_on(engine, found, again.clock.now_ms)
+    again.wait(again.desk.recall(engine))
     again.attach(engine)
     again.desk.catch_up(engine)
     return again
@@ -196,6 +198,92 @@ def test_a_provisional_signal_of_an_earlier_life_is_confirmed_or_retracted() -> 
         "AAAUSDT": (SignalStatus.CONFIRMED, 2),
         "BBBUSDT": (SignalStatus.RETRACTED, 2),
     }
+
+
+def forming(world: TraderWorld, minute: int) -> None:
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        world.push(symbol, "60", START_MS + minute * 60_000, closed=False)
+    world.drain()
+
+
+CONFIRMED, RETRACTED = (SignalStatus.CONFIRMED, 2), (SignalStatus.RETRACTED, 2)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("closed_meanwhile", [True, False])
+def test_what_was_told_provisionally_before_a_kill_is_confirmed_or_retracted(
+    refused: bool, closed_meanwhile: bool
+) -> None:
+    """The image is older than it, or of no use."""
+    one = trader(evaluate_on="forming")
+    first = desk_of(one)
+    first.close(AAA="10", BBB="10")
+    image, rows = image_of(first), rows_of(first)
+    forming(first, 1)
+    if refused:
+        engine = first.desk.engines["spot"]
+        engine.engine = kc.filters.Engine(first.market, state_bytes_max=1 << 20, filters_max=1)
+        image = image_of(first)
+    first.clock.now_ms += 30_000
+    second = restarted(first, image, one, rows=rows)
+    assert second.signals == []
+    if closed_meanwhile:
+        second.push("AAAUSDT", "61", START_MS + 60_000)
+        second.push("BBBUSDT", "40", START_MS + 60_000)
+        second.market.drain()
+        second.clock.now_ms = START_MS + 2 * 60_000
+        second.close(AAA="61", BBB="40")
+    else:
+        second.close(AAA="61", BBB="40")
+    told = {
+        s.symbol: (s.status, s.revision)
+        for s in second.signals
+        if s.open_time_ms == START_MS + 60_000
+    }
+    assert told == {"AAAUSDT": CONFIRMED, "BBBUSDT": RETRACTED}
+    assert second.desk.engines["spot"].memory.provisional() == []
+
+
+def test_what_was_told_of_a_kline_that_closed_before_the_start_is_confirmed_all_the_same() -> None:
+    """Of what closed before it, nothing else is told."""
+    one = trader(evaluate_on="forming", mode="level")
+    first = desk_of(one)
+    first.close(AAA="10", BBB="10")
+    forming(first, 1)
+    engine = first.desk.engines["spot"]
+    engine.engine = kc.filters.Engine(first.market, state_bytes_max=1 << 20, filters_max=1)
+    first.clock.now_ms += 5 * 60_000
+    second = restarted(first, image_of(first), one, rows=no_rows())
+    for minute, price in enumerate(("60", "61", "60", "60")):
+        second.push("AAAUSDT", price, START_MS + minute * 60_000)
+        second.push("BBBUSDT", "10", START_MS + minute * 60_000)
+    second.drain()
+    told = [(s.symbol, s.open_time_ms, s.status) for s in second.signals]
+    assert told == [
+        ("AAAUSDT", START_MS + 60_000, SignalStatus.CONFIRMED),
+        ("BBBUSDT", START_MS + 60_000, SignalStatus.RETRACTED),
+    ]
+
+
+def test_what_was_settled_after_the_image_is_not_settled_anew() -> None:
+    one = trader(evaluate_on="forming")
+    first = desk_of(one)
+    first.close(AAA="10", BBB="10")
+    forming(first, 1)
+    image, rows = image_of(first), rows_of(first)
+    first.close(AAA="61", BBB="40")
+    forming(first, 2)
+    second = restarted(first, image, one, rows=rows)
+    second.push("AAAUSDT", "61", START_MS + 60_000)
+    second.push("BBBUSDT", "40", START_MS + 60_000)
+    second.market.drain()
+    second.close(AAA="61", BBB="70")
+    newest = {s.id: (s.status, s.revision) for s in first.signals}
+    for s in second.signals:
+        before = newest.get(s.id, (s.status, 0))
+        if s.revision > before[1]:
+            newest[s.id] = (s.status, s.revision)
+    assert sorted(newest.values()) == sorted([CONFIRMED, RETRACTED, CONFIRMED])
 
 
 def test_matches_are_not_entered_again_after_a_restart() -> None:

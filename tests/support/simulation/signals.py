@@ -35,7 +35,7 @@ class ToldSignals:
 
     def sinks(self) -> Sinks:
         """For one more life."""
-        return Sinks(self._keeper, self, _Executions(self), Nowhere())
+        return Sinks(self._keeper, self, _Executions(self), Nowhere(), self)
 
     def put(self, signals: Sequence[Signal]) -> None:
         """As the store does it: what is not newer changes nothing."""
@@ -47,6 +47,11 @@ class ToldSignals:
                 self.signals[signal.id] = signal
             else:
                 self.again += 1
+
+    async def provisional(self, market: str, limit: int) -> Sequence[Signal]:
+        """What was told as such last."""
+        told = [one for one in self.signals.values() if one.market == market]
+        return [one for one in told if one.status is SignalStatus.PROVISIONAL][-limit:]
 
     def firings(self, trader: Trader, from_ms: int, until_ms: int) -> set[Firing]:
         """Where a trader fired, all revisions counted, of klines that opened in a stretch."""
