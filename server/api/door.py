@@ -23,14 +23,17 @@ _SINGLE = (b"host", b"origin", b"content-length", b"if-none-match")
 
 _PREFLIGHT: Headers = [
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
-    (b"access-control-allow-headers", b"x-api-key, authorization, x-mbx-apikey, if-none-match"),
+    (
+        b"access-control-allow-headers",
+        b"x-api-key, authorization, x-mbx-apikey, if-none-match, last-event-id",
+    ),
     (b"access-control-max-age", b"600"),
 ]
 _PREFLIGHT_POST: Headers = [
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS, POST"),
     (
         b"access-control-allow-headers",
-        b"x-api-key, authorization, x-mbx-apikey, if-none-match, content-type, "
+        b"x-api-key, authorization, x-mbx-apikey, if-none-match, last-event-id, content-type, "
         b"apikey, x-client-info",  # of Supabase's client
     ),
     (b"access-control-max-age", b"600"),
