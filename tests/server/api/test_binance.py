@@ -202,6 +202,20 @@ def test_usd_m_tickers_are_the_exchanges(um: Pair, query: str) -> None:
         assert isinstance(one["time"], int)
 
 
+def test_symbols_that_come_and_go_are_known_at_once(make_server: Make) -> None:
+    server = make_server().serve()
+
+    def known() -> list[bool]:
+        targets = (f"/api/v3/klines?symbol={name}USDT&interval=1m" for name in ("ETH", "NEW"))
+        return [server.get(target).status == 200 for target in targets]
+
+    assert known() == [True, False]
+    server.market.remove_symbol("ETHUSDT")
+    assert known() == [False, False]
+    server.market.add_symbol("NEWUSDT")
+    assert known() == [False, True]
+
+
 def test_no_ticker_yet_is_no_made_up_one(make_server: Make) -> None:
     server = make_server().serve()
     answer = server.get("/api/v3/ticker/price?symbol=BTCUSDT")
