@@ -214,6 +214,8 @@ def prepare(connection: sqlite3.Connection, path: str, clock: Clock, *, check: b
         if code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise DamagedError(str(error)) from None
         raise
+    except UnicodeDecodeError:  # SQLite quotes what it found there in what it says of it
+        raise DamagedError("database disk image is malformed, and what is there no text") from None
 
 
 def _look(connection: sqlite3.Connection, path: str) -> None:

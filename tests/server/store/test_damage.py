@@ -128,6 +128,21 @@ def test_a_damaged_file_is_set_aside_whole_and_its_traders_are_taken_over(
     assert started(tmp_path) == (["trader 1", "trader 2"], None)
 
 
+def test_damage_that_makes_its_text_none_is_damage_as_well(tmp_path: Path) -> None:
+    """What SQLite says of it quotes it, and cannot be decoded."""
+    path = filled(tmp_path)
+    content = path.read_bytes()
+    named, told = b"signals_time", b"CREATE INDEX signals_time"
+    assert told in content
+    path.write_bytes(
+        content.replace(told, b"CREATE\xbd" + told[7:]).replace(named, b"signals_\xbdime")
+    )
+
+    _, place = started(tmp_path)
+    assert place is not None
+    assert Path(place).exists()
+
+
 def test_damage_that_shows_while_the_server_runs_is_set_aside_by_the_next_start_only(
     tmp_path: Path,
 ) -> None:
