@@ -27,9 +27,7 @@ from server.sync.uploader import Lane, Outbox
 from server.sync.wire import (
     LINE_BYTES_MAX,
     Alive,
-    Drain,
     FromChild,
-    Read,
     decode_to_child,
     encode,
 )
@@ -125,12 +123,9 @@ class Process:
     async def _listen(self, read: asyncio.StreamReader) -> None:
         """Hear the parent; its end of the pipe is closed when it is gone, however it went."""
         while line := await read.readline():
-            message = decode_to_child(line)
-            if isinstance(message, Read):
-                self._reader.want(whole=True)
-            elif isinstance(message, Drain):
-                for lane in self._lanes:
-                    lane.drain()
+            decode_to_child(line)  # Drain: there is nothing else to say
+            for lane in self._lanes:
+                lane.drain()
 
 
 class _Masking(logging.Formatter):

@@ -135,10 +135,6 @@ class Mirror:
 
     # --- what others ask ------------------------------------------------------------------------
 
-    def covers(self, trader_id: str) -> bool:
-        """True if the trader lives in Supabase: its signals and errors belong there."""
-        return trader_id in self._traders or trader_id in self._broken
-
     def tier_of(self, owner: str) -> Tier | None:
         """The tier of a user of Supabase at the moment; None while the first ones are awaited."""
         if not self._read_once and self._clock.monotonic() - self._began_s < FIRST_READ_S:

@@ -20,8 +20,6 @@ from server.sync.wire import (
     LINE_BYTES_MAX,
     Drain,
     FromChild,
-    Read,
-    ToChild,
     decode_from_child,
     encode,
 )
@@ -120,11 +118,7 @@ class Supervisor:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def read_again(self) -> None:
-        """Have traders read now. Never waits."""
-        self._say(Read())
-
-    def _say(self, message: ToChild) -> None:
+    def _say(self, message: Drain) -> None:
         process = self._process
         if process is not None and process.stdin is not None and process.returncode is None:
             with contextlib.suppress(OSError, RuntimeError):  # it is ending

@@ -19,8 +19,6 @@ __all__ = [
     "DeadLetter",
     "Drain",
     "FromChild",
-    "Read",
-    "ToChild",
     "TradersChanged",
     "decode_from_child",
     "decode_to_child",
@@ -89,19 +87,14 @@ class Drain(msgspec.Struct, tag="drain", frozen=True, kw_only=True):
     """Send what there is, then end."""
 
 
-class Read(msgspec.Struct, tag="read", frozen=True, kw_only=True):
-    """Read traders and tiers now."""
-
-
 FromChild = Acknowledged | Dead | TradersChanged | Alive
-ToChild = Drain | Read
 
 _encoder = msgspec.json.Encoder()
 _from_child: msgspec.json.Decoder[FromChild] = msgspec.json.Decoder(FromChild)
-_to_child: msgspec.json.Decoder[ToChild] = msgspec.json.Decoder(ToChild)
+_to_child = msgspec.json.Decoder(Drain)
 
 
-def encode(message: FromChild | ToChild) -> bytes:
+def encode(message: FromChild | Drain) -> bytes:
     """One line."""
     return _encoder.encode(message) + b"\n"
 
@@ -111,6 +104,6 @@ def decode_from_child(line: bytes) -> FromChild:
     return _from_child.decode(line)
 
 
-def decode_to_child(line: bytes) -> ToChild:
+def decode_to_child(line: bytes) -> Drain:
     """Raises msgspec.DecodeError: no such message."""
     return _to_child.decode(line)

@@ -15,7 +15,7 @@ from server.store.outbox import OutboxRow
 from server.sync.answers import Answer
 from server.sync.tables import TABLES, Table
 from server.sync.uploader import Lane
-from server.sync.wire import Acknowledged, Alive, Dead, DeadLetter, Drain, Read, TradersChanged
+from server.sync.wire import Acknowledged, Alive, Dead, DeadLetter, Drain, TradersChanged
 
 __all__ = [
     "BOUND", "TRADER", "USER", "Book", "MemoryOutbox", "MemoryRest", "Parent", "open_lane", "row",
@@ -162,9 +162,7 @@ class Parent:
         self.letters: list[DeadLetter] = []
         self.changes: list[TradersChanged] = []
 
-    async def hear(
-        self, message: Acknowledged | Dead | TradersChanged | Alive | Drain | Read
-    ) -> None:
+    async def hear(self, message: Acknowledged | Dead | TradersChanged | Alive | Drain) -> None:
         seqs: list[int] = []
         if isinstance(message, Acknowledged):
             self.stored += message.stored

@@ -21,12 +21,12 @@ from server.sync import child
 from server.sync.answers import Answer
 from server.sync.child import ALIVE_S, Process, configure_logs, load
 from server.sync.options import Options
+from server.sync.reader import READ_EVERY_S
 from server.sync.wire import (
     Acknowledged,
     Alive,
     Drain,
     FromChild,
-    Read,
     TradersChanged,
     decode_from_child,
     encode,
@@ -86,7 +86,7 @@ class Bench:
         lines: Any = self.lines
         self.task = asyncio.ensure_future(process.run(self.read, lines))
 
-    def tell(self, message: Drain | Read) -> None:
+    def tell(self, message: Drain) -> None:
         self.read.feed_data(encode(message))
 
     @property
@@ -132,20 +132,6 @@ def test_told_to_drain_it_says_everything_it_did_and_ends() -> None:
     run(story())
 
 
-def test_told_to_read_it_reads_at_once() -> None:
-    async def story() -> None:
-        bench = Bench()
-        await asyncio.sleep(5)
-        bench.rest.tables["traders"][ID] = trader_row(1, 1, name="other")
-        bench.tell(Read())
-        await asyncio.sleep(1)
-        assert bench.changes[-1].traders[0].name == "other"
-        bench.read.feed_eof()
-        await bench.task
-
-    run(story())
-
-
 def test_a_parent_that_does_not_read_is_waited_for_and_nothing_grows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -171,8 +157,7 @@ def test_why_nothing_moves_is_said() -> None:
         bench = Bench(rows=1)
         await asyncio.sleep(0.1)
         bench.rest.read_answer = Answer(status=401, code="PGRST301")
-        bench.tell(Read())
-        await asyncio.sleep(3 * ALIVE_S)
+        await asyncio.sleep(2 * READ_EVERY_S)
         assert bench.signs[-1].blocked == {"traders": "PGRST301 "}
         bench.read.feed_eof()
         await bench.task
