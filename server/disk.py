@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from server.settings import Settings
 
-__all__ = ["Disk", "DiskFile", "SystemDisk", "data_directory"]
+__all__ = ["Disk", "DiskFile", "SystemDisk", "data_directory", "write_new"]
 
 Result = TypeVar("Result")
 
@@ -53,6 +53,10 @@ class Disk(Protocol):
 
     def sync_directory(self, directory: str) -> None:
         """Return once its renames outlast a loss of power."""
+        ...
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Bytes of each of its files by name, those that were written first coming first."""
         ...
 
     async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -121,6 +125,12 @@ class SystemDisk:
         finally:
             os.close(descriptor)
 
+    def sizes(self, directory: str) -> dict[str, int]:
+        with os.scandir(directory) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+        found.sort(key=lambda one: one[1].st_mtime_ns)
+        return {name: status.st_size for name, status in found}
+
     async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
@@ -140,6 +150,22 @@ class _SystemFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+async def write_new(disk: Disk, path: str, data: bytes) -> str:
+    """Write and sync ``data`` beside ``path``; the name it has, to be renamed. Raises OSError."""
+    new = f"{path}.new"
+    file = await disk.call(disk.create, new)
+    # Not `finally`: after a cancellation a thread may still be writing to the descriptor.
+    try:
+        await disk.call(file.write, data)
+        await disk.call(file.sync)
+    except OSError:
+        with contextlib.suppress(OSError):
+            await disk.call(file.close)
+        raise
+    await disk.call(file.close)
+    return new
 
 
 def data_directory(settings: Settings, environ: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ import zlib
 import msgspec
 
 from server.clock import Clock, wait_event
-from server.disk import Disk
+from server.disk import Disk, write_new
 from server.feeds.budget import REFUSALS, WAIT_MAX_S, WeightBudget
 from server.metrics import Registry
 
@@ -146,16 +146,8 @@ class WaitFile:
             self._base, self._budget.blocked_status, now_ms, now_ms + math.ceil(left_s * 1e3)
         )
         await disk.call(disk.claim, self._directory)
-        file = await disk.call(disk.create, f"{self._path}.new")
-        try:
-            await disk.call(file.write, _encode(wait))
-            await disk.call(file.sync)
-        except OSError:
-            with contextlib.suppress(OSError):
-                await disk.call(file.close)
-            raise
-        await disk.call(file.close)
-        await disk.call(disk.rename, f"{self._path}.new", self._path)
+        new = await write_new(disk, self._path, _encode(wait))
+        await disk.call(disk.rename, new, self._path)
         await disk.call(disk.sync_directory, self._directory)
 
     def _failed(self, what: str, error: OSError) -> None:

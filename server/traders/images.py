@@ -19,7 +19,7 @@ import msgspec
 
 from klinecore.errors import FilterError, FiltersFullError, SnapshotError, UnknownSeriesError
 from klinecore.filters import Limits, compile
-from server.disk import Disk
+from server.disk import Disk, write_new
 from server.metrics import Registry
 from server.signals.model import Signal
 from server.traders.engine import TraderEngine
@@ -240,17 +240,9 @@ class ImageFile:
 
     async def write(self, image: bytes) -> bool:
         """Let this be the newest one; True once it is durable. Never raises OSError."""
-        disk, new = self._disk, f"{self._path}.new"
+        disk = self._disk
         try:
-            file = await disk.call(disk.create, new)
-            try:
-                await disk.call(file.write, image)
-                await disk.call(file.sync)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    await disk.call(file.close)
-                raise
-            await disk.call(file.close)
+            new = await write_new(disk, self._path, image)
             if self._whole:
                 with contextlib.suppress(FileNotFoundError):
                     await disk.call(disk.rename, self._path, f"{self._path}.previous")
@@ -260,7 +252,7 @@ class ImageFile:
         except OSError as error:
             self.failed(f"cannot write {self._path}", error)
             with contextlib.suppress(OSError):
-                await disk.call(disk.remove, new)
+                await disk.call(disk.remove, f"{self._path}.new")
             return False
         self._fault = None
         self._size.set(len(image), self._name)

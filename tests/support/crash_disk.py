@@ -110,6 +110,11 @@ class CrashDisk:
         self.synced = dict(self.entries)
         self.changes.clear()
 
+    def sizes(self, directory: str) -> dict[str, int]:
+        self._step("sizes")
+        names = ((path.rpartition("/"), inode) for path, inode in self.entries.items())
+        return {name[2]: len(inode.written) for name, inode in names if name[0] == directory}
+
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
