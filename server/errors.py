@@ -8,12 +8,21 @@
         ├── QuotaError        its owner may have no more: say how many there may be
         ├── StoreError        what is kept cannot be reached now: serve on, tell whoever waits
         └── FeedError         the exchange did not do its part: wait, then try again
-            └── RestError     an answer that is no success; carries its status
+            ├── RestError     an answer that is no success; carries its status
+            └── SpentError    nothing may be asked for a client now; says for how long
 """
 
 from __future__ import annotations
 
-__all__ = ["FeedError", "QuotaError", "RestError", "ServerError", "SettingsError", "StoreError"]
+__all__ = [
+    "FeedError",
+    "QuotaError",
+    "RestError",
+    "ServerError",
+    "SettingsError",
+    "SpentError",
+    "StoreError",
+]
 
 
 class ServerError(Exception):
@@ -41,8 +50,17 @@ class FeedError(ServerError):
 
 
 class RestError(FeedError):
-    """An answer that is no success: its ``status``, 0 if none came."""
+    """An answer that is no success: its ``status``, 0 if none came, and its ``body``."""
 
-    def __init__(self, what: str, *, status: int = 0) -> None:
+    def __init__(self, what: str, *, status: int = 0, body: bytes = b"") -> None:
         super().__init__(what)
         self.status = status
+        self.body = body
+
+
+class SpentError(FeedError):
+    """The exchange may not be asked for a client now. Tell them to come back in ``wait_s``."""
+
+    def __init__(self, what: str, wait_s: float) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s

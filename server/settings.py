@@ -66,6 +66,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "stream_port": (0, 65535),
     "capacity": (1, 100_000),
     "rest_weight_share": (0.01, 1.0),
+    "client_weight_share": (0.0, 1.0),
     "rest_concurrency": (1, 32),
     "rest_timeout_s": (0.1, 120.0),
     "rest_body_max": (1 << 16, 1 << 28),
@@ -90,6 +91,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "symbols_room": (0, 10_000),
     "universe_interval_s": (1.0, 86_400.0),
     "snapshot_interval_s": (0.0, 86_400.0),
+    "history_bytes": (0, 1 << 40),
     "kline_update_s": (0.0, 3600.0),
     "ticker_update_s": (0.0, 3600.0),
     "subscriber_queue_max": (1, 1 << 20),
@@ -149,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     arena: str | None = None  # file for the live market's memory, in /dev/shm: shared
     data_dir: str = ""  # SQLite file and snapshots; empty: the platform's place
     snapshot_interval_s: float = 180.0  # between two snapshots; 0: none, and none is read
+    history_bytes: int = 256 << 20  # older klines on disk; 0: the exchange is not asked for any
 
     # where to listen
     host: str = "127.0.0.1"
@@ -177,6 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     um_rest: str = "https://fapi.binance.com"
     um_ws: str = "wss://fstream.binance.com"
     rest_weight_share: float = 0.5  # of the exchange's weight limit we allow ourselves
+    client_weight_share: float = 0.25  # of that, for what clients ask and memory does not hold
     rest_concurrency: int = 4  # connections
     rest_timeout_s: float = 10.0
     rest_body_max: int = 64 << 20  # bytes; exchangeInfo is the largest
@@ -345,6 +349,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """URLs of ``spot_rest``, ``spot_ws``, ``um_rest`` or ``um_ws``; at least one."""
         text: str = getattr(self, name)
         return tuple(part.strip() for part in text.split(","))
+
+    def arena_of(self, market: str) -> str | None:
+        """The file of a market's memory; None: it is private."""
+        several = self.arena is not None and len(self.markets) > 1
+        return f"{self.arena}.{market}" if several else self.arena
 
     @property
     def asks_for_keys(self) -> bool:

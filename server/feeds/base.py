@@ -129,6 +129,7 @@ def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | No
         limit=venue.weight_limit,
         share=settings.rest_weight_share,
         in_flight_max=settings.rest_concurrency,
+        client_share=settings.client_weight_share,
     )
     return Api(venue, rest, budget, clock, hosts)
 

@@ -197,6 +197,7 @@ class Api:
             raise RestError(
                 f"{path} answered {response.status}: {response.body[:200]!r}",
                 status=response.status,
+                body=response.body,
             )
         return response, weighed
 

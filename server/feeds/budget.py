@@ -22,7 +22,15 @@ from server.clock import wait_event
 from server.feeds.rest import RestResponse
 from server.feeds.venue_time import VenueTime
 
-__all__ = ["REFUSALS", "WAIT_MAX_S", "Forecast", "Grant", "Priority", "WeightBudget"]
+__all__ = [
+    "CLIENT_SHARE",
+    "REFUSALS",
+    "WAIT_MAX_S",
+    "Forecast",
+    "Grant",
+    "Priority",
+    "WeightBudget",
+]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +38,9 @@ _MINUTE_MS = 60_000
 
 #: Share of our allowance that only repairs may spend.
 REPAIR_RESERVE = 0.1
+
+#: Share of it that requests for clients may spend, unless settings say otherwise.
+CLIENT_SHARE = 0.25
 
 #: No request leaves so close to the turn of a minute, ms: nobody knows which one it would count to.
 TURN_MS = 250
@@ -59,6 +70,7 @@ class Priority(IntEnum):
     REPAIR = 0  # late closes, fresh holes, the exchange's time
     START = 1  # windows at the start
     HISTORY = 2  # older rows, the universe of symbols
+    CLIENT = 3  # what a client has asked for and memory does not hold
 
 
 class Forecast(msgspec.Struct):
@@ -104,10 +116,18 @@ class WeightBudget:
     Requests are served by priority, and in order of arrival within one; at most ``in_flight_max``
     are without an answer at a time, so that an urgent one does not wait behind others' sockets.
     While the exchange refuses (429, 418, 403, 451) nothing is given out until the wait is over.
+    Requests for clients come last, spend at most ``client_share`` of the allowance, and take at
+    most half of the places in flight: however many clients ask, the feed gets its rows.
     """
 
     def __init__(
-        self, time: VenueTime, *, limit: int, share: float, in_flight_max: int = 32
+        self,
+        time: VenueTime,
+        *,
+        limit: int,
+        share: float,
+        in_flight_max: int = 32,
+        client_share: float = CLIENT_SHARE,
     ) -> None:
         self.time = time
         self.limit = limit
@@ -116,12 +136,14 @@ class WeightBudget:
         self._clock = time.clock
         self._share = share
         self._in_flight_max = in_flight_max
+        self._client_share = client_share
         self._in_flight: set[Grant] = set()
         self._queue: list[_Waiter] = []
         self._numbers = count()
         self._minute = -1
         self._steps = time.steps
         self._own = 0  # weight of our answered requests in this minute
+        self._own_client = 0  # of it, of those for clients
         self._told = -1  # the most a header has told in this minute; -1 nothing yet
         self._told_last = -1  # as of the last answer; -1 if that told nothing
         self._refused_in_row = 0
@@ -145,6 +167,30 @@ class WeightBudget:
     def reserved(self) -> int:
         """Of that, what only repairs may spend."""
         return int(self.allowed * REPAIR_RESERVE)
+
+    @property
+    def client_allowed(self) -> int:
+        """Of what we allow ourselves, what requests for clients may spend."""
+        return int(self.allowed * self._client_share)
+
+    @property
+    def client_used(self) -> int:
+        """Weight of requests for clients in this minute, those without an answer included."""
+        self._roll()
+        return self._own_client + sum(
+            grant.weight for grant in self._in_flight if grant.priority is Priority.CLIENT
+        )
+
+    def client_wait_s(self, weight: int) -> float:
+        """Seconds until a request for a client is worth making; 0: now."""
+        if wait_s := self.blocked_s:
+            return wait_s
+        queued = sum(w.weight for w in self._queue)
+        own = sum(w.weight for w in self._queue if w.order[0] == Priority.CLIENT)
+        spent = self.used + self._pending + queued + weight > self._cap(Priority.CLIENT)
+        if spent or self.client_used + own + weight > self.client_allowed:
+            return self._to_turn_s()
+        return 0.0
 
     @property
     def blocked_s(self) -> float:
@@ -214,6 +260,8 @@ class WeightBudget:
         self._in_flight.discard(grant)
         self._roll()
         self._own += grant.weight
+        if grant.priority is Priority.CLIENT:
+            self._own_client += grant.weight
         # A header from before the turn of the minute says nothing of this one.
         told = _used_weight(response) if grant.minute == self._minute else -1
         weighed = None
@@ -239,14 +287,26 @@ class WeightBudget:
         if wait_s := self.blocked_s:
             return wait_s
         self._roll()
+        priority = Priority(waiter.order[0])
+        if priority is Priority.CLIENT and self._clients_full:
+            return math.inf
         into_ms = self.time.now_ms() % _MINUTE_MS
         if into_ms < TURN_MS:
             return (TURN_MS - into_ms) / 1000
         # A single request above the share is let through, alone in its minute.
-        room = max(self._cap(Priority(waiter.order[0])), waiter.weight)
+        room = max(self._cap(priority), waiter.weight)
         if into_ms > _MINUTE_MS - TURN_MS or self.used + self._pending + waiter.weight > room:
             return self._to_turn_s()
+        share = max(self.client_allowed, waiter.weight)
+        if priority is Priority.CLIENT and self.client_used + waiter.weight > share:
+            return self._to_turn_s()
         return 0.0
+
+    @property
+    def _clients_full(self) -> bool:
+        """True if requests for clients have as many places in flight as they may."""
+        clients = sum(grant.priority is Priority.CLIENT for grant in self._in_flight)
+        return clients >= max(1, self._in_flight_max // 2)
 
     def _grant(self, weight: int, priority: Priority) -> Grant:
         grant = Grant(weight, priority, self._minute)
@@ -308,7 +368,7 @@ class WeightBudget:
             self._told_last = -1
         elif minute > self._minute:  # time that goes back a little gives no minute twice
             self._minute = minute
-            self._own = 0
+            self._own = self._own_client = 0
             self._told = self._told_last = -1
 
     def _to_turn_s(self) -> float:

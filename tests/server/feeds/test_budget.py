@@ -193,7 +193,8 @@ def test_a_waiter_that_is_cancelled_leaves_nothing_behind() -> None:
         await bench.ask(100)
         tasks = [bench.spawn(bench.ask(7, Priority(place % 3))) for place in range(9)]
         await bench.pause()
-        assert bench.budget.forecast().queued == {"repair": 21, "start": 21, "history": 21}
+        queued = {"repair": 21, "start": 21, "history": 21, "client": 0}
+        assert bench.budget.forecast().queued == queued
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -449,5 +450,68 @@ def test_what_a_request_weighed_is_known_only_if_it_was_alone() -> None:
         grant = await budget.acquire(2)
         await bench.pause(60.0)
         assert budget.settle(grant, answer(used=2)) is None, "another minute"
+
+    run(scenario())
+
+
+# --- clients -------------------------------------------------------------------------------------
+
+
+def test_requests_for_clients_get_their_share_and_no_more() -> None:
+    async def scenario() -> None:
+        bench = Bench(limit=1000, share=0.5)  # 500 are ours, 125 of them clients'
+        budget = bench.budget
+        assert budget.client_allowed == 125
+        sent = 0
+        while not budget.client_wait_s(10):
+            await bench.ask(10, Priority.CLIENT)
+            sent += 10
+        assert sent == 120
+        assert 0 < budget.client_wait_s(10) <= 61
+        assert budget.client_wait_s(5) == 0.0
+        began_s = bench.clock.monotonic()
+        await bench.ask(100, Priority.REPAIR)
+        await bench.ask(100, Priority.HISTORY)
+        assert bench.clock.monotonic() == began_s, "nobody else is held up"
+        await bench.clock.sleep(budget.client_wait_s(10))
+        assert budget.client_wait_s(10) == 0.0
+
+    run(scenario())
+
+
+def test_clients_come_after_everybody_else() -> None:
+    async def scenario() -> None:
+        bench = Bench(limit=1000, share=0.5)
+        await bench.ask(440, Priority.HISTORY)
+        assert bench.budget.client_wait_s(10) == 0.0
+        assert bench.budget.client_wait_s(11) > 0, "the reserve is not theirs"
+        waiting = bench.spawn(bench.ask(10, Priority.START, takes_s=1.0))
+        await bench.pause()
+        assert bench.budget.client_wait_s(10) > 0, "what is under way counts"
+        await waiting
+
+    run(scenario())
+
+
+def test_clients_leave_places_in_flight_to_the_feed() -> None:
+    async def scenario() -> None:
+        bench = Bench(limit=10_000, in_flight_max=4)
+        tasks = [bench.spawn(bench.ask(2, Priority.CLIENT, takes_s=30.0)) for _ in range(10)]
+        await bench.pause()
+        assert bench.budget.forecast().in_flight == 2
+        began_s = bench.clock.monotonic()
+        for priority in (Priority.REPAIR, Priority.START, Priority.HISTORY):
+            await bench.ask(2, priority)
+        assert bench.clock.monotonic() - began_s < 0.01
+        await asyncio.gather(*tasks)
+
+    run(scenario())
+
+
+def test_clients_wait_as_everybody_while_the_exchange_refuses() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.ask(1, Priority.REPAIR, answer(status=429, retry="30"))
+        assert 29 < bench.budget.client_wait_s(1) <= 30
 
     run(scenario())
