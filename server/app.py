@@ -27,6 +27,7 @@ from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
 from server.feeds.budget import REFUSALS
+from server.feeds.history import Histories
 from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
 from server.feeds.universe import Selection, assume_symbols, resolve_symbols
@@ -130,6 +131,9 @@ class Server:
         self._waiting: dict[str, str] = {}
         self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []
+        self._histories = Histories(
+            settings, self._directory, disk, self._market_clock, self._metrics
+        )
         self._snapshots: list[SnapshotStore] = []
         self._waits: list[WaitFile] = []
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
@@ -211,6 +215,7 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._streams is not None:
             await self._streams.stop()
+        await self._histories.close()
         for feed in self._feeds:
             await feed.stop()
         await asyncio.gather(
@@ -239,7 +244,7 @@ class Server:
             settings.intervals,
             settings.capacity,
             room=settings.symbols_room + selection.room,
-            path=self._arena_path(name),
+            path=settings.arena_of(name),
         )
         traders, images = self._open_traders(name, market)
         snapshots = self._open_snapshots(name, market, images)
@@ -268,8 +273,9 @@ class Server:
         if snapshots is not None:
             self._snapshots.append(snapshots)
             snapshots.start()
+        history, epoch = self._histories.open(api), self._clock.time_ms()
         served = ServedMarket(
-            name, market, feed, channels, epoch=self._clock.time_ms(), pass_on=pass_on
+            name, market, feed, channels, epoch=epoch, pass_on=pass_on, history=history
         )
         served.check(self._market_clock, settings.stale_after_s)
         self.state.markets[name] = served
@@ -444,12 +450,6 @@ class Server:
             metrics=self._metrics,
             companion=images,
         )
-
-    def _arena_path(self, name: str) -> str | None:
-        path = self._settings.arena
-        if path is None or len(self._settings.markets) == 1:
-            return path
-        return f"{path}.{name}"
 
     def _wait_for(self, name: str, reason: str | None) -> None:
         """Note what a market still waits for; None when it is served."""

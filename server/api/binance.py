@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from server.api.auth import EVERYBODY
 from server.api.binance_answers import PREFIXES, BinanceAnswers, Question
+from server.api.binance_klines import Weighed
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
 from server.api.state import ServerState
@@ -54,25 +55,44 @@ class BinanceRoutes:
 
     def _opened(self, market: str, asked: Question) -> Callable[[Request], Response]:
         def handle(request: Request) -> Response:
-            return Response(asked.answer(market, request.query, EVERYBODY).body, headers=[_FRESH])
+            weighed = asked.answer(market, request.query, EVERYBODY)
+            assert isinstance(weighed, Weighed)  # nothing that is open to anybody has to be fetched
+            return Response(weighed.body, headers=[_FRESH])
 
         return handle
 
-    def _handler(self, market: str, asked: Question) -> Callable[[Request], Response]:
-        def handle(request: Request) -> Response:
+    def _handler(
+        self, market: str, asked: Question
+    ) -> Callable[[Request], Response | Awaitable[Response]]:
+        def handle(request: Request) -> Response | Awaitable[Response]:
             client = request.principal.bucket
             try:
                 weighed = asked.answer(market, request.query, request.principal)
             except ApiError as error:
-                error.headers = [*(error.headers or ()), *self._take(client, 1)]
-                raise
-            headers = [_FRESH, *self._take(client, weighed.weight)]
-            served = self._state.markets.get(market)
-            if served is not None:
-                headers += served.warnings
-            return Response(weighed.body, headers=headers)
+                raise self._charged(client, error) from None
+            if isinstance(weighed, Weighed):
+                return self._respond(market, client, weighed)
+            return wait(client, weighed)
+
+        async def wait(client: str, weighed: Awaitable[Weighed]) -> Response:
+            try:
+                return self._respond(market, client, await weighed)
+            except ApiError as error:
+                raise self._charged(client, error) from None
 
         return handle
+
+    def _respond(self, market: str, client: str, weighed: Weighed) -> Response:
+        headers = [_FRESH, *self._take(client, weighed.weight)]
+        served = self._state.markets.get(market)
+        if served is not None:
+            headers += served.warnings
+        return Response(weighed.body, headers=headers)
+
+    def _charged(self, client: str, error: ApiError) -> ApiError:
+        """A refusal costs a client little, but something."""
+        error.headers = [*(error.headers or ()), *self._take(client, 1)]
+        return error
 
     def _take(self, client: str, weight: int) -> Headers:
         text = b"%d" % self._answers.take(client, weight)

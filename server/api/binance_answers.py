@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
-from klinecore.series import Series
 from server.access.rates import PER_MINUTE
+from server.api.binance_klines import SOON, Answered, Query, Weighed, answer_klines
 from server.api.binance_query import (
     INFO,
     KLINES,
     SYMBOLS,
     TICKERS,
-    Range,
-    mandatory,
     read_names,
-    read_range,
-    read_symbol,
     read_ticker_type,
 )
 from server.api.problems import BinanceError
 from server.api.router import Parameter
 from server.api.state import ServedMarket, ServerState
-from server.api.types import Headers
 from server.feeds.universe import GONE
 from server.identity import Principal, Scope
 
-__all__ = ["PREFIXES", "BinanceAnswers", "Question", "Weighed", "rate_limits"]
+__all__ = ["PREFIXES", "BinanceAnswers", "Question", "rate_limits"]
 
 #: Where a market's paths are.
 PREFIXES: Final = {"spot": "/api/v3", "um": "/fapi/v1"}
@@ -61,17 +55,6 @@ _LONG_NAMES: Final = {
     "n": "count",
 }
 _MINI: Final = tuple("sohlcvqOCFLn")
-_SOON: Final[Headers] = [(b"retry-after", b"2")]
-
-#: Parameters by name, as text.
-Query: TypeAlias = Mapping[str, str]
-
-
-class Weighed(NamedTuple):
-    """An answer."""
-
-    weight: int  # as Binance counts it
-    body: bytes
 
 
 class Question(NamedTuple):
@@ -79,8 +62,8 @@ class Question(NamedTuple):
 
     path: str  # behind the market's prefix
     text: str
-    #: ``answer(market, query, principal)``. Raises ApiError.
-    answer: Callable[[str, Query, Principal], Weighed]
+    #: ``answer(market, query, principal)``: at once, or what brings it. Raises ApiError.
+    answer: Callable[[str, Query, Principal], Answered]
     parameters: tuple[Parameter, ...] = ()
     opened: bool = False  # to anybody over HTTP, and without weight there
 
@@ -166,7 +149,7 @@ class BinanceAnswers:
             ]
             if names and not told:
                 raise BinanceError(
-                    -1001, "The exchange has not told of them yet; try again.", 503, headers=_SOON
+                    -1001, "The exchange has not told of them yet; try again.", 503, headers=SOON
                 )
         weight = 20 if market == "spot" else 1
         return Weighed(weight, self.info(told, rate_limits(principal)))
@@ -180,20 +163,9 @@ class BinanceAnswers:
 
     # --- klines --------------------------------------------------------------------------------
 
-    def _klines(self, market: str, query: Query, principal: Principal) -> Weighed:
+    def _klines(self, market: str, query: Query, principal: Principal) -> Answered:
         served = self._served(market)
-        symbol = read_symbol(query, self._held(served))
-        interval = mandatory(query, "interval")
-        if served is None or interval not in served.market.intervals:
-            held = ", ".join(served.market.intervals if served else ())
-            raise BinanceError(-1120, f"Invalid interval. Held here: {held}.")
-        span = read_range(query, market)
-        series = served.market[symbol, interval]
-        if (symbol, interval) in served.incomplete and _lacks(series, span):
-            raise BinanceError(
-                -1001, "Not all of these klines are here yet; try again.", 503, headers=_SOON
-            )
-        return Weighed(_kline_weight(market, span.limit), _rows(served, series, span))
+        return answer_klines(market, served, self._held(served), query)
 
     # --- tickers -------------------------------------------------------------------------------
 
@@ -240,7 +212,7 @@ class BinanceAnswers:
             if ticker is not None and all(letter in ticker for letter in needed):
                 tickers.append(ticker)
         if single and not tickers:
-            raise BinanceError(-1001, "No ticker of it has come yet.", 503, headers=_SOON)
+            raise BinanceError(-1001, "No ticker of it has come yet.", 503, headers=SOON)
         return tickers, single
 
     def _served(self, market: str) -> ServedMarket | None:
@@ -274,45 +246,3 @@ def rate_limits(principal: Principal, used: int | None = None) -> list[dict[str,
 
 def _weighed(weight: int, answers: list[dict[str, Any]], single: bool) -> Weighed:
     return Weighed(weight, msgspec.json.encode(answers[0] if single else answers))
-
-
-def _kline_weight(market: str, limit: int) -> int:
-    if market == "spot":
-        return 2
-    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
-
-
-def _rows(served: ServedMarket, series: Series, span: Range) -> bytes:
-    """Rows as the exchange gives them: it counts the forming one as one of ``limit``."""
-    limit, start_ms, end_ms = span
-    forming = series.forming
-    shown = forming is not None and (end_ms is None or forming.open_time_ms <= end_ms)
-    if start_ms is not None:
-        later = len(series)
-        if later >= limit:
-            later -= int(np.searchsorted(series.open_time_ms, start_ms))
-        shown = shown and later < limit
-    elif forming is not None and shown:
-        if limit == 1:  # nothing but the forming one
-            start_ms = forming.open_time_ms
-        limit = max(limit - 1, 1)
-    return served.market.klines_array_json(
-        series.symbol, series.interval, limit, forming=shown, start_ms=start_ms, end_ms=end_ms
-    )
-
-
-def _lacks(series: Series, span: Range) -> bool:
-    """True if rows that may still come would belong into the answer."""
-    if not len(series):
-        return True
-    opens = series.open_time_ms
-    if span.start_ms is None:
-        first_ms = int(opens[max(0, len(opens) - span.limit)])
-        if len(opens) < span.limit:
-            return True
-    else:
-        first_ms = span.start_ms
-        if first_ms < opens[0]:
-            return True
-    last_ms = span.end_ms if span.end_ms is not None else int(opens[-1])
-    return any(first_ms <= last and first <= last_ms for first, last in series.holes())

@@ -122,14 +122,14 @@ def read_names(query: Mapping[str, str], held: Mapping[str, object]) -> tuple[li
 
 def read_range(query: Mapping[str, str], market: str) -> Range:
     """Spot gives its most where more is asked for, USD-M refuses. Raises BinanceError."""
+    if query.get("timeZone", "0").strip() not in _UTC:
+        raise BinanceError(-1130, "Data sent for parameter 'timeZone' is not valid: only 0 is.")
     limit = _integer(query, "limit")
     most = LIMITS[market]
     if limit is None:
         limit = LIMIT_DEFAULT
     if limit < 1 or (limit > most and market != "spot"):
         raise BinanceError(-1130, "Data sent for parameter 'limit' is not valid.")
-    if query.get("timeZone", "0").strip() not in _UTC:
-        raise BinanceError(-1130, "Data sent for parameter 'timeZone' is not valid: only 0 is.")
     start_ms, end_ms = _time(query, "startTime"), _time(query, "endTime")
     if market != "spot" and start_ms is not None and end_ms is not None and start_ms > end_ms:
         raise BinanceError(-1023, "Start time is greater than end time.")

@@ -98,6 +98,7 @@ class StreamPort:
 
     async def stop(self) -> None:
         """Listen no longer and drop who is still there."""
+        self._desk.close()
         if self._server is not None:
             self._server.close()
         for door in tuple(self._doors):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -12,6 +14,7 @@ from picows import WSCloseCode
 
 from server.access.rates import Allowance
 from server.api.binance_answers import PREFIXES, BinanceAnswers, Question, rate_limits
+from server.api.binance_klines import Weighed
 from server.api.problems import ApiError, BinanceError, exchange_error
 from server.api.state import ServerState
 from server.identity import Principal
@@ -29,6 +32,9 @@ log = logging.getLogger(__name__)
 
 #: Requests of one connection that may wait until its socket takes replies again.
 REQUESTS_WAITING_MAX = 1024
+
+#: Requests of one connection whose answers may have to be fetched at a time.
+REQUESTS_LATE_MAX = 4
 
 #: Binance's numbers for what is no request, and for what it is not asked here.
 _INVALID_JSON: Final = -1135
@@ -64,6 +70,7 @@ class RequestDesk:
             }
             for market, questions in answers.questions.items()
         }
+        self.late: dict[asyncio.Task[Weighed], None] = {}  # answers that have to be fetched
         self.waiting = 0  # requests whose clients do not take replies, summed over connections
         metrics = state.metrics
         self.replies = metrics.counter(
@@ -72,6 +79,11 @@ class RequestDesk:
         metrics.gauge(
             "stream_requests_waiting", "Requests whose clients take no replies meanwhile."
         ).read(lambda: self.waiting)
+
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for task in tuple(self.late):
+            task.cancel()
 
     def find(self, market: str, name: str) -> _Method:
         """A method by its name, which may begin with the version. Raises BinanceError."""
@@ -99,13 +111,14 @@ class _Asked(msgspec.Struct):
 
 
 class RequestClient(Connection):
-    """Who asks and waits for replies. They come in the order of the requests.
+    """Who asks and waits for replies. They come in the order of the requests, except those for
+    which the exchange has to be asked.
 
     A request pays by the limits of the HTTP path that answers the same; whatever else is sent
     pays as on streams. While the socket is full nothing is answered, and little read.
     """
 
-    __slots__ = ("_desk", "_limited", "_market", "_waiting")
+    __slots__ = ("_desk", "_late", "_limited", "_market", "_waiting")
 
     def __init__(
         self,
@@ -121,6 +134,7 @@ class RequestClient(Connection):
         self._market = path.market or "spot"
         self._limited = path.limited
         self._waiting: deque[str] = deque()
+        self._late = 0  # requests whose answers have to be fetched
         if self._market not in PREFIXES:
             raise ApiError(400, "invalid_market", "The markets are these.", allowed=list(PREFIXES))
 
@@ -191,17 +205,50 @@ class RequestClient(Connection):
             asked.allowance = desk.gate.take(principal, method.route)
             paid = True
             query = _as_query(params, method, asked)
-            weighed = method.question.answer(self._market, query, principal)
-        except ApiError as error:
-            desk.answers.take(principal.bucket, 1)
-            self._reply_error(asked, error)
-        except Exception:  # ours, and nothing of it is for the client
-            log.exception("a request over a WebSocket failed")
-            self._reply_error(asked, BinanceError(-1000, "The server failed on this.", 500))
-        else:
-            desk.answers.take(principal.bucket, weighed.weight)
-            self._reply(asked, 200, b'"result":', weighed.body)
+            answer = method.question.answer(self._market, query, principal)
+            if isinstance(answer, Weighed):
+                self._succeed(asked, answer)
+            else:
+                self._answer_late(asked, answer)
+        except Exception as error:
+            self._fail(asked, error)
         return paid
+
+    def _answer_late(self, asked: _Asked, answer: Coroutine[Any, Any, Weighed]) -> None:
+        """Reply when the answer has come; others need not wait. Raises ApiError: too many do."""
+        if self._late >= REQUESTS_LATE_MAX:
+            answer.close()
+            wait = [(b"retry-after", b"1")]
+            text = f"at most {REQUESTS_LATE_MAX} requests of a connection may wait for the exchange"
+            raise BinanceError(-1003, text, 429, headers=wait)
+        self._late += 1
+        task = asyncio.create_task(answer)
+        self._desk.late[task] = None
+        task.add_done_callback(partial(self._reply_late, asked))
+
+    def _reply_late(self, asked: _Asked, task: asyncio.Task[Weighed]) -> None:
+        self._late -= 1
+        del self._desk.late[task]
+        if task.cancelled():
+            return
+        if error := task.exception():
+            self._fail(asked, error)
+        else:
+            self._succeed(asked, task.result())
+
+    def _succeed(self, asked: _Asked, weighed: Weighed) -> None:
+        if self.principal is not None:
+            self._desk.answers.take(self.principal.bucket, weighed.weight)
+        self._reply(asked, 200, b'"result":', weighed.body)
+
+    def _fail(self, asked: _Asked, error: BaseException) -> None:
+        """Reply with an error; one that is ours is none of the client's business."""
+        if not isinstance(error, ApiError):
+            log.error("a request over a WebSocket failed", exc_info=error)
+            error = BinanceError(-1000, "The server failed on this.", 500)
+        elif self.principal is not None:
+            self._desk.answers.take(self.principal.bucket, 1)
+        self._reply_error(asked, error)
 
     def _reply_error(self, asked: _Asked, error: ApiError) -> None:
         told: dict[str, Any] = msgspec.structs.asdict(exchange_error(error))

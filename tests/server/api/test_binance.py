@@ -8,71 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from binance_pair import CAPACITY, LENGTHS, MINUTE, NOW_MS, SYMBOLS, Pair
 from hypothesis import given
 from hypothesis import strategies as st
 
-import klinecore as kc
-from server.api.state import ServedMarket
-from server.exchange.book import Book
-from server.exchange.faults import Faults
-from server.exchange.generated import GeneratedMarket
-from server.exchange.rest import RestFace
-from server.signals.channels import Channels
-
 Make = Callable[..., Any]
-MINUTE = 60_000
-NOW_MS = 1_772_409_600_000 + 12 * 3_600_000 + 34_567
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "币安人生USDT")
-CAPACITY = 600
-LENGTHS = {"1m": MINUTE, "1h": 60 * MINUTE}
 OLDEST_MS = {interval: NOW_MS // ms * ms - CAPACITY * ms for interval, ms in LENGTHS.items()}
-PREFIXES = {"spot": "/api/v3", "um": "/fapi/v1"}
-
-
-class Pair:
-    """The simulated exchange, and our server filled from it."""
-
-    def __init__(self, make_server: Make, market: str) -> None:
-        self.prefix = PREFIXES[market]
-        self.symbols = SYMBOLS if market == "spot" else SYMBOLS[:2]
-        book = Book(GeneratedMarket(6, self.symbols, market=market))
-        self.exchange = RestFace(book, Faults(), weight_limit=10**9)
-        self.server = make_server(market=market, capacity=CAPACITY)
-        self.server.clock.now_ms = NOW_MS
-        self.market = kc.Market(list(self.symbols), list(LENGTHS), CAPACITY)
-        for symbol in self.symbols:
-            for interval in LENGTHS:
-                self.fill(symbol, interval)
-            ticker = self.theirs(f"/ticker/24hr?symbol={quote(symbol)}")[1]
-            assert self.market.apply_tickers(json.dumps(ticker).encode()) == 1
-        server = self.server
-        channels = Channels(market, self.market, server.hub, server.clock)
-        server.state.markets[market] = ServedMarket(
-            market, self.market, server.feed, channels, epoch=7
-        )
-        server.state.waiting_for.clear()
-        server.state.beat(0.0)
-
-    def fill(self, symbol: str, interval: str) -> None:
-        start_ms = OLDEST_MS[interval]
-        while start_ms < NOW_MS:
-            status, rows = self.theirs(
-                f"/klines?symbol={quote(symbol)}&interval={interval}&startTime={start_ms}"
-                "&limit=1000"
-            )
-            assert status == 200
-            body = json.dumps(rows).encode()
-            self.market.apply_klines(symbol, interval, body, closed_before_ms=NOW_MS)
-            start_ms = rows[-1][6] + 1
-
-    def theirs(self, target: str) -> tuple[int, Any]:
-        answer = self.exchange.handle(self.prefix + target, NOW_MS)
-        return answer.status, json.loads(answer.body)
-
-    def ours(self, target: str) -> tuple[int, Any]:
-        answer = self.server.get(self.prefix + target)
-        assert answer.headers["content-type"] == "application/json"
-        return answer.status, answer.json()
 
 
 @pytest.fixture(scope="module")
