@@ -41,7 +41,7 @@ def small_market() -> kc.Market:
     return market
 
 
-class _Still:
+class Still:
     """A feed that has delivered everything there is."""
 
     def status(self) -> FeedStatus:
@@ -84,7 +84,7 @@ def api(market: kc.Market) -> Application:
     hub = Hub()
     state = ServerState(Settings(), clock, Registry(), hub)
     channels = Channels("spot", market, hub, clock)
-    state.markets["spot"] = ServedMarket("spot", market, _Still(), channels, epoch=1)
+    state.markets["spot"] = ServedMarket("spot", market, Still(), channels, epoch=1)
     state.waiting_for.clear()
     state.beat(0.0)
     return _with_lifespan(create_api(state))

@@ -62,7 +62,7 @@ class Api:
         #: Those who read server-sent events.
         self.events = EventServer(state)
         #: Answers for who asks as Binance is asked.
-        self.binance = BinanceAnswers(state)
+        self.binance = BinanceAnswers(state, self._cache)
         self._router = Router(Routes(state, self._cache, self.events, self.binance).table)
         #: The route table.
         self.routes = self._router.routes

@@ -17,6 +17,7 @@ from server.api.binance_query import (
     read_names,
     read_ticker_type,
 )
+from server.api.cache import BodyCache
 from server.api.problems import BinanceError
 from server.api.router import Parameter
 from server.api.state import ServedMarket, ServerState
@@ -76,8 +77,9 @@ class Question(NamedTuple):
 class BinanceAnswers:
     """Answers for everybody who asks as Binance is asked, and what each has used."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, cache: BodyCache) -> None:
         self._state = state
+        self._cache = cache
         self._minute = -1
         self._used: dict[str, int] = {}  # weight in the minute, by client
         self._symbols: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
@@ -165,7 +167,7 @@ class BinanceAnswers:
 
     def _klines(self, market: str, query: Query, principal: Principal) -> Answered:
         served = self._served(market)
-        return answer_klines(market, served, self._held(served), query)
+        return answer_klines(market, served, self._held(served), query, self._cache)
 
     # --- tickers -------------------------------------------------------------------------------
 

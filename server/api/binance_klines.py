@@ -11,9 +11,10 @@ import numpy as np
 
 from klinecore.series import Series
 from server.api.binance_query import Range, mandatory, read_range, read_symbol
+from server.api.cache import BodyCache
 from server.api.problems import BinanceError
 from server.api.state import ServedMarket
-from server.api.types import Headers
+from server.api.types import Headers, Response
 from server.errors import FeedError, RestError, SpentError
 from server.feeds.history import History, Rows
 
@@ -21,6 +22,9 @@ __all__ = ["SOON", "Answered", "Query", "Weighed", "answer_klines", "refusal"]
 
 #: For what is not there yet.
 SOON: Final[Headers] = [(b"retry-after", b"2")]
+
+#: Beside whatever else the cache knows.
+_CACHED: Final = "binance"
 
 #: A window that moves on while older rows are fetched is looked at so often.
 _LOOKS_MAX = 4
@@ -40,11 +44,16 @@ Answered: TypeAlias = Weighed | Coroutine[Any, Any, Weighed]
 
 
 def answer_klines(
-    market: str, served: ServedMarket | None, held: Mapping[str, object], query: Query
+    market: str,
+    served: ServedMarket | None,
+    held: Mapping[str, object],
+    query: Query,
+    cache: BodyCache,
 ) -> Answered:
     """Klines of a query: at once if memory holds them.
 
-    ``served`` is None for a market that is not; ``held`` are its symbols.
+    ``served`` is None for a market that is not; ``held`` are its symbols. What memory holds stays
+    in the ``cache`` until one of the series' rows changes.
 
     Raises BinanceError, also when awaited.
     """
@@ -60,9 +69,14 @@ def answer_klines(
         raise BinanceError(
             -1001, "Not all of these klines are here yet; try again.", 503, headers=SOON
         )
-    if served.history is None or _reaches(series, span):
-        return Weighed(weight, _rows(served, series, span))
-    return _joined(served, served.history, series, span)
+    key, version = (_CACHED, market, symbol, interval, span), series.sequence
+    kept = cache.get(key, version)
+    if kept is None:
+        if served.history is not None and not _reaches(series, span):
+            return _joined(served, served.history, series, span)
+        kept = Response(_rows(served, series, span))
+        cache.put(key, version, kept)
+    return Weighed(weight, kept.body)
 
 
 async def _joined(served: ServedMarket, history: History, series: Series, span: Range) -> Weighed:

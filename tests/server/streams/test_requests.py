@@ -156,6 +156,25 @@ def test_klines_are_rows_and_the_forming_one() -> None:
     uvloop.run(story())
 
 
+def test_a_reply_tells_of_the_newest_row() -> None:
+    async def story() -> None:
+        async with running() as server, server.connect(PATH) as client:
+            fill(server)
+            asked = {"symbol": "BTCUSDT", "interval": "1m", "limit": 2}
+            for trades, close in ((100, "7.1"), (101, "7.2")):
+                moved = row(ROWS, closed=False, close=close)._replace(trades=trades)
+                server.market.push("BTCUSDT", "1m", moved)
+                for _ in range(2):
+                    reply = await call(client, "klines", asked)
+                    assert reply["result"][-1][4] == close
+            closed = row(ROWS)._replace(trades=102)
+            server.market.push("BTCUSDT", "1m", closed)
+            reply = await call(client, "klines", asked)
+            assert reply["result"][-1][:5] == list(closed[:5])
+
+    uvloop.run(story())
+
+
 def test_usd_m_is_asked_by_the_path() -> None:
     async def story() -> None:
         async with running() as server, server.connect(f"{PATH}?market=um") as client:
