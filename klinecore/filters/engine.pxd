@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from klinecore.filters.forming cimport Forming
+from klinecore.filters.gone cimport Gone
 from klinecore.filters.images cimport Checkpoints
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport Root
@@ -22,6 +23,7 @@ cdef class Engine:
     cdef Checkpoints _checkpoints
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
+    cdef Gone _gone
     cdef dict _told             # lane -> root -> open_time_ms -> price
     cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew
     cdef dict _provisional      # (root, lane) -> open time of the forming row it fired at

@@ -62,7 +62,8 @@ cdef class Engine:
         self._runner = Runner(market, records=True)
         self._roots = {}
         self._counts = {}
-        self._told = self._runner.told = {}
+        self._gone = self._runner.doubts = Gone(self._runner)
+        self._told = self._gone.told
         self._provisional = {}
         self._next_id = 1
         self._known = <Known*>calloc(
@@ -172,7 +173,7 @@ cdef class Engine:
                 memcpy(stage.seen, there.fed, 8 * stage.places)
         memcpy(warm.barrier_ms, self._runner.barrier_ms, sizeof(warm.barrier_ms))
         memcpy(warm.deadline_ms, self._runner.deadline_ms, sizeof(warm.deadline_ms))
-        warm.touch_all()
+        warm.touch(NULL)
         warm.advance()
         return warm
 
@@ -351,7 +352,7 @@ cdef class Engine:
             self._begin(runner.touched[i], first_closed)
         self._lost = self.market._events.lost
         if runner.across:
-            runner.touch_all()
+            runner.touch(NULL)
         runner.advance()
         for i in range(runner.touched_count):
             self._checkpoints.keep(runner.touched[i])
@@ -487,9 +488,7 @@ cdef class Engine:
                 self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
         runner.rerun.clear()
         runner.repeated.clear()
-        runner.undecided.clear()
-        runner.decided.clear()
-        runner.cold_at.clear()
+        self._gone.clear()
         for root, lane, open_ms, price, whole, repeated, values in fired:
             if not repeated:
                 self._remember(lane, root, open_ms, price)
@@ -551,16 +550,15 @@ cdef class Engine:
                 oldest = max(oldest, <int64_t>self._runner.rewound[lane][stage] + 1)
             known_from = min(told) if len(told) >= TOLD_MAX else oldest
             for open_ms in sorted({*told, *now}):
+                if (root, lane, open_ms) in self._gone.undecided:
+                    continue
                 if open_ms in now and open_ms not in told and open_ms >= known_from:
                     price, whole, values = now[open_ms]
                     out.append(
                         self._firing(root, lane, open_ms, price, True, whole, False, values)
                     )
                     self._remember(lane, root, open_ms, price)
-                elif (
-                    open_ms in told and open_ms not in now and open_ms >= oldest
-                    and (root, lane, open_ms) not in self._runner.undecided
-                ):
+                elif open_ms in told and open_ms not in now and open_ms >= oldest:
                     price = told.pop(open_ms)
                     out.append(self._firing(root, lane, open_ms, price, True, True, True, ()))
 

@@ -302,9 +302,9 @@ cdef class Flags(Cell):
 @cython.final
 cdef class Since(Cell):
     """``bars_since``: rows since it was last true."""
-    cdef double* age                # by lane; ``value`` may show a forming row
 
     def __init__(self, step, Py_ssize_t places):
+        self.step = step
         self.age = <double*>self.take(places, sizeof(double))
         for lane in range(places):
             self.age[lane] = NAN

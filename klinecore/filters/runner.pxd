@@ -17,6 +17,12 @@ cdef class Rewinder:
     cdef begin(self)
     cdef bint rewind(self, Py_ssize_t lane) except -1
 
+cdef class Doubts:
+    cdef begin(self, Stage stage, Py_ssize_t lane, int64_t open_ms)
+    cdef look_back(self, Stage stage)
+    cdef look(self, Stage stage, Root root)
+    cdef forget(self, set lanes)
+
 cdef class Runner:
     cdef readonly Market market
     cdef readonly Py_ssize_t places
@@ -38,10 +44,7 @@ cdef class Runner:
     cdef readonly set rerun             # lanes that did
     cdef Rewinder rewinder              # knows earlier states of lanes; or None
     cdef dict rewound                   # lane -> stage -> open time it went back to
-    cdef dict told                      # lane -> root -> open_time_ms -> price: what was told
-    cdef set undecided                  # (root, lane, open_time_ms) of it: taken again, not known
-    cdef set decided                    # (root, lane) known at some row since it began anew
-    cdef dict cold_at                   # (root, lane) -> stretch when rows were lacking last
+    cdef Doubts doubts                  # what cannot be told anew
     cdef dict repeated                  # lane -> stage -> open time of the row taken once more
     cdef readonly uint64_t rerun_count
     cdef uint64_t moves                 # of stages
@@ -62,16 +65,7 @@ cdef class Runner:
     cdef run(self, Stage stage, int64_t boundary_ms)
     cdef void enter_row(self, Stage stage, Py_ssize_t lane)
     cdef fire(self, Stage stage, Root root, int64_t boundary_ms)
-    cdef look_at_told(self, Stage stage, Root root)
-    cdef recall_cooldowns(self, Stage stage, Py_ssize_t lane, int64_t open_ms)
-    cdef bint refutes(self, Stage stage, Root root, Py_ssize_t lane) except -1
-    cdef bint is_cold(self, Stage stage, Root root, Py_ssize_t lane, Py_ssize_t rows) except -1
-    cdef bint any_cold(self, Root root, Py_ssize_t lane) except -1
-    cdef bint any_full(self, Root root, Py_ssize_t lane) except -1
-    cdef bint forgot(self, Stage stage, Root root, Py_ssize_t lane) except -1
-    cdef bint is_full(self, Stage stage, Py_ssize_t lane) noexcept
     cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane)
     cdef start_anew(self)
     cdef touch(self, const uint8_t* marked)
-    cdef touch_all(self)
     cdef advance(self)

@@ -6,11 +6,15 @@ from klinecore.filters.cells import Cell
 from klinecore.filters.stages import Stage
 from klinecore.market import Market
 
-__all__ = ["Rewinder", "Runner"]
+__all__ = ["Doubts", "Rewinder", "Runner"]
 
 @disjoint_base
 class Rewinder:
     """Where a lane goes back to that has to start anew: nowhere, but for ``Checkpoints``."""
+
+@disjoint_base
+class Doubts:
+    """What rows taken again cannot tell, for others have left memory: nothing, but for ``Gone``."""
 
 @disjoint_base
 class Runner:

@@ -22,7 +22,7 @@ from klinecore.merge cimport ABSENT_BIT, SeriesHeader, SeriesMemory, series_clos
 
 from klinecore.filters.reasons import Reason
 
-__all__ = ["Rewinder", "Runner"]
+__all__ = ["Doubts", "Rewinder", "Runner"]
 
 cdef extern from "words.h":
     int words_fire(
@@ -53,6 +53,22 @@ cdef class Rewinder:
         return False
 
 
+cdef class Doubts:
+    """What rows taken again cannot tell, for others have left memory: nothing, but for ``Gone``."""
+
+    cdef begin(self, Stage stage, Py_ssize_t lane, int64_t open_ms):
+        """The first row of a lane that starts anew comes next."""
+
+    cdef look_back(self, Stage stage):
+        """Lanes have moved, some of them to rows they stood at before."""
+
+    cdef look(self, Stage stage, Root root):
+        """Likewise, and where the filter fires is known."""
+
+    cdef forget(self, set lanes):
+        """These lanes start anew once more."""
+
+
 cdef class Runner:
     """All stages over one market."""
 
@@ -68,10 +84,7 @@ cdef class Runner:
         self.fired = []
         self.rerun = set()
         self.repeated = {}
-        self.told = {}
-        self.undecided = set()
-        self.decided = set()
-        self.cold_at = {}
+        self.doubts = Doubts()
         self.rewound = {}
         self.rewinder = Rewinder()
         self.incomplete = [set() for _ in market.intervals]
@@ -399,17 +412,19 @@ cdef class Runner:
             again |= open_ms <= stage.seen[lane]
             if stage.fed[lane] != open_ms:
                 self.enter_row(stage, lane)
-            if again and stage.fed[lane] < 0 and self.told:
-                self.recall_cooldowns(stage, lane, open_ms)
+            if again and stage.fed[lane] < 0:
+                self.doubts.begin(stage, lane, open_ms)
         self.describe(stage, &rows)
         for cell in stage.cells:
             (<Cell>cell).run(&rows)
+        if again:
+            self.doubts.look_back(stage)
         for root in stage.roots:
             if stage.across:
                 (<Root>root).begin_row(boundary_ms == stage.done_ms)
             self.fire(stage, <Root>root, boundary_ms)
-            if again and self.told:
-                self.look_at_told(stage, <Root>root)
+            if again:
+                self.doubts.look(stage, <Root>root)
         for i in range(stage.count):
             lane = stage.lanes[i]
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
@@ -461,93 +476,6 @@ cdef class Runner:
                     whole, again, root.part_values(lane) if root.part_cells else ()
                 ))
 
-    cdef look_at_told(self, Stage stage, Root root):
-        """Note firings that were told and that this turn, begun at a later row, cannot refute."""
-        cdef Py_ssize_t i, lane
-        cdef int64_t open_ms
-        for i in range(stage.count):
-            lane = stage.lanes[i]
-            told = self.told.get(lane)
-            if not told or root not in told:
-                continue
-            open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
-            if open_ms > stage.seen[lane]:
-                continue
-            if self.is_cold(stage, root, lane, 0) or self.any_cold(root, lane):
-                self.cold_at[root, lane] = stage.stretch[lane]
-            if (
-                open_ms in told[root] and not bit(stage.fires, lane)
-                and not self.refutes(stage, root, lane)
-            ):
-                self.undecided.add((root, lane, open_ms))
-                if root.quiet != NULL:
-                    root.quiet[lane] = <int32_t>root.cooldown
-            if bit(root.cell.known, lane):
-                self.decided.add((root, lane))
-
-    cdef bint refutes(self, Stage stage, Root root, Py_ssize_t lane) except -1:
-        """Whether that it does not fire here is known without rows that are gone."""
-        cdef bint began = lane in self.rerun and lane not in self.rewound
-        if not bit(root.cell.known, lane):
-            return not self.forgot(stage, root, lane)
-        # True, and known at no row before: that it became so may be past.
-        return not (
-            root.edge and bit(root.cell.truth, lane) and began
-            and (root, lane) not in self.decided
-            and (self.is_full(stage, lane) or self.any_full(root, lane))
-        )
-
-    cdef bint forgot(self, Stage stage, Root root, Py_ssize_t lane) except -1:
-        """Whether a value here may need rows that are gone: its own, or others read lately."""
-        cold_at = self.cold_at.get((root, lane))
-        return self.is_cold(stage, root, lane, root.rows) or (
-            cold_at is not None and stage.stretch[lane] - <int32_t>cold_at < root.rows
-        )
-
-    cdef bint is_cold(self, Stage stage, Root root, Py_ssize_t lane, Py_ssize_t rows) except -1:
-        """Whether the lane's rows reach back to those that are gone, and not to a hole."""
-        if not self.is_full(stage, lane) or bit(stage.blind, lane):
-            return False
-        if stage.stretch[lane] < rows:
-            return True
-        for key in root.past.get(stage.key.interval, ()):
-            if (<Cell>self.cells[key]).at(lane) is None:
-                return True
-        return False
-
-    cdef bint any_cold(self, Root root, Py_ssize_t lane) except -1:
-        for key, rows in root.others.items():
-            if self.is_cold(self.stages[key], root, lane, rows):
-                return True
-        return False
-
-    cdef bint any_full(self, Root root, Py_ssize_t lane) except -1:
-        for key in root.others:
-            if self.is_full(self.stages[key], lane):
-                return True
-        return False
-
-    cdef bint is_full(self, Stage stage, Py_ssize_t lane) noexcept:
-        return self.series(stage, lane).header.count >= <uint32_t>self.market.capacity
-
-    cdef recall_cooldowns(self, Stage stage, Py_ssize_t lane, int64_t open_ms):
-        """Before the first row of a lane that starts anew: firings in rows that are gone count."""
-        cdef const SeriesMemory* series = self.series(stage, lane)
-        cdef Root root
-        cdef int64_t next_ms
-        cdef Py_ssize_t left
-        told = self.told.get(lane)
-        for root in stage.roots if told else ():
-            earlier = [one for one in told.get(root, ()) if one < open_ms]
-            if root.quiet == NULL or not earlier:
-                continue
-            left = root.cooldown
-            next_ms = series_close_time(series, max(earlier)) + 1
-            while left and next_ms < open_ms:
-                left -= 1
-                next_ms = series_close_time(series, next_ms) + 1
-            root.quiet[lane] = <int32_t>left
-
     cdef count_unknown(self, Stage stage, Root root, Py_ssize_t lane):
         """Count one evaluation that gave neither true nor false, by its reason."""
         cdef int64_t open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
@@ -578,7 +506,7 @@ cdef class Runner:
         for lane in range(self.places):
             any_broken |= self.broken[lane]
         if any_broken and self.across:
-            self.touch_all()
+            self.touch(NULL)
             for lane in range(self.places):
                 self.broken[lane] = self.order[lane] >= 0
         for lane in range(self.places):
@@ -597,25 +525,14 @@ cdef class Runner:
         if any_broken and self.fired:
             self.fired = [one for one in self.fired if one[1] not in anew]
         if any_broken:
-            self.undecided = {one for one in self.undecided if one[1] not in anew}
-            self.decided = {one for one in self.decided if one[1] not in anew}
-            self.cold_at = {key: at for key, at in self.cold_at.items() if key[1] not in anew}
+            self.doubts.forget(anew)
         return any_broken
 
     cdef touch(self, const uint8_t* marked):
-        """Look for rows of the marked lanes."""
+        """Look for rows of the marked lanes; of all, for NULL."""
         cdef Py_ssize_t lane, count = 0
         for lane in range(self.places):
-            if marked[lane] and self.order[lane] >= 0:
-                self.touched[count] = <int32_t>lane
-                count += 1
-        self.touched_count = count
-
-    cdef touch_all(self):
-        """Look for rows of all lanes."""
-        cdef Py_ssize_t lane, count = 0
-        for lane in range(self.places):
-            if self.order[lane] >= 0:
+            if (marked == NULL or marked[lane]) and self.order[lane] >= 0:
                 self.touched[count] = <int32_t>lane
                 count += 1
         self.touched_count = count

@@ -16,9 +16,9 @@ cdef class Root:
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t rows       # of its interval, before it can be known
     cdef readonly dict others           # likewise, by stage of another interval
-    cdef dict past                      # keys of each `bars_since`, by interval
     cdef readonly bint endless
     cdef uint64_t* armed                # lanes whose last known value was false
+    cdef uint64_t* doubtful             # lanes that began anew, and whose value is not certain yet
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown
     cdef uint64_t* armed_before         # the newest row: only where symbols are compared
     cdef int32_t* quiet_before

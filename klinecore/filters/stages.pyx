@@ -23,17 +23,15 @@ cdef class Root:
         self.cooldown = cooldown
         self.rows = step.rows
         self.others = {}
-        self.past = {}
         for below in step.walk():
-            if below.op == "bars_since":
-                self.past.setdefault(below.stage.interval, []).append(below.key)
             if below.stage.interval != step.stage.interval:
                 self.others[below.stage] = max(below.rows, self.others.get(below.stage, 0))
         self.endless = any(below.endless for below in step.walk())
         self.armed = <uint64_t*>calloc(places // 64, 8)
+        self.doubtful = <uint64_t*>calloc(places // 64, 8)
         self.since = <int64_t*>calloc(places, 8)
         self.anchor = <int64_t*>calloc(places, 8)
-        self.size = places // 8 + 16 * places
+        self.size = places // 4 + 16 * places
         if cooldown:
             self.quiet = <int32_t*>calloc(places, 4)
             self.size += 4 * places
@@ -48,7 +46,7 @@ cdef class Root:
                 if self.quiet_before == NULL:
                     raise MemoryError(f"no {self.size} bytes for a filter")
         if (
-            self.armed == NULL or self.since == NULL or self.anchor == NULL
+            self.armed == NULL or self.doubtful == NULL or self.since == NULL or self.anchor == NULL
             or (cooldown and self.quiet == NULL)
         ):
             raise MemoryError(f"no {self.size} bytes for a filter")
@@ -58,6 +56,7 @@ cdef class Root:
 
     def __dealloc__(self):
         free(self.armed)
+        free(self.doubtful)
         free(self.armed_before)
         free(self.quiet_before)
         free(self.since)
@@ -67,6 +66,7 @@ cdef class Root:
     cdef void reset(self, Py_ssize_t lane) noexcept:
         self.anchor[lane] = -1
         put_bit(self.armed, lane, False)
+        put_bit(self.doubtful, lane, True)
         if self.quiet != NULL:
             self.quiet[lane] = 0
         if self.armed_before != NULL:

@@ -17,6 +17,7 @@ from klinecore.interval import next_open_ms
 
 Value = float | None
 Column = list[Value]
+INF = math.inf
 #: Where a filter fires: (symbol, open_time_ms).
 Fires = set[tuple[str, int]]
 
@@ -181,57 +182,67 @@ class Oracle:
         """True if rows before those in memory may have left it."""
         return len(self.times(symbol, interval)) >= self.market.capacity
 
-    def lost(self, node: Node, on: str) -> dict[str, list[bool]]:
-        """At which rows of ``on`` a value needs rows that left the memory."""
+    def whole(self, node: Node, on: str) -> dict[str, float]:
+        """By symbol, from which time on values at rows of ``on`` need no rows that left memory."""
         other = on if node.op in {"const", "ticker"} else node.interval or self.interval
         if other != on:
-            there = self.lost(node, other)
-            return {s: self.lost_as_of(s, on, other, there[s]) for s in there}
-        args = [self.lost(arg, on) for arg in (node.args[0] if node.op == "output" else node).args]
+            there = self.whole(node, other)
+            return {s: self.whole_as_of(s, on, other, ms) for s, ms in there.items()}
+        inside = node.args[0] if node.op == "output" else node
+        args = [self.whole(arg, on) for arg in inside.args]
         if node.op in {"rank", "top", "bottom", "breadth"}:
-            return self.lost_across(on, args[0])
-        rows = reach(node)
-        values = self.column(node, on)
-        several = node.op == "indicator" and len(CATALOG[str(node.params[0])].outputs) > 1
-        found = {}
-        for symbol in self.market.symbols:
-            out = [False] * len(self.times(symbol, on))
-            for number, (first, end) in enumerate(self.stretches(symbol, on)):
-                cut = number == 0 and self.gone(symbol, on)
-                for i in range(first, end):
-                    window = range(max(first, i + 1 - rows), i + 1)
-                    out[i] = any(arg[symbol][j] for arg in args for j in window) or (
-                        cut and i + 1 < rows and values[symbol][i] is None and not several
-                    )
-            found[symbol] = out
+            return dict.fromkeys(self.market.symbols, self.whole_across(node, on, args[0]))
+        return {
+            symbol: self.whole_back(node, symbol, on, max((a[symbol] for a in args), default=-INF))
+            for symbol in self.market.symbols
+        }
+
+    def whole_back(self, node: Node, symbol: str, on: str, args_ms: float) -> float:
+        """Where a value looks back at arguments that are whole from ``args_ms`` on."""
+        times = self.times(symbol, on)
+        cut = sum(time < args_ms for time in times)
+        gone = self.gone(symbol, on)
+        if node.op == "bars_since":
+            if not gone and args_ms == -INF:
+                return -INF
+            ages = self.column(node, on)[symbol]
+            return min((times[i] for i in range(cut, len(times)) if ages[i] == 0), default=INF)
+        if reach(node) == 1 or not (cut or gone):
+            return args_ms
+        first = cut + reach(node) - 1
+        return times[first] if first < len(times) else INF
+
+    def whole_as_of(self, symbol: str, on: str, other: str, there_ms: float) -> float:
+        """Where the row that is read as of the close is one that is whole there."""
+        if there_ms == -INF and not self.gone(symbol, other):
+            return -INF
+        ends = [next_open_ms(other, t) for t in self.times(symbol, other) if t >= there_ms]
+        closes = (
+            time for time in self.times(symbol, on) if ends and next_open_ms(on, time) >= ends[0]
+        )
+        return min(closes, default=INF)
+
+    def whole_across(self, node: Node, on: str, arg: dict[str, float]) -> float:
+        """Where no symbol lacks its row, nor what is compared of it."""
+        held = {s: times for s in self.market.symbols if (times := self.times(s, on))}
+        found = max((arg[s] for s in held), default=-INF)
+        found = max([found, *(times[0] for s, times in held.items() if self.gone(s, on))])
+        if found > -INF and any(below.op == "bars_since" for below in node.walk()):
+            return INF
         return found
-
-    def lost_as_of(self, symbol: str, on: str, other: str, there: list[bool]) -> list[bool]:
-        ends = [next_open_ms(other, time) for time in self.times(symbol, other)]
-        out = []
-        for time in self.times(symbol, on):
-            closed = sum(end <= next_open_ms(on, time) for end in ends)
-            out.append(there[closed - 1] if closed else self.gone(symbol, other))
-        return out
-
-    def lost_across(self, on: str, arg: dict[str, list[bool]]) -> dict[str, list[bool]]:
-        """Where the same row of another symbol is gone, or what is compared of it."""
-        times = {symbol: self.times(symbol, on) for symbol in self.market.symbols}
-        oldest = max((t[0] for s, t in times.items() if self.gone(s, on)), default=0)
-        bad = {t for s in times for t, lost in zip(times[s], arg[s], strict=True) if lost}
-        return {s: [t < oldest or t in bad for t in times[s]] for s in times}
 
     def undecided(self, root: Node, *, mode: str) -> Fires:
         """Rows of which it cannot be known any more whether the filter fired there."""
         found: Fires = set()
-        lost = self.lost(root, self.interval)
+        whole = self.whole(root, self.interval)
         for symbol, values in self.argument(root, self.interval).items():
             unsure = self.gone(symbol, self.interval)
-            rows = zip(self.times(symbol, self.interval), values, lost[symbol], strict=True)
-            for time, value, gone in rows:
-                if gone or (mode == "edge" and value and unsure):
+            for time, value in zip(self.times(symbol, self.interval), values, strict=True):
+                lost = time < whole[symbol]
+                if lost or (mode == "edge" and value and unsure):
                     found.add((symbol, time))
-                unsure = gone or (unsure and value is None)
+                # Only a value that is known ends that something else may have been before.
+                unsure = lost or (unsure and value is None)
         return found
 
     def fires(self, root: Node, *, mode: str = "edge", cooldown: int = 0) -> Fires:
