@@ -28,6 +28,7 @@ from server.alerts.model import (
     TargetStatus,
 )
 from server.alerts.senders import Sender
+from server.alerts.slots import Slots
 from server.alerts.table import AlertTable, DeadLetter
 from server.clock import Clock
 from server.errors import StoreError
@@ -99,8 +100,8 @@ class AlertOffice:
         self._loaded = False
         self._early: deque[Sequence[Signal]] = deque(maxlen=INCOMING_MAX)
         self._keeping: list[asyncio.Task[None]] = []
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._slot_users: dict[str, int] = {}
+        self._slots = Slots()
+        self._changing = asyncio.Lock()  # one change of targets at a time: none undoes another
         self._oldest_ms: int | None = None
         self._closing = False
         self._fault: str | None = None
@@ -274,12 +275,19 @@ class AlertOffice:
         await self._table.insert(target, most)
         self._enter(target)
 
-    async def change(self, target: Target) -> None:
-        """Let a target be so. Raises StoreError."""
-        await self._table.update(target)
-        if target.id in self._desks:
+    async def change(self, id: str, change: Callable[[Target], Target]) -> Target | None:
+        """Change a target as it is by then; None: it is gone. Raises StoreError."""
+        async with self._changing:
+            desk = self._desks.get(id)
+            if desk is None:
+                return None
+            target = change(desk.target)
+            await self._table.update(target)
+            if id not in self._desks:
+                return None
             self._enter(target)
-            self._stir(target.id)
+            self._stir(id)
+            return target
 
     async def remove(self, target_id: str) -> None:
         """Forget a target, and what was on its way to it. Raises StoreError."""
@@ -310,7 +318,8 @@ class AlertOffice:
         tallies = await self._table.tallies([target.id for target in targets])
         found = []
         for target in targets:
-            tally, status = tallies[target.id], self._desks[target.id].status
+            tally, desk = tallies[target.id], self._desks.get(target.id)
+            status = desk.status if desk is not None else TargetStatus()  # it went meanwhile
             found.append(
                 msgspec.structs.replace(
                     status,
@@ -469,14 +478,13 @@ class AlertOffice:
         status.next_try_ms = self._clock.time_ms() + int(wait_s * 1000) if retried else None
 
     async def _disable(self, desk: _Desk, reason: str) -> None:
-        target = msgspec.structs.replace(desk.target, enabled=False, disabled_reason=reason)
-        log.warning("alerts: target %s is disabled: %s", target.id, reason)
-        await self._table.update(target)
-        given_up = await self._table.give_up(target.id, reason, self._clock.time_ms())
-        self._counts.inc(target.kind, str(Result.DEAD), by=given_up)
+        id = desk.target.id
+        log.warning("alerts: target %s is disabled: %s", id, reason)
+        off = {"enabled": False, "disabled_reason": reason}
+        await self.change(id, lambda target: msgspec.structs.replace(target, **off))
+        given_up = await self._table.give_up(id, reason, self._clock.time_ms())
+        self._counts.inc(desk.target.kind, str(Result.DEAD), by=given_up)
         desk.status.waiting = 0
-        if target.id in self._desks:
-            self._enter(target)
 
     @contextlib.asynccontextmanager
     async def _slot(self, target: Target) -> AsyncIterator[None]:
@@ -485,20 +493,9 @@ class AlertOffice:
             host = self.senders[target.kind].host(target)
         except RefusedError:
             host = target.id  # nothing is sent there
-        async with self._limit(f"owner {target.owner}", OWNER_MAX), self._limit(host, HOST_MAX):
+        owner = f"owner {target.owner}"
+        async with self._slots.of(owner, OWNER_MAX), self._slots.of(host, HOST_MAX):
             yield
-
-    @contextlib.asynccontextmanager
-    async def _limit(self, name: str, most: int) -> AsyncIterator[None]:
-        slots = self._slots.setdefault(name, asyncio.Semaphore(most))
-        self._slot_users[name] = self._slot_users.get(name, 0) + 1
-        try:
-            async with slots:
-                yield
-        finally:
-            self._slot_users[name] -= 1
-            if not self._slot_users[name]:
-                del self._slot_users[name], self._slots[name]
 
 
 def _ended(task: asyncio.Task[Any]) -> None:

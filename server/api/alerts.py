@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -206,16 +207,17 @@ class AlertRoutes:
 
     async def _change(self, request: Request) -> Response:
         change = read_body(request, AlertChange)
-        target = self._find(request)
+        changes: dict[str, Any] = {}
         if change.traders is not UNSET:
             self._check_traders(request.principal, change.traders)
-            traders = tuple(dict.fromkeys(change.traders))
-            target = msgspec.structs.replace(target, traders=traders)
+            changes["traders"] = tuple(dict.fromkeys(change.traders))
         if change.name is not UNSET:
-            target = msgspec.structs.replace(target, name=change.name)
+            changes["name"] = change.name
         if change.enabled is not UNSET:
-            target = msgspec.structs.replace(target, enabled=change.enabled, disabled_reason=None)
-        await self._office.change(target)
+            changes |= {"enabled": change.enabled, "disabled_reason": None}
+        target = await self._changed(
+            request, lambda before: msgspec.structs.replace(before, **changes)
+        )
         (status,) = await self._office.statuses([target])
         return _json(_view(target, status))
 
@@ -234,18 +236,31 @@ class AlertRoutes:
             raise ApiError(400, "no_secret", "Only webhooks have a secret of ours.")
         until_ms = self._state.clock.time_ms() + OLD_SECRET_MS
         secret = make_secret()
-        changed = msgspec.structs.replace(
-            target, secret=secret, old_secret=target.secret, old_until_ms=until_ms
-        )
-        await self._office.change(changed)
+
+        def rotate(before: Target) -> Target:
+            return msgspec.structs.replace(
+                before, secret=secret, old_secret=before.secret, old_until_ms=until_ms
+            )
+
+        await self._changed(request, rotate)
         return _json(AlertSecret(secret, until_ms))
+
+    async def _changed(self, request: Request, change: Callable[[Target], Target]) -> Target:
+        target = await self._office.change(self._find(request).id, change)
+        if target is None:
+            raise _unknown()
+        return target
 
     def _find(self, request: Request) -> Target:
         owner = request.principal.owner
         target = None if owner is None else self._office.get(owner, request.segments[0])
         if target is None:
-            raise ApiError(404, "unknown_target", "There is no such target.")
+            raise _unknown()
         return target
+
+
+def _unknown() -> ApiError:
+    return ApiError(404, "unknown_target", "There is no such target.")
 
 
 def _sample(now_ms: int) -> Alert:

@@ -270,12 +270,14 @@ def test_what_waited_longer_than_a_day_while_its_target_was_off_is_not_sent(
             here.office.put([make_signal(i, ANNAS) for i in range(3)])
             while not here.mouth.attempts:
                 await asyncio.sleep(0.001)
-            await here.office.change(msgspec.structs.replace(target, enabled=False))
+            await here.office.change(
+                target.id, lambda one: msgspec.structs.replace(one, enabled=False)
+            )
             waits_to_ms = here.clock.time_ms() + 2 * 86_400_000
             while here.clock.time_ms() < waits_to_ms:
                 await asyncio.sleep(0.01)
             here.mouth.script = lambda *_: Outcome(Result.SENT)
-            await here.office.change(target)
+            await here.office.change(target.id, lambda _: target)
             await here.quiet()
             assert here.mouth.sent == []
             assert here.count("expired") == (await here.status(target)).dead == 3

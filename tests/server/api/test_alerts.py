@@ -155,6 +155,47 @@ def test_a_signal_arrives_a_test_says_how_it_ended_and_a_secret_is_rotated(tmp_p
     run(tmp_path, scenario)
 
 
+def test_changes_at_the_same_time_all_count(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        id = (await house.ask("anna", "/v1/alerts", "POST", HOOKED)).json()["id"]
+        path = f"/v1/alerts/{id}"
+        changes = [{"name": "all"}, {"enabled": False}, {"traders": [ANNAS.id]}]
+        first, *replies = await asyncio.gather(
+            house.ask("anna", f"{path}/secret", "POST"),
+            *(house.ask("anna", path, "PATCH", change) for change in changes),
+            house.ask("anna", f"{path}/secret", "POST"),
+        )
+        assert [reply.status for reply in replies] == [200] * 4
+        shown = (await house.ask("anna", path)).json()
+        assert [shown[name] for name in ("name", "enabled", "traders")] == [
+            "all",
+            False,
+            [ANNAS.id],
+        ]
+        assert house.state.alerts is not None
+        target = house.state.alerts.get("anna", id)
+        assert target is not None
+        secrets = (replies[-1].json()["secret"], first.json()["secret"])
+        assert (target.secret, target.old_secret) == secrets
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "GET"])
+def test_a_target_that_goes_meanwhile_is_no_fault(tmp_path: Path, method: str) -> None:
+    async def scenario(house: House) -> None:
+        id = (await house.ask("anna", "/v1/alerts", "POST", HOOKED)).json()["id"]
+        body = {"name": "late"} if method == "PATCH" else None
+        asked, gone = await asyncio.gather(
+            house.ask("anna", f"/v1/alerts/{id}", method, body),
+            house.ask("anna", f"/v1/alerts/{id}", "DELETE"),
+        )
+        assert gone.status == 204
+        assert asked.status in (200, 404)
+
+    run(tmp_path, scenario)
+
+
 def test_what_was_given_up_is_told_with_its_reason_and_not_with_the_answer_s_body(
     tmp_path: Path,
 ) -> None:
