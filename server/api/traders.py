@@ -188,7 +188,6 @@ class TraderRoutes:
     async def _change(self, request: Request) -> Response:
         change = read_body(request, TraderChange)
         try:
-            before = self._desk.get(request.principal, request.segments[0])
             given = {
                 name: value
                 for name in change.__struct_fields__
@@ -199,10 +198,13 @@ class TraderRoutes:
             for name in ("symbols", "conditions"):
                 if name in given:
                     given[name] = tuple(given[name])
-            wanted = msgspec.structs.replace(
-                before, **given, updated_ms=self._state.clock.time_ms()
+            trader = await self._desk.update(
+                request.principal,
+                request.segments[0],
+                lambda before: msgspec.structs.replace(
+                    before, **given, updated_ms=self._state.clock.time_ms()
+                ),
             )
-            trader = await self._desk.update(request.principal, before.id, wanted)
         except _REFUSALS as error:
             raise trader_problem(error) from None
         return _json(self._view(trader))

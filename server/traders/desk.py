@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -201,8 +201,10 @@ class Desk:
         engine = self.engines.get(entry.trader.market)
         return None if engine is None else await self._run(entry, engine, RunSource.REQUEST, None)
 
-    async def update(self, principal: Principal, trader_id: str, changed: Trader) -> Trader:
-        """Let a trader be ``changed``; its id, owner and age stay.
+    async def update(
+        self, principal: Principal, trader_id: str, change: Callable[[Trader], Trader]
+    ) -> Trader:
+        """Change a trader as it is by then; its id, owner and age stay.
 
         Raises UnknownTraderError, NotAllowedError, FilterError, TraderRefusedError, QuotaError.
         """
@@ -211,7 +213,7 @@ class Desk:
             before = entry.trader
             trader = self._checked(
                 msgspec.structs.replace(
-                    changed, id=before.id, owner=before.owner, created_ms=before.created_ms
+                    change(before), id=before.id, owner=before.owner, created_ms=before.created_ms
                 )
             )
             wakes = trader.enabled and not before.enabled

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from api_house import serving
 
 from server.signals.topics import owner_topic, signal_topic
 from server.traders.builtins import builtin_id, builtin_traders
@@ -204,3 +206,22 @@ def test_before_the_market_is_up_a_trader_is_made_and_waits(make_server: Make) -
     assert (made["health"]["state"], made["run"]) == ("waiting", None)
     run = waiting.ask("POST", f"/v1/traders/{made['id']}/run", {})
     assert (run.status, run.code) == (503, "starting")
+
+
+def test_changes_at_the_same_time_all_count(tmp_path: Path) -> None:
+    """The store lets them wait for each other."""
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as house:
+            made = await house.ask("anna", "/v1/traders", "POST", DRAFT)
+            path = f"/v1/traders/{made.json()['id']}"
+            changes = [{"name": "below"}, {"filter": "close < 50"}, {"description": "new"}]
+            replies = await asyncio.gather(
+                *(house.ask("anna", path, "PATCH", change) for change in changes)
+            )
+            assert [reply.status for reply in replies] == [200] * 3
+            shown = (await house.ask("anna", path)).json()
+            for change in changes:
+                assert {name: shown[name] for name in change} == change
+
+    asyncio.run(scenario())

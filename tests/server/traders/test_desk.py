@@ -49,7 +49,7 @@ def test_the_owner_is_who_asks_whatever_the_trader_says(world: TraderWorld) -> N
     for attempt in (
         lambda: world.desk.get(BOB, one.id),
         lambda: world.wait(world.desk.run(BOB, [one.id])),
-        lambda: world.wait(world.desk.update(BOB, one.id, one)),
+        lambda: world.wait(world.desk.update(BOB, one.id, lambda _: one)),
         lambda: world.wait(world.desk.delete(BOB, one.id)),
     ):
         with pytest.raises(UnknownTraderError):
@@ -108,7 +108,7 @@ def test_the_eleventh_cannot_be_enabled_later(world: TraderWorld) -> None:
         make(world, f"t{n}")
     sleeping = make(world, "eleventh", enabled=False)
     with pytest.raises(QuotaError):
-        world.wait(world.desk.update(ADA, sleeping.id, trader("eleventh", enabled=True)))
+        world.wait(world.desk.update(ADA, sleeping.id, lambda _: trader("eleventh", enabled=True)))
     assert not world.desk.get(ADA, sleeping.id).enabled
     assert world.desk.health(sleeping).state == "disabled"
 
@@ -255,7 +255,7 @@ def test_a_filter_that_is_refused_after_an_upgrade_is_kept_and_shown() -> None:
     assert health.state == "error"
     assert [error.kind for error in health.errors] == ["refused"]
     assert world.errors[0].trader_id == one.id
-    mended = world.wait(world.desk.update(ADA, one.id, trader(filter="close > 1")))
+    mended = world.wait(world.desk.update(ADA, one.id, lambda _: trader(filter="close > 1")))
     assert world.desk.health(mended).state == "running"
     assert world.desk.health(mended).errors == []
     assert world.error_sink.cleared == [one.id]
@@ -339,7 +339,7 @@ def test_a_trader_that_found_no_room_runs_when_there_is(how: str) -> None:
         world.wait(world.desk.delete(ADA, first.id))
     elif how == "disabled":
         off = msgspec.structs.replace(first, enabled=False)
-        world.wait(world.desk.update(ADA, first.id, off))
+        world.wait(world.desk.update(ADA, first.id, lambda _: off))
     else:
         world.desk.replace(rest, LOCAL)
     health = [world.desk.health(one) for one in rest]
@@ -356,9 +356,9 @@ def test_a_change_of_words_disturbs_nothing_and_one_of_the_filter_starts_anew(
     one = make(world)
     world.close(AAA="60", BBB="60")
     watch = world.desk.engines["spot"].watches[one.id]
-    world.wait(world.desk.update(ADA, one.id, trader(name="one", description="new")))
+    world.wait(world.desk.update(ADA, one.id, lambda _: trader(name="one", description="new")))
     assert world.desk.engines["spot"].watches[one.id] is watch
-    world.wait(world.desk.update(ADA, one.id, trader(name="one", filter="close > 55")))
+    world.wait(world.desk.update(ADA, one.id, lambda _: trader(name="one", filter="close > 55")))
     assert world.desk.engines["spot"].watches[one.id] is not watch
     assert world.desk.get(ADA, one.id).created_ms == START_MS
 
@@ -366,7 +366,7 @@ def test_a_change_of_words_disturbs_nothing_and_one_of_the_filter_starts_anew(
 def test_a_disabled_or_deleted_trader_says_nothing_more(world: TraderWorld) -> None:
     one, other = make(world, "one", mode="level"), make(world, "other", mode="level")
     world.close(AAA="60", BBB="1")
-    world.wait(world.desk.update(ADA, one.id, trader("one", mode="level", enabled=False)))
+    world.wait(world.desk.update(ADA, one.id, lambda _: trader("one", mode="level", enabled=False)))
     world.wait(world.desk.delete(ADA, other.id))
     told = len(world.signals)
     world.close(AAA="60", BBB="1")

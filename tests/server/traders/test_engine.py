@@ -199,7 +199,7 @@ def test_what_a_changed_trader_called_provisional_is_retracted(
 ) -> None:
     one = provisional(world)
     subscriber = world.hub.subscribe(signal_topic(one.id))
-    world.wait(world.desk.update(ADA, one.id, msgspec.structs.replace(one, **changed)))
+    world.wait(world.desk.update(ADA, one.id, lambda _: msgspec.structs.replace(one, **changed)))
     world.drain()
     assert retracted(world) == gone
     told = [json.loads(subscriber.take() or b"")["data"]["symbol"] for _ in gone]
@@ -212,7 +212,7 @@ def test_a_trader_that_waits_for_the_close_confirms_what_it_said_before(
 ) -> None:
     one = provisional(world)
     later = msgspec.structs.replace(one, evaluate_on="closed")
-    world.wait(world.desk.update(ADA, one.id, later))
+    world.wait(world.desk.update(ADA, one.id, lambda _: later))
     world.close(AAA="60", BBB="40")
     told = {s.symbol: (s.status, s.revision) for s in world.signals}
     assert told == {
@@ -353,7 +353,7 @@ def test_a_symbol_that_is_looked_at_no_longer_matches_no_longer(world: TraderWor
     one = make(world)
     world.close(AAA="60", BBB="60")
     fewer = msgspec.structs.replace(one, symbols=("AAAUSDT",))
-    world.wait(world.desk.update(ADA, one.id, fewer))
+    world.wait(world.desk.update(ADA, one.id, lambda _: fewer))
     assert world.desk.health(one).matched == 1
     world.close(AAA="60", BBB="1")
     assert (world.desk.health(one).matched, world.desk.health(one).symbols) == (1, 1)
@@ -419,7 +419,7 @@ def test_a_fault_that_comes_again_harms_no_channel_and_no_other_trader(
     assert (health.state, [error.kind for error in health.errors]) == ("error", ["engine_fault"])
     world.close(AAA="60", BBB="1")
     assert [signal.trader_id for signal in world.signals] == [other.id]
-    world.wait(world.desk.update(ADA, one.id, one))
+    world.wait(world.desk.update(ADA, one.id, lambda _: one))
     assert world.desk.health(one).errors == []
 
 

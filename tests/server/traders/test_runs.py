@@ -72,7 +72,7 @@ def test_a_past_that_is_no_longer_its_own_is_not_kept(world: TraderWorld, what: 
         else:
             text = "close > 65" if what == "another filter" else one.filter
             changed = msgspec.structs.replace(one, filter=text, symbols=("BBBUSDT",))
-            await world.desk.update(ADA, one.id, changed)
+            await world.desk.update(ADA, one.id, lambda _: changed)
         return await made
 
     if what == "deleted":
@@ -124,7 +124,7 @@ def test_a_run_of_a_trader_that_changed_meanwhile_counts_for_nothing(world: Trad
         run = asyncio.create_task(world.desk.run(ADA, [one.id]))
         await asyncio.sleep(0)
         changed = msgspec.structs.replace(one, filter="close > 1", symbols=("BBBUSDT",))
-        await world.desk.update(ADA, one.id, changed)
+        await world.desk.update(ADA, one.id, lambda _: changed)
         return await run
 
     (run,) = world.wait(scenario())
