@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from klinecore.errors import FilterError
 from klinecore.filters.copied import MarketCopy
-from klinecore.filters.engine import Engine, Firing
+from klinecore.filters.engine import Engine
 from klinecore.filters.evaluation import (
     Evaluation,
     Replay,
@@ -17,6 +17,7 @@ from klinecore.filters.language import Filter, compile, parse_expression
 from klinecore.filters.limits import LIMITS, Limits
 from klinecore.filters.ready import READY, ReadyFilter
 from klinecore.filters.reasons import Reason
+from klinecore.filters.telling import Firing
 from klinecore.filters.tree import FIELDS, OPERATIONS, TICKER_FIELDS, Kind, Node, Operation
 
 __all__ = [

@@ -2,11 +2,11 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from klinecore.filters.forming cimport Forming
 from klinecore.filters.gone cimport Gone
 from klinecore.filters.images cimport Checkpoints
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport Root
+from klinecore.filters.telling cimport Teller
 from klinecore.market cimport Market
 
 cdef struct Known:
@@ -24,17 +24,15 @@ cdef class Engine:
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
     cdef Gone _gone
-    cdef dict _told             # lane -> root -> open_time_ms -> price
+    cdef Teller _teller
     cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew
-    cdef dict _provisional      # (root, lane) -> open time of the forming row it fired at
     cdef int _next_id
     cdef tuple _symbols
     cdef list _generations      # by lane; None without a symbol
     cdef Known* _known          # by series
     cdef uint8_t* _marked       # lanes to look at
     cdef uint64_t _lost
-    cdef uint64_t _fired, _revised, _retracted, _forgotten, _incomplete, _refused
-    cdef uint64_t _checkpoints_left_out
+    cdef uint64_t _refused, _checkpoints_left_out
 
     cdef _settle_barrier(self, step)
     cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown)
@@ -42,7 +40,6 @@ cdef class Engine:
     cdef _replan(self)
     cdef _list_forming(self)
     cdef Root _root(self, int filter_id)
-    cdef _look_at_forming(self, Py_ssize_t lane, Forming forming, list out)
     cdef _advance(self, dict first_closed, dict told_changes)
     cdef _disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms)
     cdef _look(self, Py_ssize_t lane, dict told_changes)
@@ -50,11 +47,3 @@ cdef class Engine:
     cdef _barrier(self, uint32_t interval, int64_t open_time_ms)
     cdef _note_barrier(self, uint32_t interval, int64_t open_time_ms, int64_t boundary_ms)
     cdef _follow_symbols(self)
-    cdef list _tell(self)
-    cdef _take_back(self, list out)
-    cdef _firing(
-        self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted,
-        tuple values
-    )
-    cdef _remember(self, lane, root, open_ms, price)
-    cdef _revise(self, Py_ssize_t lane, dict again, list roots, int64_t from_ms, list out)

@@ -1,26 +1,13 @@
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 from klinecore.filters.evaluation import Rooted
 from klinecore.filters.reasons import Reason
+from klinecore.filters.telling import Firing
 from klinecore.filters.tree import Node
 from klinecore.market import Event, Market
 
-__all__ = ["Engine", "Firing"]
-
-class Firing(NamedTuple):
-    """A filter fired for a symbol at a close, or one that was told did not after all."""
-
-    filter_id: int
-    symbol: str
-    interval: str
-    open_time_ms: int  # of the kline whose close fired
-    price: float  # its close
-    revision: bool  # rows that came late, or were corrected, changed what had been evaluated
-    complete: bool  # False: a row that it reads, or a symbol it compares, was not there
-    retracted: bool = False  # it was told before, and is no more
-    provisional: bool = False  # of a forming row, or (retracted, price NaN) it did not hold so long
-    values: tuple[float, ...] = ()  # of ``Engine.parts``, conditions 1.0 or 0.0; () if retracted
+__all__ = ["Engine"]
 
 @final
 class Engine:

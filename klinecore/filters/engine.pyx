@@ -1,7 +1,6 @@
 """Runs filters live: tells at which closes of which symbols each fires."""
 
 cimport cython
-from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -12,36 +11,19 @@ from klinecore.filters.forming cimport Forming
 from klinecore.filters.images cimport Checkpoints, read_image, write_image
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport NEVER, Root, Stage
-from klinecore.kline cimport CLOSE
+from klinecore.filters.telling cimport Teller
 from klinecore.market cimport Market
 from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time
-
-from typing import NamedTuple
 
 from klinecore.errors import FiltersFullError
 from klinecore.filters.plan import parts_of, resolve
 from klinecore.filters.reasons import Reason
 
-__all__ = ["Engine", "Firing"]
+__all__ = ["Engine"]
 
 cdef enum:
-    TOLD_MAX = 64               # firings remembered per filter and symbol, to revise them
+    INCOMPLETE_MAX = 64         # boundaries remembered at which symbols were missing, per interval
     COOLDOWN_MAX = 100000       # klines
-
-
-class Firing(NamedTuple):
-    """A filter fired for a symbol at a close, or one that was told did not after all."""
-
-    filter_id: int
-    symbol: str
-    interval: str
-    open_time_ms: int
-    price: float
-    revision: bool
-    complete: bool
-    retracted: bool = False
-    provisional: bool = False
-    values: tuple[float, ...] = ()
 
 
 @cython.final
@@ -63,8 +45,7 @@ cdef class Engine:
         self._roots = {}
         self._counts = {}
         self._gone = self._runner.doubts = Gone(self._runner)
-        self._told = self._gone.told
-        self._provisional = {}
+        self._teller = Teller(self._runner, self._gone)
         self._next_id = 1
         self._known = <Known*>calloc(
             self._runner.places * self._runner.interval_count, sizeof(Known)
@@ -209,8 +190,7 @@ cdef class Engine:
         del self._roots[filter_id]
         stage = self._runner.stages[root.step.stage]
         stage.roots.remove(root)
-        for told in self._told.values():
-            told.pop(root, None)
+        self._teller.forget_filter(root)
         gone = set()
         for step in root.step.walk():
             self._counts[step.key] -= 1
@@ -218,9 +198,6 @@ cdef class Engine:
                 del self._counts[step.key]
                 gone.add(step.key)
         self._runner.drop(gone)
-        self._provisional = {
-            key: open_ms for key, open_ms in self._provisional.items() if key[0] is not root
-        }
         self._replan()
 
     cdef _replan(self):
@@ -300,25 +277,8 @@ cdef class Engine:
         for symbol, interval in forming:
             place = places.get(symbol)
             if place is not None:
-                self._look_at_forming(place, self._forming[interval], out)
+                self._teller.tell_forming(self._forming[interval], place, out)
         return out
-
-    cdef _look_at_forming(self, Py_ssize_t lane, Forming forming, list out):
-        """Tell which filters would fire if the forming row closed as it is; once per row."""
-        cdef const SeriesMemory* series
-        cdef Root root
-        cdef uint32_t slot
-        for root, values in forming.fires(self._runner, lane):
-            series = self._runner.series(self._runner.stages[root.step.stage], lane)
-            slot = series.header.start + series.header.count
-            open_ms = series.open_time_ms[slot]
-            if self._provisional.get((root, lane)) != open_ms:
-                self._provisional[root, lane] = open_ms
-                price = series.values[CLOSE * <Py_ssize_t>series.slots + slot]
-                out.append(Firing(
-                    root.number, self.market._names[lane], root.step.stage.interval, open_ms,
-                    price, False, True, False, True, values
-                ))
 
     def deadline(self, interval, int64_t open_time_ms):
         """Wait no longer for what rows of that time are read together with; the firings."""
@@ -356,7 +316,7 @@ cdef class Engine:
         runner.advance()
         for i in range(runner.touched_count):
             self._checkpoints.keep(runner.touched[i])
-        return self._tell()
+        return self._teller.tell()
 
     cdef _disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms):
         """A row at or behind the newest one changed: does anything that was computed know it?"""
@@ -436,7 +396,7 @@ cdef class Engine:
             return
         if self.market.missing_closes(self.market.intervals[interval], open_time_ms):
             incomplete.add(boundary_ms)
-            if len(incomplete) > TOLD_MAX:
+            if len(incomplete) > INCOMPLETE_MAX:
                 incomplete.remove(min(incomplete))
 
     cdef _follow_symbols(self):
@@ -454,10 +414,8 @@ cdef class Engine:
             if generation == self._generations[lane]:
                 continue
             self._generations[lane] = generation
-            self._told.pop(lane, None)
+            self._teller.forget_symbol(lane)
             self._checkpoints.forget(lane)
-            for key in [key for key in self._provisional if key[1] == lane]:
-                del self._provisional[key]
             for stage in runner.ordered:
                 stage.forget(lane)
             for i in range(runner.interval_count):
@@ -468,108 +426,14 @@ cdef class Engine:
                 known.inserted = header.inserted
                 known.changed = header.inserted + header.revisions
 
-    # --- telling -------------------------------------------------------------------------------
-
-    cdef list _tell(self):
-        """What is to be told of the firings of the rows just taken."""
-        cdef Runner runner = self._runner
-        cdef list fired = runner.fired
-        cdef list out = []
-        cdef dict again = {}
-        runner.fired = []
-        for root, lane, open_ms, price, whole, repeated, values in fired:
-            if repeated:
-                again.setdefault(lane, {}).setdefault(root, {})[open_ms] = (price, whole, values)
-        for lane in sorted(runner.rerun):
-            self._revise(lane, again.get(lane, {}), None, 0, out)
-            runner.rewound.pop(lane, None)
-        for lane, stages in runner.repeated.items():
-            for stage, open_ms in stages.items() if lane not in runner.rerun else ():
-                self._revise(lane, again.get(lane, {}), (<Stage>stage).roots, open_ms, out)
-        runner.rerun.clear()
-        runner.repeated.clear()
-        self._gone.clear()
-        for root, lane, open_ms, price, whole, repeated, values in fired:
-            if not repeated:
-                self._remember(lane, root, open_ms, price)
-                out.append(self._firing(root, lane, open_ms, price, False, whole, False, values))
-                if self._provisional.get((root, lane)) == open_ms:
-                    del self._provisional[root, lane]
-        if self._provisional:
-            self._take_back(out)
-        return out
-
-    cdef _take_back(self, list out):
-        """Tell which firings at forming rows did not hold till the close."""
-        cdef Stage stage
-        cdef Py_ssize_t lane
-        for (root, place), open_ms in list(self._provisional.items()):
-            stage = self._runner.stages[root.step.stage]
-            lane = place
-            if stage.seen[lane] >= open_ms:
-                del self._provisional[root, place]
-                out.append(self._firing(root, place, open_ms, NAN, False, True, True, ())._replace(
-                    provisional=True
-                ))
-
-    cdef _firing(
-        self, Root root, lane, open_ms, price, bint revision, bint whole, bint retracted,
-        tuple values
-    ):
-        self._fired += not retracted
-        self._revised += revision and not retracted
-        self._retracted += retracted
-        self._incomplete += not whole
-        return Firing(
-            root.number, self.market._names[lane], root.step.stage.interval, open_ms, price,
-            revision, whole, retracted, False, values
-        )
-
-    cdef _remember(self, lane, root, open_ms, price):
-        told = self._told.setdefault(lane, {}).setdefault(root, {})
-        told[open_ms] = price
-        if len(told) > TOLD_MAX:
-            del told[min(told)]
-            self._forgotten += 1
-
-    cdef _revise(self, Py_ssize_t lane, dict again, list roots, int64_t from_ms, list out):
-        """Tell how the firings of a lane that started anew differ from those that were told; or of
-        some filters, from one row on."""
-        cdef const SeriesMemory* series
-        cdef Root root
-        before = self._told.get(lane, {})
-        for root in sorted({*before, *again}, key=lambda one: one.number):
-            if roots is not None and root not in roots:
-                continue
-            told = before.get(root, {})
-            now = again.get(root, {})
-            series = self._runner.series(self._runner.stages[root.step.stage], lane)
-            oldest = max(from_ms, series.open_time_ms[series.header.start])
-            if lane in self._runner.rewound:
-                stage = self._runner.stages[root.step.stage]
-                oldest = max(oldest, <int64_t>self._runner.rewound[lane][stage] + 1)
-            known_from = min(told) if len(told) >= TOLD_MAX else oldest
-            for open_ms in sorted({*told, *now}):
-                if (root, lane, open_ms) in self._gone.undecided:
-                    continue
-                if open_ms in now and open_ms not in told and open_ms >= known_from:
-                    price, whole, values = now[open_ms]
-                    out.append(
-                        self._firing(root, lane, open_ms, price, True, whole, False, values)
-                    )
-                    self._remember(lane, root, open_ms, price)
-                elif open_ms in told and open_ms not in now and open_ms >= oldest:
-                    price = told.pop(open_ms)
-                    out.append(self._firing(root, lane, open_ms, price, True, True, True, ()))
-
     def save(self):
         """What all filters remember, as bytes for ``load``."""
-        return write_image(self._runner, self._told)
+        return write_image(self._runner, self._gone.told)
 
     def load(self, bytes image not None):
         """Go on from what ``save`` gave; the symbols that did not, for their rows are others."""
         self._replan()
-        return read_image(self._runner, image, self._told)
+        return read_image(self._runner, image, self._gone.told)
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -663,11 +527,7 @@ cdef class Engine:
     def counters(self):
         """What happened since the start, by name."""
         return {
-            "fired": self._fired,
-            "revised": self._revised,
-            "retracted": self._retracted,
-            "incomplete": self._incomplete,
-            "forgotten": self._forgotten,
+            **self._teller.counters(),
             "refused": self._refused,
             "started_anew": self._runner.rerun_count,
             "checkpoints_left_out": self._checkpoints_left_out + self._checkpoints.left_out,

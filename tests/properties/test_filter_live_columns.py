@@ -13,7 +13,8 @@ from reference.trees import Expression, random_kline, trees
 
 import klinecore as kc
 from klinecore.filters import compile, evaluate, replay
-from klinecore.filters.engine import Engine, Firing
+from klinecore.filters.engine import Engine
+from klinecore.filters.telling import Firing
 from klinecore.interval import close_time_ms
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from klinecore import Kline, Market
 from klinecore.filters import Node, replay
-from klinecore.filters.engine import Engine, Firing
+from klinecore.filters.engine import Engine
+from klinecore.filters.telling import Firing
 from klinecore.interval import INTERVAL_MS, next_open_ms, open_time_ms
 
 SYMBOLS = ("A", "B", "C")
