@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import NamedTuple
 
 from picows import (
@@ -26,6 +27,11 @@ HEAD_SIZE_MAX = 16 * 1024
 #: Seconds picows may take for a head that is there already.
 _HANDSHAKE_S = 5.0
 
+#: Names of headers, and what stands in no header (RFC 9110 5.1, 5.5).
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.CRITICAL)  # picows tells of every connection, and of clients' mistakes
 
@@ -40,16 +46,18 @@ class Head(NamedTuple):
 
 def parse_head(data: bytes) -> Head | int:
     """Read what stands before the empty line; the status that refuses it if it is no plain GET."""
+    if _CONTROLS.search(data.replace(b"\r\n", b"")):
+        return 400  # among them line ends that others might take for some
     lines = data.split(b"\r\n")
     parts = lines[0].split(b" ")
-    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
+    if len(parts) != 3 or parts[2] not in _VERSIONS:
         return 400
     if parts[0] != b"GET":
         return 405
     headers = []
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
-        if not colon or not name or name != name.strip():
+        if not colon or not _NAME.fullmatch(name):
             return 400
         headers.append((name.lower(), value.strip(b" \t")))
         if name.lower() == b"transfer-encoding":

@@ -19,7 +19,9 @@ GOOD_HOSTS_MAX = 64
 _HOST = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 #: Headers that mean something here. Given twice, two readers may each believe another one.
-_SINGLE = (b"host", b"origin", b"content-length", b"if-none-match")
+_SINGLE = (b"host", b"origin", b"content-length", b"transfer-encoding", b"if-none-match")
+#: Nothing behind such a request is read: another reader might have seen its end elsewhere.
+_LAST: Headers = [(b"connection", b"close")]
 
 _PREFLIGHT: Headers = [
     (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
@@ -64,15 +66,24 @@ class Door:
         return bool(self._origins)
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Refuse a request whose URL is too long or whose headers contradict each other.
+        """Refuse a request whose URL is too long, whose headers contradict each other, or whose
+        body cannot be read.
 
-        Raises ApiError: 400 or 414.
+        Raises ApiError: 400, 414 or 501.
         """
         if len(scope["raw_path"]) + len(scope["query_string"]) > URL_LENGTH_MAX:
             raise ApiError(414, "url_too_long", f"At most {URL_LENGTH_MAX} characters are read.")
         listed = scope["headers"]
         if len(listed) != len(headers):
             _refuse_duplicates(listed)
+        coding = headers.get(b"transfer-encoding", b"chunked")
+        if coding.lower() != b"chunked":  # read as what it is not, its end might be elsewhere
+            raise ApiError(
+                501,
+                "unknown_transfer_coding",
+                "A body comes as it is, or chunked.",
+                headers=_LAST,
+            )
         host = headers.get(b"host", b"")
         if host in self._good_hosts:
             return
@@ -141,7 +152,7 @@ class Door:
             413,
             "body_too_large",
             f"At most {self._body_max} bytes of body are read.",
-            headers=[(b"connection", b"close")],
+            headers=_LAST,
         )
 
     def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
@@ -188,4 +199,9 @@ def _refuse_duplicates(listed: Sequence[tuple[bytes, bytes]]) -> None:
     names = [name for name, _ in listed]
     for name in _SINGLE:
         if names.count(name) > 1:
-            raise ApiError(400, "duplicate_header", f"Header {name.decode()} is given twice.")
+            raise ApiError(
+                400,
+                "duplicate_header",
+                f"Header {name.decode()} is given twice.",
+                headers=_LAST,
+            )

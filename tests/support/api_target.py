@@ -27,9 +27,10 @@ class Target:
     """``granian_target.py`` in a process of its own."""
 
     def __init__(self, **options: Any) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port, self.stream_port = _free_port(), 0
+        if options.get("streams"):
+            self.stream_port = _free_port()
+            options["settings"] = {**options.get("settings", {}), "stream_port": self.stream_port}
         script = Path(server.__file__).parents[1] / "tests/server/api/granian_target.py"
         self._process = subprocess.Popen(
             [sys.executable, str(script), str(self.port), json.dumps(options)],
@@ -67,6 +68,16 @@ class Target:
                     return sample.value
         return 0.0
 
+    def count(self, name: str, **labels: str) -> float:
+        """Sum over all labels that are not given."""
+        families = text_string_to_metric_families(self.get("/metrics").decode())
+        samples = (sample for family in families for sample in family.samples)
+        return sum(
+            one.value
+            for one in samples
+            if one.name == name and labels.items() <= one.labels.items()
+        )
+
     def dial(self, receive_buffer: int = 0) -> socket.socket:
         """A WebSocket by hand, whose owner decides whether it reads."""
         raw = socket.socket()
@@ -84,6 +95,13 @@ class Target:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(DEADLINE_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def until(condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> None:

@@ -1,7 +1,8 @@
 """An API under granian for tests that need real sockets; run as ``granian_target.py PORT OPTIONS``.
 
 It publishes numbered messages on its own: a stream of large conflating tickers, and closes of one
-series. OPTIONS is JSON: ``settings``, ``tickers_per_s``, ``closes_per_s``, ``ticker_bytes``.
+series. OPTIONS is JSON: ``settings``, ``tickers_per_s``, ``closes_per_s``, ``ticker_bytes``; with
+``streams`` the stream port is open, too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from server.serving import HEADER_BYTES_MAX, HEADER_TIMEOUT_MS
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
+from server.streams.port import StreamPort
 
 MINUTE_MS = 60_000
 
@@ -112,11 +114,15 @@ class Target:
             tasks.append(asyncio.create_task(self.publish_tickers(rate)))
         if rate := self.options.get("closes_per_s"):
             tasks.append(asyncio.create_task(self.publish_closes(rate)))
+        streams = StreamPort(self.state, self.api.door, self.api.binance)
+        if self.options.get("streams"):
+            await streams.start()
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:
             task.cancel()
+        await streams.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
 
