@@ -7,15 +7,18 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-import numpy as np
 
-from klinecore.series import Series
+from klinecore.errors import UnknownSeriesError
+from klinecore.interval import INTERVALS
 from server.api.binance_query import Range, mandatory, read_range, read_symbol
 from server.api.cache import BodyCache
+from server.api.derived import DerivedWindow, InexactError, bases_of
 from server.api.problems import BinanceError
 from server.api.state import ServedMarket
 from server.api.types import Headers, Response
+from server.api.windows import HeldWindow, Window, lacks
 from server.errors import FeedError, RestError, SpentError
+from server.feeds.answers import Key
 from server.feeds.history import History, Rows
 
 __all__ = ["SOON", "Answered", "Query", "Weighed", "answer_klines", "refusal"]
@@ -59,62 +62,110 @@ def answer_klines(
     """
     symbol = read_symbol(query, held)
     interval = mandatory(query, "interval")
-    if served is None or interval not in served.market.intervals:
+    history = None if served is None else served.history
+    if served is None or not _is_known(served, interval):
         there = ", ".join(served.market.intervals if served else ())
         raise BinanceError(-1120, f"Invalid interval. Held here: {there}.")
     span = read_range(query, market)
-    weight = _weight(market, span.limit)
-    series = served.market[symbol, interval]
-    if (symbol, interval) in served.incomplete and _lacks(series, span):
+    if (symbol, interval) in served.incomplete and lacks(served.market[symbol, interval], span):
         raise BinanceError(
             -1001, "Not all of these klines are here yet; try again.", 503, headers=SOON
         )
-    key, version = (_CACHED, market, symbol, interval, span), series.sequence
-    kept = cache.get(key, version)
-    if kept is None:
-        if served.history is not None and not _reaches(series, span):
-            return _joined(served, served.history, series, span)
-        kept = Response(_rows(served, series, span))
-        cache.put(key, version, kept)
-    return Weighed(weight, kept.body)
+    try:
+        window = _look(served, symbol, interval)
+        key, version = (_CACHED, market, symbol, interval, window.interval, span), window.version
+        kept = cache.get(key, version)
+        if kept is None and (history is None or _reaches(window, span)):
+            kept = Response(window.body(span))
+            cache.put(key, version, kept)
+        if kept is not None:
+            return Weighed(_weight(market, span.limit), kept.body)
+    except InexactError:
+        assert history is not None  # without it, there are held intervals alone
+        return _live(served, history, (symbol, interval), span)
+    assert history is not None
+    return _joined(served, history, (symbol, interval), span)
 
 
-async def _joined(served: ServedMarket, history: History, series: Series, span: Range) -> Weighed:
+def _is_known(served: ServedMarket, interval: str) -> bool:
+    """True if there are such klines here: held, or to be made or fetched."""
+    if interval in served.market.intervals:
+        return True
+    exists = interval in INTERVALS and (interval != "1s" or served.name == "spot")
+    return exists and served.history is not None
+
+
+def _look(served: ServedMarket, symbol: str, interval: str) -> Window:
+    """What memory has of a series at this moment. Raises InexactError, BinanceError."""
+    market = served.market
+    try:
+        if interval in market.intervals:
+            return HeldWindow(market, market[symbol, interval])
+        for base in bases_of(interval, market.intervals):
+            if (symbol, base) not in served.incomplete:
+                return DerivedWindow(market[symbol, base], interval)
+    except UnknownSeriesError:
+        raise BinanceError(-1121, "Invalid symbol.") from None
+    raise InexactError("nothing held that it could be made of")
+
+
+def _reaches(window: Window, span: Range) -> bool:
+    """True if no row of the answer is older than the window, or there is no window."""
+    first_ms = window.first_ms
+    if first_ms is None:
+        return True
+    if span.start_ms is not None:
+        last_ms = math.inf if span.end_ms is None else span.end_ms
+        return span.start_ms >= first_ms or span.start_ms > last_ms
+    return window.count(span) >= span.limit
+
+
+async def _joined(served: ServedMarket, history: History, key: Key, span: Range) -> Weighed:
     """Rows from before the window and those of it, as one answer."""
-    key = (series.symbol, series.interval)
     for _ in range(_LOOKS_MAX):
-        first_ms = _first_open_ms(series)
-        if first_ms is None:  # its symbol was removed meanwhile
-            raise BinanceError(-1121, "Invalid symbol.")
-        end_ms = first_ms if span.end_ms is None else min(first_ms, span.end_ms + 1)
         try:
+            window = _look(served, *key)
+            first_ms = window.first_ms
+            if first_ms is None:  # its symbol was removed meanwhile
+                raise BinanceError(-1121, "Invalid symbol.")
+            end_ms = first_ms if span.end_ms is None else min(first_ms, span.end_ms + 1)
             if span.start_ms is not None:
                 older = await history.after(key, span.start_ms, end_ms, span.limit)
             else:
-                lacking = span.limit - _count(series, span)
-                older = await history.before(key, end_ms, lacking)
+                older = await history.before(key, end_ms, span.limit - window.count(span))
+            window = _look(served, *key)
+            if window.first_ms == first_ms:
+                body = _join(window, first_ms, span, older)
+                return Weighed(_weight(served.name, span.limit), body)
+        except InexactError:
+            return await _live(served, history, key, span)
         except FeedError as error:
             raise refusal(error) from None
-        if _first_open_ms(series) == first_ms:
-            body = _join(served, series, span, older)
-            return Weighed(_weight(served.name, span.limit), body)
     raise BinanceError(-1001, "The window moves on too fast; try again.", 503, headers=SOON)
 
 
-def _join(served: ServedMarket, series: Series, span: Range, older: Rows) -> bytes:
+def _join(window: Window, first_ms: int, span: Range, older: Rows) -> bytes:
     """``older`` rows end where the window begins, or where the range does."""
     limit, start_ms, end_ms = span
-    first_ms = _first_open_ms(series)
     newer = b"[]"
     if start_ms is not None:
         limit -= len(older)
-        if limit and first_ms is not None and (end_ms is None or end_ms >= first_ms):
-            newer = _rows(served, series, Range(limit, first_ms, end_ms))
-    elif count := _count(series, span):
-        newer = _rows(served, series, span)
+        if limit and (end_ms is None or end_ms >= first_ms):
+            newer = window.body(Range(limit, first_ms, end_ms))
+    elif count := window.count(span):
+        newer = window.body(span)
         older = older[max(0, len(older) + count - limit) :]
     parts = [*older, newer[1:-1]] if len(newer) > 2 else older
     return b"[" + b",".join(parts) + b"]"
+
+
+async def _live(served: ServedMarket, history: History, key: Key, span: Range) -> Weighed:
+    """Rows that memory has nothing of, the forming one included."""
+    try:
+        rows = await history.live(key, span.limit, start_ms=span.start_ms, end_ms=span.end_ms)
+    except FeedError as error:
+        raise refusal(error) from None
+    return Weighed(_weight(served.name, span.limit), b"[" + b",".join(rows) + b"]")
 
 
 def refusal(error: FeedError) -> BinanceError:
@@ -144,72 +195,7 @@ class _Told(msgspec.Struct):
     msg: str
 
 
-# --- the window --------------------------------------------------------------------------------
-
-
-def _first_open_ms(series: Series) -> int | None:
-    """Opening time of the oldest row in memory; None without any."""
-    if len(series):
-        return int(series.open_time_ms[0])
-    return None if series.forming is None else series.forming.open_time_ms
-
-
-def _reaches(series: Series, span: Range) -> bool:
-    """True if no row of the answer is older than the window, or there is no window."""
-    first_ms = _first_open_ms(series)
-    if first_ms is None:
-        return True
-    if span.start_ms is not None:
-        last_ms = math.inf if span.end_ms is None else span.end_ms
-        return span.start_ms >= first_ms or span.start_ms > last_ms
-    return _count(series, span) >= span.limit
-
-
-def _count(series: Series, span: Range) -> int:
-    """Rows of the window up to the end of a range, at most its limit."""
-    end_ms = span.end_ms
-    forming = series.forming
-    shown = forming is not None and (end_ms is None or forming.open_time_ms <= end_ms)
-    return min(span.limit, series.index_range(None, end_ms)[1] + shown)
-
-
 def _weight(market: str, limit: int) -> int:
     if market == "spot":
         return 2
     return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
-
-
-def _rows(served: ServedMarket, series: Series, span: Range) -> bytes:
-    """Rows as the exchange gives them: it counts the forming one as one of ``limit``."""
-    limit, start_ms, end_ms = span
-    forming = series.forming
-    shown = forming is not None and (end_ms is None or forming.open_time_ms <= end_ms)
-    if start_ms is not None:
-        later = len(series)
-        if later >= limit:
-            later -= int(np.searchsorted(series.open_time_ms, start_ms))
-        shown = shown and later < limit
-    elif forming is not None and shown:
-        if limit == 1:  # nothing but the forming one
-            start_ms = forming.open_time_ms
-        limit = max(limit - 1, 1)
-    return served.market.klines_array_json(
-        series.symbol, series.interval, limit, forming=shown, start_ms=start_ms, end_ms=end_ms
-    )
-
-
-def _lacks(series: Series, span: Range) -> bool:
-    """True if rows that may still come would belong into the answer."""
-    if not len(series):
-        return True
-    opens = series.open_time_ms
-    if span.start_ms is None:
-        first_ms = int(opens[max(0, len(opens) - span.limit)])
-        if len(opens) < span.limit:
-            return True
-    else:
-        first_ms = span.start_ms
-        if first_ms < opens[0]:
-            return True
-    last_ms = span.end_ms if span.end_ms is not None else int(opens[-1])
-    return any(first_ms <= last and first <= last_ms for first, last in series.holes())

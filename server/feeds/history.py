@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from bisect import bisect_left
 from collections import OrderedDict
 from functools import partial
 from typing import Final
@@ -17,7 +18,7 @@ from klinecore.interval import INTERVAL_MS, open_time_ms
 from server.clock import Clock
 from server.disk import Disk
 from server.errors import RestError, SpentError
-from server.feeds.answers import Key
+from server.feeds.answers import Key, count_rows
 from server.feeds.binance import Answer, Api, kline_weight
 from server.feeds.block_files import BlockFiles
 from server.feeds.blocks import Block, Stretch, read_rows, stretch_at
@@ -104,8 +105,8 @@ class History:
     async def before(self, key: Key, end_ms: int, limit: int, *, live: bool = False) -> Rows:
         """The newest ``limit`` rows that open before ``end_ms``.
 
-        They must be closed, unless the answer may be ``live``: as of ``LIVE_S`` ago, with the
-        forming row. Raises SpentError, FeedError.
+        They must be closed, unless the answer may be as old as of ``live``. Raises SpentError,
+        FeedError.
         """
         rows: Rows = []
         for _ in range(_BLOCKS_MAX):
@@ -137,6 +138,16 @@ class History:
             if not block.rows and start_ms < end_ms:
                 await self._look_on(key, block.stretch.first_ms)
         raise RestError("the klines asked for lie too far apart")
+
+    async def live(
+        self, key: Key, limit: int, *, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Rows:
+        """Rows as the exchange told them ``LIVE_S`` ago at most, with the forming one."""
+        now_ms = self._api.time.now_ms()
+        end_ms = (now_ms if end_ms is None else min(now_ms, end_ms)) + 1
+        if start_ms is None:
+            return await self.before(key, end_ms, limit, live=True)
+        return await self.after(key, start_ms, end_ms, limit, live=True)
 
     # --- blocks --------------------------------------------------------------------------------
 
@@ -207,14 +218,21 @@ class History:
             self._kept_bytes -= self._kept.popitem(last=False)[1].size
 
     async def _fetch(self, stretch: Stretch) -> Block:
-        """All rows of a stretch, and one more, which shows that those before it are all."""
+        """All rows of a stretch, and one more, which shows that those before it are all.
+
+        What is known of it already is not asked for again.
+        """
         symbol, interval, first_ms, end_ms = stretch
         later_ms = end_ms + (INTERVAL_MS[interval] or 28 * INTERVAL_MS["1d"])
         read_s = self._clock.monotonic()
+        former = self._kept.get(stretch) or Block(stretch, [], [], first_ms)
+        limit = min(count_rows(interval, former.known_ms, later_ms), self._limit)
         answer = await self._ask(
-            symbol, interval, self._limit, start_ms=first_ms, end_ms=later_ms - 1
+            symbol, interval, limit, start_ms=former.known_ms, end_ms=later_ms - 1
         )
-        opens_ms, rows = _read(answer, first_ms, later_ms)
+        opens_ms, rows = _read(answer, former.known_ms, later_ms)
+        known = bisect_left(former.opens_ms, former.known_ms)
+        opens_ms, rows = former.opens_ms[:known] + opens_ms, former.rows[:known] + rows
         count = sum(open_ms < end_ms for open_ms in opens_ms)
         followed = count < len(rows)
         settled_ms = answer.asked_ms - SETTLED_MS

@@ -13,13 +13,16 @@ from crash_disk import CrashDisk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from klinecore.interval import INTERVAL_MS
 from server.errors import RestError
+from server.exchange.book import SERVED_INTERVALS
 from server.exchange.faults import RestFault
 from server.feeds.block_files import BlockFiles
 from server.metrics import Registry
 
 Make = Callable[..., Any]
-FIRST_MS = NOW_MS // 86_400_000 * 86_400_000 - 40 * 86_400_000
+DAY_MS = 86_400_000
+FIRST_MS = NOW_MS // DAY_MS * DAY_MS - 40 * DAY_MS
 INVALID_LIMITS = ("0", "-1", "", "x", "1.5", "²", "99999999999999999999999")
 INVALID_TIMES = ("", "x", "-1", "1e3", "999999999999999999999")
 
@@ -40,8 +43,8 @@ def pair(request: pytest.FixtureRequest, make_server: Make) -> Pair:
 @st.composite
 def asked(draw: st.DrawFn) -> str:
     """Parameters of a klines request, some of them nonsense."""
-    interval = draw(st.sampled_from((*LENGTHS, *LENGTHS, "7m", "1H", "")))
-    length = LENGTHS.get(interval, MINUTE)
+    interval = draw(st.sampled_from((*LENGTHS, *SERVED_INTERVALS, "7m", "1H", "")))
+    length = INTERVAL_MS.get(interval) or 30 * DAY_MS if interval in INTERVAL_MS else MINUTE
     symbol = draw(st.sampled_from((*SYMBOLS[:2] * 4, SYMBOLS[2], "btcusdt", "NOPEUSDT", "", "A B")))
     edges = st.builds(
         lambda index, off: NOW_MS // length * length - index * length + off,
@@ -50,9 +53,9 @@ def asked(draw: st.DrawFn) -> str:
     )
     moments = (
         edges
-        | st.integers(FIRST_MS - 5 * 86_400_000, NOW_MS + 5 * length)
+        | st.integers(FIRST_MS - 5 * DAY_MS, NOW_MS + 5 * length)
         | st.integers(FIRST_MS - 2 * length, FIRST_MS + 2 * length)
-        | st.sampled_from((0, 1, 10**13, 10**15))
+        | st.sampled_from((0, 1, 10**13))
     )
     times = st.one_of(
         *[st.builds(lambda ms, factor: str(ms * factor), moments, st.sampled_from((1, 1, 1000)))]
@@ -91,7 +94,6 @@ def test_the_answer_is_the_exchanges_to_the_byte_whatever_is_asked(pair: Pair, q
 
 # --- fetched once --------------------------------------------------------------------------------
 
-DAY_MS = 86_400_000
 OLD = f"/klines?symbol=BTCUSDT&interval=1m&startTime={NOW_MS // DAY_MS * DAY_MS - DAY_MS}"
 
 
@@ -223,3 +225,68 @@ def test_what_the_exchange_says_of_a_request_is_passed_on(make_server: Make) -> 
     pair.exchange._faults.delisted.add("BTCUSDT")
     answer = pair.server.get(pair.prefix + OLD)
     assert (answer.status, answer.json()) == (400, {"code": -1121, "msg": "Invalid symbol."})
+
+
+# --- intervals that are not held ---------------------------------------------------------------
+
+
+def test_what_the_window_settles_is_made_of_it_without_a_request(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True)
+    bounded = f"startTime={NOW_MS - 150 * MINUTE}&endTime={NOW_MS - 90 * MINUTE}"
+    for interval, query in (
+        ("5m", "limit=30"),
+        ("15m", "limit=1"),
+        ("3m", bounded),
+        ("4h", "limit=40"),
+        ("1d", "limit=2"),
+    ):
+        target = f"/klines?symbol=BTCUSDT&interval={interval}&{query}"
+        assert pair.our_bytes(target) == pair.their_bytes(target)
+    assert pair.rest.asked == []
+
+
+def test_what_is_older_than_it_can_be_made_of_is_fetched_once(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True)
+    target = "/klines?symbol=BTCUSDT&interval=5m&limit=500"
+    assert pair.our_bytes(target) == pair.their_bytes(target)
+    asked = len(pair.rest.asked)
+    assert 1 <= asked <= 2
+    for _ in range(5):
+        pair.server.clock.now_ms += MINUTE
+        pair.fill("BTCUSDT", "1m", 1)
+        assert pair.our_bytes(target) == pair.their_bytes(target)
+    assert len(pair.rest.asked) == asked
+
+
+def test_what_cannot_be_made_is_asked_for_now_and_then_only(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True, intervals=("1h",))
+    target = "/klines?symbol=BTCUSDT&interval=5m&limit=5"
+    assert pair.our_bytes(target) == pair.their_bytes(target)
+    for _ in range(10):
+        pair.our_bytes(target)
+    assert len(pair.rest.asked) == 1
+    pair.server.clock.now_ms += 2500
+    assert pair.our_bytes(target) == pair.their_bytes(target)
+    assert len(pair.rest.asked) == 2
+    assert "limit=1000" not in pair.rest.asked[1], "what is known is not asked for again"
+
+
+def test_a_minute_without_its_close_makes_no_klines(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True)
+    pair.server.clock.now_ms += 3 * MINUTE
+    pair.fill("BTCUSDT", "1m", 1)  # a hole of two minutes before it
+    target = "/klines?symbol=BTCUSDT&interval=5m&limit=5"
+    assert pair.our_bytes(target) == pair.their_bytes(target)
+    assert len(pair.rest.asked) == 1
+
+
+def test_seconds_are_spots_alone(make_server: Make, pair: Pair) -> None:
+    asked = len(pair.rest.asked)
+    answer = pair.ours("/klines?symbol=BTCUSDT&interval=1s")
+    assert (answer[0], answer[1]["code"]) == (400, -1120)  # the simulated exchange has none at all
+    assert len(pair.rest.asked) - asked == (pair.prefix == "/api/v3")
+
+
+def test_without_older_klines_there_are_held_intervals_alone(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200)
+    assert pair.ours("/klines?symbol=BTCUSDT&interval=5m")[1]["code"] == -1120

@@ -288,7 +288,7 @@ def test_a_failure_of_ours_is_a_500_that_tells_nothing(
         async with running() as server, server.connect(PATH) as client:
             fill(server)
             monkeypatch.setattr(
-                "server.api.binance_klines._rows", lambda *_: {}["a secret of ours"]
+                "server.api.windows.HeldWindow.body", lambda *_: {}["a secret of ours"]
             )
             reply = await call(client, "klines", {"symbol": "BTCUSDT", "interval": "1m"})
             assert (reply["status"], reply["error"]["code"]) == (500, -1000)
