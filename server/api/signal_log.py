@@ -33,6 +33,7 @@ PAGE = 500
 #: Seconds between two attempts at a store that cannot be read.
 RETRY_S = 1.0
 
+_UNREAD = "signals cannot be read now"
 _FORGOTTEN = "what came after the last event is not kept any more"
 
 
@@ -168,7 +169,7 @@ class SignalLog:
             self._loop = asyncio.get_running_loop()
             self._begun = self._loop.create_future()
             self._task = asyncio.create_task(self._read(self._begun))
-            self._task.add_done_callback(_ended)
+            self._task.add_done_callback(self._stopped)
         return follower
 
     def leave(self, follower: Follower) -> None:
@@ -229,6 +230,19 @@ class SignalLog:
             log.warning("signals cannot be followed: %s", fault)
         self._fault = fault
 
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """Reading ended; by a fault of ours if nobody stopped it: the next follower starts it."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.critical("signals could not be read", exc_info=error)
+        self._task = None
+        self._changes.clear()
+        if self._begun is not None and not self._begun.done():
+            self._begun.set_exception(StoreError(_UNREAD))
+        for follower in self._followers:
+            follower.ended = _UNREAD
+            follower.rouse()
+
     async def _read_some(self) -> bool:
         """Take in what was kept since. False: that was all. Raises StoreError."""
         query = SignalQuery(trader_ids=None, since=self.last, limit=LIMIT_MAX)
@@ -247,8 +261,3 @@ class SignalLog:
 
 def _change(kept: KeptSignal) -> _Change:
     return _Change(kept.seq, kept.signal, event(signal_message(kept.signal), str(kept.seq)))
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("signals are not followed any more", exc_info=error)

@@ -323,5 +323,24 @@ def test_nothing_is_read_or_held_when_nobody_follows(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_fault_in_reading_ends_the_streams_and_the_next_one_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(house: House) -> None:
+        async with follow(house, "anna") as reader:
+            await asyncio.sleep(0.05)
+            with monkeypatch.context() as patch:
+                patch.setattr(signal_log, "_change", lambda kept: 1 // 0)
+                house.tell(make_signal(0, ANNAS))
+                (end,) = await reader.some(1)
+            assert end.kind == "end"
+            assert "cannot be read" in str(end.data)
+        async with follow(house, "anna", last_id=0) as reader:
+            house.tell(make_signal(1, ANNAS))
+            assert [event.id for event in await reader.some(2)] == ["1", "2"]
+
+    run(tmp_path, scenario)
+
+
 def test_without_a_store_there_are_no_signals(server: Any) -> None:
     assert server.get("/v1/signals").code == "no_store"
