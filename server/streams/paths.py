@@ -10,7 +10,7 @@ from server.api.problems import ApiError
 
 __all__ = ["StreamPath", "read_path"]
 
-#: USD-M's address is split by purpose; ``/private`` is accepted and stays silent.
+#: USD-M's address is split by purpose; here each of them has every stream.
 _USD_M = ("market", "public", "private")
 #: ccxt numbers its connections: ``/ws/0`` names no stream.
 _NUMBER = re.compile(r"[0-9]{1,6}")
