@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from klinecore.attached import AttachedMarket, AttachedSeries, attach
 from klinecore.barrier import Barrier
 from klinecore.errors import (
@@ -15,6 +18,7 @@ from klinecore.errors import (
     FiltersFullError,
     KlineCoreError,
     ParseError,
+    RefusedError,
     SnapshotError,
     TornReadError,
     UnknownSeriesError,
@@ -291,6 +295,7 @@ __all__ = [
     "Pvi",
     "ReadyFilter",
     "Reason",
+    "RefusedError",
     "Replay",
     "Rma",
     "Roc",
@@ -402,3 +407,13 @@ __all__ = [
     "willr",
     "wma",
 ]
+
+if TYPE_CHECKING:
+    from klinecore import client as client
+else:
+
+    def __getattr__(name: str) -> object:
+        """``kc.client`` is loaded when it is first used: it brings asyncio and sockets."""
+        if name == "client":
+            return importlib.import_module("klinecore.client")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

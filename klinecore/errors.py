@@ -8,6 +8,7 @@
     │   ├── FiltersFullError    the memory for filters is used up: remove some, or allow more
     │   ├── FilterError         (also ValueError) show it to whoever wrote the filter
     │   ├── ParseError          the bytes are not what the exchange speaks: drop and count
+    │   ├── RefusedError        the server says no and would again: other key, other names
     │   ├── SnapshotError       the snapshot is not whole or not ours: take another, or none
     │   ├── TornReadError       the rows would not hold still: try again, or attach again
     │   └── UnknownSeriesError  (also LookupError) no such symbol or interval: list what exists
@@ -24,6 +25,7 @@ __all__ = [
     "FiltersFullError",
     "KlineCoreError",
     "ParseError",
+    "RefusedError",
     "SnapshotError",
     "TornReadError",
     "UnknownSeriesError",
@@ -86,6 +88,17 @@ class FiltersFullError(KlineCoreError):
         self.limit = limit
         self.allowed = allowed
         self.needed = needed
+
+
+class RefusedError(KlineCoreError):
+    """A server that says no, and would say so again. Show a right key, or ask for what it has.
+
+    ``status`` is HTTP's, 0 if the connection stood already.
+    """
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class SnapshotError(KlineCoreError):

@@ -21,7 +21,7 @@ ROWS = (
     ("klinecore.market",),
     ("klinecore.snapshot", "klinecore.attached", "klinecore.filters"),
     ("klinecore",),     # the front door: gathers names, and is what users import
-    ("klinecore.frames", "klinecore.notebook"),
+    ("klinecore.client", "klinecore.frames", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
     ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity",
      "server.handshake", "server.process"),

@@ -261,6 +261,16 @@ def test_websockets_reads_the_stream_itself(house: House, root: Path, tmp_path: 
     assert len(closed) == 2
 
 
+def test_the_librarys_own_client_follows_the_market(
+    house: House, root: Path, tmp_path: Path
+) -> None:
+    (program,) = recipes(root, "klinecore.client")
+    closed = values(house, tmp_path, program, "closed")["closed"]
+    truth = settled(house, closed[0][0], closed[-1][0])
+    assert [row[0] for row in closed] == sorted(truth)[:2]
+    assert [row[:11] for row in closed] == [truth[row[0]][:11] for row in closed]
+
+
 def test_javascript_reads_the_stream_itself(house: House, root: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
