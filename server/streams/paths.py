@@ -41,6 +41,7 @@ def read_path(target: bytes) -> StreamPath:
     path, _, query = target.decode("latin-1").partition("?")
     segments = [unquote(segment) for segment in path.strip("/").split("/")]
     market = None
+    private = segments[0] == "private"
     if segments[0] in _USD_M and len(segments) > 1:
         market = "um"
         segments = segments[1:]
@@ -72,6 +73,8 @@ def read_path(target: bytes) -> StreamPath:
     if parameters.get("timeUnit", "MILLISECOND").upper() != "MILLISECOND":
         raise ApiError(400, "bad_time_unit", "Times are in milliseconds: timeUnit=MILLISECOND.")
     silent = segments == ["ws"]
+    if private:  # streams of an account, of which nothing is here
+        names, silent = [], False
     return StreamPath(market, wrapped, tuple(names), requests, limited, sequenced, silent)
 
 

@@ -10,6 +10,8 @@ import uvloop
 from stream_port import MINUTE, START_MS, ask, row, running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from server.streams.paths import read_path
+
 
 def test_a_closed_kline_reaches_its_subscribers_as_the_exchange_frames_it() -> None:
     async def story() -> None:
@@ -96,6 +98,12 @@ def test_a_number_that_is_not_held_is_refused_with_the_way_out(since: int) -> No
             assert (await ask(client, "LIST_SUBSCRIPTIONS"))["result"] == []
 
     uvloop.run(story())
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/key7", "/stream", "/stream?streams=key7"])
+def test_streams_of_accounts_are_accepted_and_silent(path: str) -> None:
+    asked = read_path(f"/private{path}".encode())
+    assert (asked.market, asked.names, asked.silent) == ("um", (), False)
 
 
 @pytest.mark.parametrize(
