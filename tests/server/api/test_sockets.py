@@ -15,6 +15,7 @@ import pytest
 from api_target import DEADLINE_S, Target, busy_target, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from ws_frames import MISTAKES
 
 MINUTE_MS = 60_000
 START_MS = 1_700_000_040_000
@@ -241,6 +242,50 @@ def test_a_message_that_is_too_large_ends_the_connection(quiet: Target) -> None:
         assert (code, "4096 bytes" in reason) == (1009, True)
 
     asyncio.run(scenario())
+
+
+def closing_frames(port: int, sent: bytes) -> tuple[list[int], bool]:
+    """Codes of close frames after what was sent, 0 for one without; and whether that was the end.
+
+    Nothing comes for a while where it was not.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=0.3) as raw:
+        raw.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        received, ended = b"", False
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while b"\r\n\r\n" not in received:
+                received += raw.recv(65536)
+            raw.sendall(sent)
+            while part := raw.recv(65536):
+                received += part
+            ended = True
+    frames, codes = received.partition(b"\r\n\r\n")[2], []
+    while frames:  # none of them is long
+        size = frames[1]
+        if frames[0] == 0x88:
+            codes.append(int.from_bytes(frames[2:4]) if size else 0)
+        frames = frames[2 + size :]
+    return codes, ended
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_the_protocol_ends_its_connection_and_no_other(
+    quiet: Target, name: str
+) -> None:
+    """granian says goodbye without a code; the stream port says which mistake it was."""
+    sent, code = MISTAKES[name]
+    codes, ended = closing_frames(quiet.port, sent)
+    if "flood" in name or name == "a binary message":  # which granian answers, or takes as text
+        assert (codes, ended) == ([], False)
+    else:
+        assert ended
+        assert codes in ([0], [code], [1002])
+    assert json.loads(quiet.get("/health"))["status"] == "healthy"
+    until(lambda: quiet.metric("ws_clients") == 0)
 
 
 def test_too_many_messages_end_the_connection(quiet: Target) -> None:
