@@ -8,12 +8,12 @@ import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from server.settings import Settings
 
-__all__ = ["Disk", "DiskFile", "SystemDisk", "data_directory", "write_new"]
+__all__ = ["Disk", "DiskFile", "LastTwo", "SystemDisk", "data_directory", "write_new"]
 
 Result = TypeVar("Result")
 
@@ -152,13 +152,14 @@ class _SystemFile:
         os.close(self._descriptor)
 
 
-async def write_new(disk: Disk, path: str, data: bytes) -> str:
-    """Write and sync ``data`` beside ``path``; the name it has, to be renamed. Raises OSError."""
+async def write_new(disk: Disk, path: str, chunks: Iterable[bytes]) -> str:
+    """Write and sync them beside ``path``; the name that has, to be renamed. Raises OSError."""
     new = f"{path}.new"
     file = await disk.call(disk.create, new)
     # Not `finally`: after a cancellation a thread may still be writing to the descriptor.
     try:
-        await disk.call(file.write, data)
+        for chunk in chunks:
+            await disk.call(file.write, chunk)
         await disk.call(file.sync)
     except OSError:
         with contextlib.suppress(OSError):
@@ -166,6 +167,43 @@ async def write_new(disk: Disk, path: str, data: bytes) -> str:
         raise
     await disk.call(file.close)
     return new
+
+
+class LastTwo:
+    """A file and the one before it, for a start that finds the newer one torn."""
+
+    def __init__(self, disk: Disk, directory: str, name: str) -> None:
+        self._disk = disk
+        self._directory = directory
+        self.path = os.path.join(directory, name)
+        #: Both, the newer one first.
+        self.paths = (self.path, f"{self.path}.previous")
+        #: Only a whole file may take the place of the previous one.
+        self.is_whole = True
+
+    async def write(self, chunks: Iterable[bytes]) -> int:
+        """Let this be the newest one; its size, once it is durable. Raises OSError."""
+        disk, size = self._disk, 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                size += len(chunk)
+                yield chunk
+
+        try:
+            new = await write_new(disk, self.path, counted())
+            if self.is_whole:
+                with contextlib.suppress(FileNotFoundError):
+                    await disk.call(disk.rename, self.path, self.paths[1])
+            await disk.call(disk.rename, new, self.path)
+            self.is_whole = True
+            await disk.call(disk.sync_directory, self._directory)
+        except OSError:
+            with contextlib.suppress(OSError):
+                await disk.call(disk.remove, f"{self.path}.new")
+            raise
+        return size
 
 
 def data_directory(settings: Settings, environ: Mapping[str, str]) -> str:

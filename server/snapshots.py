@@ -7,12 +7,10 @@ snapshot saves a restart the time of the backfill, and nothing else hangs on it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import math
 import mmap
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,7 +18,7 @@ from klinecore.errors import SnapshotError
 from klinecore.market import Market
 from klinecore.snapshot import SnapshotContents, SnapshotCounts, encode, read_contents, restore
 from server.clock import Clock, wait_event
-from server.disk import Disk
+from server.disk import Disk, LastTwo
 from server.metrics import Registry
 
 __all__ = ["Companion", "SnapshotStore", "find_contents"]
@@ -50,7 +48,7 @@ async def find_contents(
 
     ``source`` as for ``SnapshotStore``; what is wrong with a file is counted when it is loaded.
     """
-    for path in _paths(name, directory):
+    for path in _files(disk, directory, name).paths:
         try:
             return await disk.call(_read_contents, disk, path, _label(name, source))
         except (OSError, SnapshotError) as error:
@@ -66,10 +64,8 @@ def _label(name: str, source: str) -> str:
     return f"{name} {source}"
 
 
-def _paths(name: str, directory: str) -> tuple[str, str]:
-    """The newest snapshot, and the one before."""
-    path = os.path.join(directory, f"{name}.snapshot")
-    return path, f"{path}.previous"
+def _files(disk: Disk, directory: str, name: str) -> LastTwo:
+    return LastTwo(disk, directory, f"{name}.snapshot")
 
 
 class SnapshotStore:
@@ -93,14 +89,12 @@ class SnapshotStore:
         self._name = name
         self._label = _label(name, source)
         self._directory = directory
-        self._path, self._previous_path = _paths(name, directory)
+        self._files = _files(disk, directory, name)
         self._interval_s = interval_s
         self._disk = disk
         self._clock = clock
         self._companion = companion
         self._claimed = False
-        # Only a whole file may take the place of the previous one.
-        self._whole = True
         self._fault: str | None = None
         self._saved_ms: int | None = None
         self._size = 0
@@ -134,13 +128,13 @@ class SnapshotStore:
 
     async def load(self) -> SnapshotCounts | None:
         """Fill the market from the newest whole snapshot; None if there is none."""
-        for path in (self._path, self._previous_path):
+        for path in self._files.paths:
             try:
                 counts = await self._disk.call(self._restore, path)
             except FileNotFoundError:
                 continue
             except (OSError, SnapshotError) as error:
-                self._whole = False
+                self._files.is_whole = False
                 self._failed(f"cannot use {path}", error)
                 continue
             self._saved_ms = counts.time_ms
@@ -204,12 +198,12 @@ class SnapshotStore:
             time_ms = self._clock.time_ms()
             taken = self._companion.take(time_ms) if self._companion is not None else None
             try:
-                size = await self._write(time_ms)
-                await self._publish()
+                await self._claim()
+                size = await self._files.write(
+                    encode(self._market, time_ms=time_ms, label=self._label)
+                )
             except OSError as error:
-                self._failed(f"cannot write {self._path}", error)
-                with contextlib.suppress(OSError):
-                    await self._disk.call(self._disk.remove, f"{self._path}.new")
+                self._failed(f"cannot write {self._files.path}", error)
                 return False
             self._saved_ms = time_ms
             self._size = size
@@ -221,35 +215,10 @@ class SnapshotStore:
                 self._fault = None
             return True
 
-    async def _write(self, time_ms: int) -> int:
-        """Write and sync the new file beside the old ones; its size."""
-        disk = self._disk
+    async def _claim(self) -> None:
         if not self._claimed:
-            await disk.call(disk.claim, self._directory)
+            await self._disk.call(self._disk.claim, self._directory)
             self._claimed = True
-        size = 0
-        file = await disk.call(disk.create, f"{self._path}.new")
-        # Not `finally`: after a cancellation a thread may still be writing to the descriptor.
-        try:
-            for chunk in encode(self._market, time_ms=time_ms, label=self._label):
-                await disk.call(file.write, chunk)
-                size += len(chunk)
-            await disk.call(file.sync)
-        except OSError:
-            with contextlib.suppress(OSError):
-                await disk.call(file.close)
-            raise
-        await disk.call(file.close)
-        return size
-
-    async def _publish(self) -> None:
-        disk = self._disk
-        if self._whole:
-            with contextlib.suppress(FileNotFoundError):
-                await disk.call(disk.rename, self._path, self._previous_path)
-        await disk.call(disk.rename, f"{self._path}.new", self._path)
-        self._whole = True
-        await disk.call(disk.sync_directory, self._directory)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Count it; tell of it when it is another fault than the last one."""

@@ -101,7 +101,7 @@ class BlockFiles:
         async with self._lock:
             await self._make_room(len(data))
             await disk.call(disk.claim, self._directory)
-            new = await write_new(disk, path, data)
+            new = await write_new(disk, path, [data])
             await disk.call(disk.rename, new, path)
             self._bytes += len(data) - sizes.pop(name, 0)
             sizes[name] = len(data)

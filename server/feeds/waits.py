@@ -146,7 +146,7 @@ class WaitFile:
             self._base, self._budget.blocked_status, now_ms, now_ms + math.ceil(left_s * 1e3)
         )
         await disk.call(disk.claim, self._directory)
-        new = await write_new(disk, self._path, _encode(wait))
+        new = await write_new(disk, self._path, [_encode(wait)])
         await disk.call(disk.rename, new, self._path)
         await disk.call(disk.sync_directory, self._directory)
 

@@ -6,10 +6,8 @@ whole, or none: the filters then go on from the klines in memory.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
@@ -19,7 +17,7 @@ import msgspec
 
 from klinecore.errors import FilterError, FiltersFullError, SnapshotError, UnknownSeriesError
 from klinecore.filters import Limits, compile
-from server.disk import Disk, write_new
+from server.disk import Disk, LastTwo
 from server.metrics import Registry
 from server.signals.model import Signal
 from server.traders.engine import TraderEngine
@@ -202,10 +200,8 @@ class ImageFile:
         #: Whose images are taken: set when the traders of the market run.
         self.current: Callable[[], TraderEngine | None] = lambda: None
         self._name = name
-        self._path = os.path.join(directory, f"{name}.traders")
-        self._directory = directory
+        self._files = LastTwo(disk, directory, f"{name}.traders")
         self._disk = disk
-        self._whole = True  # only a whole file may take the place of the previous one
         self._fault: str | None = None
         self._errors = metrics.counter(
             "trader_image_errors_total",
@@ -218,13 +214,13 @@ class ImageFile:
 
     async def load(self) -> Image | None:
         """The newest whole image; None if there is none."""
-        for path in (self._path, f"{self._path}.previous"):
+        for path in self._files.paths:
             try:
                 return await self._disk.call(self._read, path)
             except FileNotFoundError:
                 continue
             except (OSError, SnapshotError) as error:
-                self._whole = False
+                self._files.is_whole = False
                 self.failed(f"cannot use {path}", error)
         return None
 
@@ -240,22 +236,13 @@ class ImageFile:
 
     async def write(self, image: bytes) -> bool:
         """Let this be the newest one; True once it is durable. Never raises OSError."""
-        disk = self._disk
         try:
-            new = await write_new(disk, self._path, image)
-            if self._whole:
-                with contextlib.suppress(FileNotFoundError):
-                    await disk.call(disk.rename, self._path, f"{self._path}.previous")
-            await disk.call(disk.rename, new, self._path)
-            self._whole = True
-            await disk.call(disk.sync_directory, self._directory)
+            size = await self._files.write([image])
         except OSError as error:
-            self.failed(f"cannot write {self._path}", error)
-            with contextlib.suppress(OSError):
-                await disk.call(disk.remove, f"{self._path}.new")
+            self.failed(f"cannot write {self._files.path}", error)
             return False
         self._fault = None
-        self._size.set(len(image), self._name)
+        self._size.set(size, self._name)
         return True
 
     def failed(self, what: str, error: Exception) -> None:
