@@ -35,7 +35,7 @@ class FunctionError(msgspec.Struct, omit_defaults=True):
     code: str
     details: list[FieldFault] | None = None
     tier: str | None = None  # of who asks too often
-    retryAfter: int | None = None  # noqa: N815 - the seed's letters; seconds
+    retryAfter: int | None = None  # noqa: N815 - as clients spell it; seconds
     allowed: list[str] | None = None  # what would have been accepted, or a part of it
     id: str | None = None  # of a failure in the server's log
 
@@ -70,7 +70,7 @@ class NumberTicker(msgspec.Struct):
     symbol: str
     price: float
     volume: float
-    quoteVolume: float  # noqa: N815 - the seed's letters
+    quoteVolume: float  # noqa: N815 - as clients spell it
     priceChangePercent: float  # noqa: N815
     high24h: float
     low24h: float

@@ -56,7 +56,7 @@ ON_BEHALF_TIER: Final = b"x-on-behalf-tier"
 _NAME_LENGTH_MAX = 128
 
 _PRIVATE = (b"cache-control", b"private, no-store")
-#: As the seed's function; an answer to somebody known is never for others.
+#: What is that old serves anybody; an answer to somebody known is never for others.
 _PUBLIC = (b"cache-control", b"public, max-age=5")
 _VARY = (b"vary", b"authorization, x-api-key, apikey")
 _NEVER = (b"cache-control", b"no-store")

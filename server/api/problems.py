@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details, of functions as the seed's, below Binance's paths as its."""
+"""Errors as RFC 9457 problem details; functions and Binance's paths have forms of their own."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _NUMBERS = {
     503: -1001,
 }
 _NUMBER_UNKNOWN = -1000
-#: The seed's words for what it knew too, by our codes.
-_SEEDS = {
+#: Codes and texts that pages which call functions know, by our codes.
+_FUNCTION_WORDS = {
     "unauthorized": ("UNAUTHORIZED", "Unauthorized"),
     "insufficient_scope": ("FORBIDDEN", "Forbidden"),
     "rate_limited": ("RATE_LIMITED", "Too many requests"),
@@ -151,9 +151,9 @@ def problem_response(error: ApiError, path: str) -> Response:
 
 
 def _function_response(error: ApiError) -> Response:
-    """The same as the seed's functions say it."""
+    """The same as functions say it."""
     headers = [(b"cache-control", b"no-store"), *(error.headers or ())]
-    code, text = _SEEDS.get(error.code, (error.code.upper(), error.detail))
+    code, text = _FUNCTION_WORDS.get(error.code, (error.code.upper(), error.detail))
     wait = dict(headers).get(b"retry-after")
     allowed = error.allowed
     answer = FunctionError(

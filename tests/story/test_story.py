@@ -1,4 +1,4 @@
-"""The seed's whole story with real parts: a kline closes, its owner and nobody else hears of it.
+"""The whole story with real parts: a kline closes, its owner and nobody else hears of it.
 
 Postgres with pg_cron, PostgREST, the edge functions in Deno, the kline server on a simulated
 exchange. Stand-ins are the gateway, pg_net's worker, the Vault, Realtime and the auth server, which

@@ -116,7 +116,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The problem's code; asserts the form every error has, of functions the seed's."""
+        """The problem's code; asserts the form every error has, of functions their own."""
         if self.headers["content-type"] == "application/json":
             refusal = self.json()
             assert self.status >= 400
