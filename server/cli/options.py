@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import click
 
 from server.settings import Settings
 
-__all__ = ["load_settings", "settings_options"]
+__all__ = ["Command", "load_settings", "settings_options", "with_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,7 +36,12 @@ _OPTIONS = (
 
 def settings_options(command: Command) -> Command:
     """Add the flags of the common settings; they arrive as keyword arguments."""
-    for option in reversed(_OPTIONS):
+    return with_options(command, _OPTIONS)
+
+
+def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """Add flags, shown in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -11,6 +11,7 @@ import click
 from klinecore.interval import INTERVALS
 from server.cli.ask import print_columns, time_text, url_option
 from server.cli.client import ServerClient
+from server.cli.options import Command, with_options
 from server.cli.reading import read_filter
 from server.errors import ServerError
 
@@ -26,6 +27,32 @@ _REASONS = {
     "MISSING_CLOSE": "without the kline of another interval",
     "NO_ROWS": "without klines",
 }
+
+
+_FIRING_OPTIONS = (
+    click.option("--interval", required=True, type=click.Choice(INTERVALS), help="Of the klines."),
+    click.option("--symbols", help="BTCUSDT,ETHUSDT; default all that the server holds."),
+    click.option("--market", help="Of a server with several: spot or um."),
+    click.option(
+        "--mode",
+        type=click.Choice(["edge", "level"]),
+        default="edge",
+        show_default=True,
+        help="edge fires when FILTER becomes true, level at each close where it is.",
+    ),
+    click.option(
+        "--cooldown",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Klines of silence after a firing.",
+    ),
+)
+
+
+def _firing_options(command: Command) -> Command:
+    """Add the flags that say where a filter is evaluated and how it fires."""
+    return with_options(command, _FIRING_OPTIONS)
 
 
 @click.group()
@@ -45,23 +72,7 @@ def explain(text: str, interval: str | None) -> None:
 
 @trader.command()
 @click.argument("text", metavar="FILTER")
-@click.option("--interval", required=True, type=click.Choice(INTERVALS), help="Of the klines.")
-@click.option("--symbols", help="BTCUSDT,ETHUSDT; default all that the server holds.")
-@click.option("--market", help="Of a server with several: spot or um.")
-@click.option(
-    "--mode",
-    type=click.Choice(["edge", "level"]),
-    default="edge",
-    show_default=True,
-    help="edge fires when FILTER becomes true, level at each close where it is.",
-)
-@click.option(
-    "--cooldown",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Klines after a firing.",
-)
+@_firing_options
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -124,19 +135,7 @@ def list_traders(url: str, own: bool) -> None:
 @trader.command()
 @click.argument("name")
 @click.argument("text", metavar="FILTER")
-@click.option("--interval", required=True, type=click.Choice(INTERVALS), help="Of the klines.")
-@click.option("--symbols", help="BTCUSDT,ETHUSDT; default all that the server holds.")
-@click.option("--market", help="Of a server with several: spot or um.")
-@click.option(
-    "--mode",
-    type=click.Choice(["edge", "level"]),
-    default="edge",
-    show_default=True,
-    help="edge fires when FILTER becomes true, level at each close where it is.",
-)
-@click.option(
-    "--cooldown", type=click.IntRange(min=0), default=0, help="Klines of silence after a signal."
-)
+@_firing_options
 @click.option("--forming", is_flag=True, help="Also at klines that have not closed, provisionally.")
 @click.option("--past", is_flag=True, help="Keep the signals of the klines in memory as well.")
 @url_option
