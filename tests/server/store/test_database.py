@@ -225,6 +225,7 @@ def test_whoever_would_wait_for_a_disk_that_fails_is_refused_at_once_and_makes_n
         disk = BadDisk()
         async with opened(tmp_path, connect=disk.connect) as store:
             await store.retention.step()
+            await settled(store)  # the store takes such a step itself at the start
             disk.fail()
             disk.commits = 0
             disk.delay_s = 0.05
