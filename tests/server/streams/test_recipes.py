@@ -243,7 +243,7 @@ def test_python_binance_without_asyncio_reads_klines(
 def test_the_official_sdk_reads_and_watches_klines(
     house: House, root: Path, tmp_path: Path
 ) -> None:
-    (program,) = recipes(root, "binance-sdk-spot")
+    program, _ = recipes(root, "binance-sdk-spot")
     names = ("symbols", "newest", "since", "ticker", "closed")
     found = values(house, tmp_path, program, *names)
     assert set(found["symbols"]) == SYMBOLS
@@ -252,6 +252,14 @@ def test_the_official_sdk_reads_and_watches_klines(
     assert found["ticker"]["symbol"] == "BTCUSDT"
     check_closed(house, found["closed"])
     assert len(found["closed"]) == 2
+
+
+def test_the_official_sdk_asks_over_a_websocket(house: House, root: Path, tmp_path: Path) -> None:
+    _, program = recipes(root, "binance-sdk-spot")
+    found = values(house, tmp_path, program, "newest", "price")
+    check_rows(house, found["newest"], 50)
+    assert found["price"]["symbol"] == "BTCUSDT"
+    assert float(found["price"]["price"]) > 0
 
 
 def test_websockets_reads_the_stream_itself(house: House, root: Path, tmp_path: Path) -> None:
