@@ -27,7 +27,7 @@ from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
 from server.feeds.budget import REFUSALS
-from server.feeds.history import Histories
+from server.feeds.for_clients import ForClients
 from server.feeds.rest import Rest
 from server.feeds.session import ConnectLimiter
 from server.feeds.universe import Selection, assume_symbols, resolve_symbols
@@ -131,7 +131,7 @@ class Server:
         self._waiting: dict[str, str] = {}
         self._takes_snapshots = disk is not None and settings.snapshot_interval_s > 0
         self._feeds: list[Feed] = []
-        self._histories = Histories(
+        self._for_clients = ForClients(
             settings, self._directory, disk, self._market_clock, self._metrics
         )
         self._snapshots: list[SnapshotStore] = []
@@ -215,7 +215,7 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._streams is not None:
             await self._streams.stop()
-        await self._histories.close()
+        await self._for_clients.close()
         for feed in self._feeds:
             await feed.stop()
         await asyncio.gather(
@@ -273,10 +273,9 @@ class Server:
         if snapshots is not None:
             self._snapshots.append(snapshots)
             snapshots.start()
-        history, epoch = self._histories.open(api), self._clock.time_ms()
-        served = ServedMarket(
-            name, market, feed, channels, epoch=epoch, pass_on=pass_on, history=history
-        )
+        epoch = self._clock.time_ms()
+        served = ServedMarket(name, market, feed, channels, epoch=epoch, pass_on=pass_on)
+        served.history, served.forwards = self._for_clients.open(api)
         served.check(self._market_clock, settings.stale_after_s)
         self.state.markets[name] = served
         self._wait_for(name, None)

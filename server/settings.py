@@ -181,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     um_ws: str = "wss://fstream.binance.com"
     rest_weight_share: float = 0.5  # of the exchange's weight limit we allow ourselves
     client_weight_share: float = 0.25  # of that, for what clients ask and memory does not hold
+    forward: bool = False  # other public answers of the exchange are passed on to clients
     rest_concurrency: int = 4  # connections
     rest_timeout_s: float = 10.0
     rest_body_max: int = 64 << 20  # bytes; exchangeInfo is the largest

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from server.access.rates import PER_MINUTE
+from server.api.binance_forwards import FORWARDED, Forwarded, pass_on
 from server.api.binance_klines import SOON, Answered, Query, Weighed, answer_klines
 from server.api.binance_query import (
     INFO,
@@ -15,6 +17,7 @@ from server.api.binance_query import (
     SYMBOLS,
     TICKERS,
     read_names,
+    read_symbol,
     read_ticker_type,
 )
 from server.api.cache import BodyCache
@@ -55,6 +58,8 @@ _LONG_NAMES: Final = {
     "L": "lastId",
     "n": "count",
 }
+#: Methods of a WebSocket that are not called as their paths.
+_METHODS: Final = {"trades": "trades.recent", "aggTrades": "trades.aggregate"}
 _MINI: Final = tuple("sohlcvqOCFLn")
 
 
@@ -71,7 +76,8 @@ class Question(NamedTuple):
     @property
     def method(self) -> str:
         """Its name over a WebSocket."""
-        return self.path.replace("/", ".").replace("bookTicker", "book")
+        name = self.path.replace("/", ".").replace("bookTicker", "book")
+        return _METHODS.get(name, name)
 
 
 class BinanceAnswers:
@@ -106,6 +112,14 @@ class BinanceAnswers:
                 # USD-M's ticker streams carry no bid and ask.
                 Question("ticker/bookTicker", "best bid and ask", self._book_ticker, SYMBOLS),
             ]
+        forwarded = FORWARDED[market] if self._state.settings.forward else ()
+        questions += [
+            Question(asked.path, asked.text, partial(self._forward, asked), asked.parameters)
+            for asked in forwarded
+        ]
+        if market == "spot" and not forwarded:
+            text = "average of five minutes, where answers are passed on"
+            questions.append(Question("avgPrice", text, self._no_average, SYMBOLS[:1]))
         return tuple(questions)
 
     def take(self, client: str, weight: int) -> int:
@@ -168,6 +182,22 @@ class BinanceAnswers:
     def _klines(self, market: str, query: Query, principal: Principal) -> Answered:
         served = self._served(market)
         return answer_klines(market, served, self._held(served), query, self._cache)
+
+    # --- what the exchange alone can answer ----------------------------------------------------
+
+    def _forward(
+        self, asked: Forwarded, market: str, query: Query, principal: Principal
+    ) -> Answered:
+        served = self._served(market)
+        if served is None or served.forwards is None:
+            raise BinanceError(-1121, "Invalid symbol.")
+        return pass_on(asked, served.forwards, self._held(served), query)
+
+    def _no_average(self, market: str, query: Query, principal: Principal) -> Answered:
+        """It is of the trades of exactly five minutes, with the last one's time."""
+        read_symbol(query, self._held(self._served(market)))
+        text = "klines do not settle an average of trades; with KLINE_FORWARD the exchange is asked"
+        raise BinanceError(-1020, f"This operation is not supported: {text}.")
 
     # --- tickers -------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = [
     "TICKERS",
     "Range",
     "mandatory",
+    "read_integer",
     "read_names",
     "read_range",
     "read_symbol",
@@ -124,7 +125,7 @@ def read_range(query: Mapping[str, str], market: str) -> Range:
     """Spot gives its most where more is asked for, USD-M refuses. Raises BinanceError."""
     if query.get("timeZone", "0").strip() not in _UTC:
         raise BinanceError(-1130, "Data sent for parameter 'timeZone' is not valid: only 0 is.")
-    limit = _integer(query, "limit")
+    limit = read_integer(query, "limit")
     most = LIMITS[market]
     if limit is None:
         limit = LIMIT_DEFAULT
@@ -145,11 +146,12 @@ def read_ticker_type(query: Mapping[str, str]) -> str:
 
 
 def _time(query: Mapping[str, str], name: str) -> int | None:
-    value = _integer(query, name)
+    value = read_integer(query, name)
     return value // 1000 if value is not None and value >= _MICROSECONDS else value
 
 
-def _integer(query: Mapping[str, str], name: str) -> int | None:
+def read_integer(query: Mapping[str, str], name: str) -> int | None:
+    """A whole number; None if it is not given. Raises BinanceError."""
     text = query.get(name)
     if text is None:
         return None

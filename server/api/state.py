@@ -16,6 +16,7 @@ from server.api.problems import ApiError
 from server.api.types import Headers, MarketReadiness, Readiness, SeriesCounts
 from server.clock import Clock
 from server.feeds.base import FeedStatus, SeriesState
+from server.feeds.forwards import Forwards
 from server.feeds.history import History
 from server.feeds.universe import TRADING
 from server.metrics import Registry
@@ -82,19 +83,20 @@ class ServedMarket:
         *,
         epoch: int,
         pass_on: Callable[[], None] | None = None,
-        history: History | None = None,
     ) -> None:
         """``epoch`` tells this run's revisions from another's, in ETags.
 
         ``pass_on()`` tells whoever listens of what the market has been told since it was last
-        called; without one, its streams. ``history`` has the rows from before its windows.
+        called; without one, its streams.
         """
         self.name = name
         self.market = market
         self.feed = feed
         self.channels = channels
         self.epoch = epoch
-        self.history = history
+        #: The rows from before its windows, and what else the exchange answers; None: not here.
+        self.history: History | None = None
+        self.forwards: Forwards | None = None
         self.pass_on = pass_on or (lambda: channels.publish(market.drain()))
         #: Headers for every answer while the exchange is silent; empty in normal operation.
         self.warnings: Headers = []

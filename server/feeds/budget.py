@@ -11,7 +11,8 @@ import asyncio
 import bisect
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from enum import IntEnum
 from itertools import count
@@ -19,6 +20,7 @@ from itertools import count
 import msgspec
 
 from server.clock import wait_event
+from server.errors import RestError, SpentError
 from server.feeds.rest import RestResponse
 from server.feeds.venue_time import VenueTime
 
@@ -30,6 +32,7 @@ __all__ = [
     "Grant",
     "Priority",
     "WeightBudget",
+    "for_client",
 ]
 
 log = logging.getLogger(__name__)
@@ -374,6 +377,22 @@ class WeightBudget:
     def _to_turn_s(self) -> float:
         """Seconds until requests count to the next minute for sure."""
         return (_MINUTE_MS - self.time.now_ms() % _MINUTE_MS + TURN_MS) / 1000
+
+
+@contextmanager
+def for_client(budget: WeightBudget, weight: int) -> Iterator[None]:
+    """A request for a client is made within: if there is weight for it.
+
+    Raises SpentError: there is none, or the exchange has refused it.
+    """
+    if wait_s := budget.client_wait_s(weight):
+        raise SpentError(budget.blocked_reason or "the weight for clients is spent", wait_s)
+    try:
+        yield
+    except RestError as error:
+        if error.status in REFUSALS:
+            raise SpentError(REFUSALS[error.status], budget.blocked_s) from None
+        raise
 
 
 def _used_weight(response: RestResponse | None) -> int:

@@ -7,7 +7,6 @@ that is over is kept on disk, and some are in memory.
 from __future__ import annotations
 
 import asyncio
-import os
 from bisect import bisect_left
 from collections import OrderedDict
 from functools import partial
@@ -16,17 +15,15 @@ from typing import Final
 from klinecore.errors import ParseError
 from klinecore.interval import INTERVAL_MS, open_time_ms
 from server.clock import Clock
-from server.disk import Disk
 from server.errors import RestError, SpentError
 from server.feeds.answers import Key, count_rows
 from server.feeds.binance import Answer, Api, kline_weight
 from server.feeds.block_files import BlockFiles
 from server.feeds.blocks import Block, Stretch, read_rows, stretch_at
-from server.feeds.budget import REFUSALS, Priority
+from server.feeds.budget import Priority, for_client
 from server.metrics import Registry
-from server.settings import Settings
 
-__all__ = ["Histories", "History", "Rows"]
+__all__ = ["History", "Rows"]
 
 #: Klines of a block; with one more, what a request brings that is cheap for its weight.
 BLOCK_ROWS: Final = {"spot": 960, "um": 480}
@@ -255,19 +252,18 @@ class History:
         end_ms: int | None = None,
     ) -> Answer:
         """One request, if there is weight for it. Raises SpentError, RestError."""
-        budget = self._api.budget
-        wait_s = budget.client_wait_s(kline_weight(self._api.venue, limit))
-        if wait_s:
-            self._counts["refused"] += 1
-            raise SpentError(budget.blocked_reason or "the weight for clients is spent", wait_s)
         try:
-            return await self._api.klines(
-                symbol, interval, limit, start_ms=start_ms, end_ms=end_ms, priority=Priority.CLIENT
-            )
-        except RestError as error:
-            if error.status in REFUSALS:
-                self._counts["refused"] += 1
-                raise SpentError(REFUSALS[error.status], budget.blocked_s) from None
+            with for_client(self._api.budget, kline_weight(self._api.venue, limit)):
+                return await self._api.klines(
+                    symbol,
+                    interval,
+                    limit,
+                    start_ms=start_ms,
+                    end_ms=end_ms,
+                    priority=Priority.CLIENT,
+                )
+        except SpentError:
+            self._counts["refused"] += 1
             raise
 
     # --- stretches without rows ----------------------------------------------------------------
@@ -308,49 +304,6 @@ class History:
             if first_ms <= start_ms < gap_end_ms:
                 return self._skip_on(key, gap_end_ms)
         return start_ms
-
-
-class Histories:
-    """Of all markets; their blocks share one directory and its bound."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        directory: str,
-        disk: Disk | None,
-        clock: Clock,
-        metrics: Registry,
-    ) -> None:
-        """``directory`` is the server's; without a ``disk`` blocks are in memory only."""
-        self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
-        self._opened: list[History] = []
-        self._files: BlockFiles | None = None
-        if disk is not None and settings.history_bytes:
-            self._files = BlockFiles(
-                os.path.join(directory, "history"),
-                bytes_max=settings.history_bytes,
-                disk=disk,
-                metrics=metrics,
-            )
-
-    def open(self, api: Api) -> History | None:
-        """A market's, by its REST face; None if the settings want none."""
-        settings = self._settings
-        if not settings.history_bytes:
-            return None
-        base = settings.bases(f"{api.venue.name}_rest")[0]  # the others are the same
-        history = History(
-            api, base=base, files=self._files, clock=self._clock, metrics=self._metrics
-        )
-        self._opened.append(history)
-        return history
-
-    async def close(self) -> None:
-        """See ``History.close``."""
-        for history in self._opened:
-            await history.close()
 
 
 def _read(answer: Answer, first_ms: int, end_ms: int) -> tuple[list[int], Rows]:

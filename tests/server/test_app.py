@@ -427,3 +427,35 @@ def test_a_period_of_zero_keeps_no_rows_and_reads_none() -> None:
         assert disk.steps == ["read"]  # a ban of an earlier life: that is kept all the same
 
     asyncio.run(scenario())
+
+
+def test_what_memory_does_not_hold_is_fetched_once_also_over_a_restart() -> None:
+    day_ms = 86_400_000
+    span = f"startTime={START_MS - 3 * day_ms}&endTime={START_MS - 2 * day_ms}&limit=1000"
+    target = f"/api/v3/klines?symbol=BTCUSDT&interval=1m&{span}"
+
+    async def scenario() -> None:
+        disk = CrashDisk()
+        async with open_world(disk=disk) as world:
+            await world.until_ready()
+            status, rows = await world.get(target)
+            opens = [row[0] for row in rows]
+            assert (status, len(opens)) == (200, 1000)
+            expected = truth(world.exchange, "BTCUSDT", "1m", opens[0], opens[-1])
+            assert [row[:11] for row in rows] == expected
+            await world.server.stop()
+            addresses = {"spot_rest": world.exchange.rest_url, "spot_ws": world.exchange.ws_url}
+            world.server = make_server(
+                world.clock, disk, symbols="BTCUSDT,ETHUSDT", forward=True, **addresses
+            )
+            await world.server.start()
+            await world.until_ready()
+            assert await world.get(target) == (200, rows)
+            metrics = world.server.state.metrics.render().decode()
+            blocks = 'kline_history_blocks_total{market="spot",source="%s"} %d\n'
+            assert blocks % ("exchange", 0) in metrics
+            assert blocks % ("disk", 2) in metrics
+            status, average = await world.get("/api/v3/avgPrice?symbol=BTCUSDT")
+            assert (status, average["mins"]) == (200, 5)
+
+    asyncio.run(scenario())

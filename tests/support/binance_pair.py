@@ -18,6 +18,7 @@ from server.exchange.rest import RestFace
 from server.feeds.binance import VENUES, Api
 from server.feeds.block_files import BlockFiles
 from server.feeds.budget import WeightBudget
+from server.feeds.forwards import Forwards
 from server.feeds.history import History
 from server.feeds.rest import RestResponse
 from server.feeds.venue_time import VenueTime
@@ -77,6 +78,7 @@ class Pair:
         intervals: Sequence[str] = tuple(LENGTHS),
         weight_limit: int = 10**9,
         filled: int | None = None,
+        forward: bool = False,
     ) -> None:
         """``filled``: rows of each window, where it is not full."""
         self.prefix = PREFIXES[market]
@@ -84,7 +86,7 @@ class Pair:
         dates = {} if first_ms is None else {"first_ms": first_ms}
         source = GeneratedMarket(6, self.symbols, market=market, **dates)
         self.exchange = RestFace(Book(source), Faults(), weight_limit=10**9)
-        self.server = server = make_server(market=market, capacity=capacity)
+        self.server = server = make_server(market=market, capacity=capacity, forward=forward)
         server.clock.now_ms = NOW_MS
         self.market = kc.Market(list(self.symbols), list(intervals), capacity)
         for symbol in self.symbols:
@@ -99,14 +101,10 @@ class Pair:
             self.api, base="simulated", files=files, clock=server.clock, metrics=self.metrics
         )
         channels = Channels(market, self.market, server.hub, server.clock)
-        server.state.markets[market] = ServedMarket(
-            market,
-            self.market,
-            server.feed,
-            channels,
-            epoch=7,
-            history=self.history if history else None,
-        )
+        self.served = ServedMarket(market, self.market, server.feed, channels, epoch=7)
+        self.served.history = self.history if history else None
+        self.served.forwards = Forwards(self.api, self.metrics) if forward else None
+        server.state.markets[market] = self.served
         server.state.waiting_for.clear()
         server.state.beat(0.0)
 
