@@ -100,8 +100,13 @@ class House:
     async def quiet(self, timeout_s: float = 15.0) -> None:
         """Until nothing waits."""
         async with asyncio.timeout(timeout_s):
-            while not self.office._loaded or self.office._incoming or await self.table.waiting():
+            while not self._is_quiet() or await self.table.waiting():
                 await asyncio.sleep(0.005)
+
+    def _is_quiet(self) -> bool:
+        office = self.office
+        counted = any(desk.status.waiting for desk in office._desks.values())
+        return office._loaded and not office._incoming and not counted
 
     async def status(self, target: Target) -> Any:
         (status,) = await self.office.statuses([target])
