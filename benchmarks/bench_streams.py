@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ CLIENTS = 1_000
 MANY_CLIENTS = 10_000
 RETRIES = 6
 BURSTS = 40
+#: Clients that want all 500 streams, and read them or do not; and bursts till long after the last
+#: one that does not was ended.
+HUNGRY = 50
+HUNGRY_BURSTS = 30
+HUNGRY_TURNS = 3
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="memory is read from /proc"
@@ -30,7 +36,8 @@ class Fleet:
 
     def __init__(self, target: str, clients: int, each: int) -> None:
         self._server = _start("stream_servers.py", target, clients, each)
-        port = self._hear(self._server)["port"]
+        self._port = port = self._hear(self._server)["port"]
+        self._wanted = clients * each
         self.idle_bytes = self.rss_bytes
         self._clients = _start("stream_clients.py", port, clients, each if target == "ours" else 0)
         assert self._hear(self._server)["clients"] == clients
@@ -47,15 +54,24 @@ class Fleet:
         answer = self._ask(kind, messages, rounds)
         return float(min(answer["cpu_s"]) * 1e6 / answer["delivered"])
 
-    def burst_ms(self, messages: int) -> tuple[float, float]:
+    def burst_ms(self, messages: int, kind: str = "burst") -> tuple[float, float]:
         """Until half of the clients, and 99 of 100, had all of a burst."""
-        started = self._ask("burst", messages, 1)["started"]
+        started = self._ask(kind, messages, 1)["started"]
         report = self._hear(self._clients)
         return (report["p50"] - started) * 1e3, (report["p99"] - started) * 1e3
 
-    def skip_report(self) -> None:
-        """What clients say of the rounds so far is not wanted."""
-        self._hear(self._clients)
+    @contextmanager
+    def beside(self, clients: int, *hearing: str) -> Iterator[None]:
+        """With more clients, which want every stream; ``deaf`` ones never read."""
+        more = _start("stream_clients.py", self._port, clients, SYMBOLS, *hearing)
+        try:
+            self._ask("meet", 0, self._wanted + clients * SYMBOLS)
+            yield
+            if hearing:
+                self._ask("meet", 0, self._wanted)  # the server has ended them
+        finally:
+            _end(more)
+        self._ask("meet", 0, self._wanted)
 
     def _ask(self, kind: str, messages: int, rounds: int) -> Any:
         assert self._server.stdin is not None
@@ -70,12 +86,8 @@ class Fleet:
         return json.loads(line)
 
     def end(self) -> None:
-        for process in (self._server, self._clients):
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+        _end(self._server)
+        _end(self._clients)
 
 
 def _start(script: str, *arguments: object) -> subprocess.Popen[str]:
@@ -83,6 +95,14 @@ def _start(script: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 @contextmanager
@@ -135,6 +155,22 @@ def bench_delivery_of_a_close_burst(bench: Any) -> None:
     best = min(times, key=lambda pair: pair[1])
     bench.quantity("p50, ms", best[0])
     bench.quantity("p99, ms", best[1])
+
+
+def bench_clients_that_never_read(bench: Any) -> None:
+    """The same burst beside 50 more clients that read all they want, and 50 that never read."""
+    with fleet("ours", CLIENTS, 50) as ours:
+
+        def p99_ms(*hearing: str) -> list[float]:
+            with ours.beside(HUNGRY, *hearing):
+                return [ours.burst_ms(SYMBOLS, "throw")[1] for _ in range(HUNGRY_BURSTS)]
+
+        ours.burst_ms(SYMBOLS)
+        turns = bench.once(lambda: [(p99_ms(), p99_ms("deaf")) for _ in range(HUNGRY_TURNS)])
+    quick, deaf = (statistics.median(sum(times, [])) for times in zip(*turns, strict=True))
+    bench.quantity("p99 beside who read, ms", quick)
+    bench.quantity("p99 beside who never read, ms", deaf)
+    bench.quantity("never read / read", deaf / quick)
 
 
 def bench_memory_of_ten_thousand_clients(bench: Any) -> None:

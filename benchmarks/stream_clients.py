@@ -1,6 +1,6 @@
-"""Many WebSockets that read whatever comes and throw it away: PORT CLIENTS SYMBOLS_EACH.
+"""Many WebSockets that read whatever comes and throw it away: PORT CLIENTS SYMBOLS_EACH [deaf].
 
-After each burst a line of JSON says when half, and when 99 of 100 of them had their last byte.
+Deaf ones read nothing at all. After each burst a line of JSON says when half, and when 99 of 100 of them had their last byte.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ def dial(port: int, symbols: int, number: int) -> socket.socket:
     return client
 
 
-def main(port: int, clients: int, symbols: int) -> None:
+def main(port: int, clients: int, symbols: int, *, deaf: bool) -> None:
     poll = select.epoll()
     sockets = {}
     for number in range(clients):
         client = dial(port, symbols, number if symbols < 500 else 0)
         sockets[client.fileno()] = client
         poll.register(client, select.EPOLLIN)
+    if deaf:
+        sys.stdin.read()  # until whoever started it ends it
     place = memoryview(bytearray(1 << 20))
     last: dict[int, float] = {}
     while sockets:
@@ -65,4 +67,4 @@ def main(port: int, clients: int, symbols: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(*map(int, sys.argv[1:4]), deaf=sys.argv[4:] == ["deaf"])

@@ -2,8 +2,9 @@
 
 ``EACH`` of the 500 streams are what a client of ours subscribes to. Prints its port, then obeys
 lines of standard input: ``burst MESSAGES ROUNDS`` publishes so many messages within one pass of the
-loop and waits until every socket has taken them; ``lone ...`` publishes them one a pass. Each is
-answered by CPU seconds and messages delivered, as JSON.
+loop and waits until every socket has taken them; ``lone ...`` publishes them one a pass; ``throw
+...`` is a burst that waits for nobody. Each is answered by CPU seconds and messages delivered, as
+JSON. ``meet 0 SUBSCRIPTIONS`` waits until there are so many.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ class Ours:
     def connected(self) -> int:
         """Clients with all their subscriptions."""
         return sum(len(c.topics) == self.each for c in self.port._clients)
+
+    def subscriptions(self) -> int:
+        return sum(len(c.topics) for c in self.port._clients)
 
     def publish(self, number: int) -> None:
         place = number % SYMBOLS
@@ -158,13 +162,19 @@ async def main(name: str, clients: int, each: int) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         kind, messages, rounds = line.split()
+        if kind == "meet":
+            while target.subscriptions() != int(rounds):
+                await asyncio.sleep(0.02)
+            say()
+            continue
         times = []
         for _ in range(int(rounds)):
             started, begun = time.monotonic(), time.process_time()
-            if kind == "burst":
+            if kind in ("burst", "throw"):
                 for number in range(int(messages)):
                     target.publish(number)
-                await drained(target)
+                if kind == "burst":
+                    await drained(target)
             else:
                 for number in range(int(messages)):
                     target.publish(number)
