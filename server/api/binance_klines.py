@@ -10,6 +10,7 @@ import msgspec
 
 from klinecore.errors import UnknownSeriesError
 from klinecore.interval import INTERVALS
+from klinecore.series import Series
 from server.api.binance_query import Range, mandatory, read_range, read_symbol
 from server.api.cache import BodyCache
 from server.api.derived import DerivedWindow, InexactError, bases_of
@@ -67,12 +68,10 @@ def answer_klines(
         there = ", ".join(served.market.intervals if served else ())
         raise BinanceError(-1120, f"Invalid interval. Held here: {there}.")
     span = read_range(query, market)
-    if (symbol, interval) in served.incomplete and lacks(served.market[symbol, interval], span):
-        raise BinanceError(
-            -1001, "Not all of these klines are here yet; try again.", 503, headers=SOON
-        )
     try:
         window = _look(served, symbol, interval)
+        if (symbol, interval) in served.incomplete and not (history and _passes(window, span)):
+            _check(served.market[symbol, interval], span)
         key, version = (_CACHED, market, symbol, interval, window.interval, span), window.version
         kept = cache.get(key, version)
         if kept is None and (history is None or _reaches(window, span)):
@@ -118,6 +117,19 @@ def _reaches(window: Window, span: Range) -> bool:
         last_ms = math.inf if span.end_ms is None else span.end_ms
         return span.start_ms >= first_ms or span.start_ms > last_ms
     return window.count(span) >= span.limit
+
+
+def _passes(window: Window, span: Range) -> bool:
+    """True if all of a range is older than the window."""
+    first_ms, end_ms = window.first_ms, span.end_ms
+    return first_ms is not None and end_ms is not None and end_ms < first_ms
+
+
+def _check(series: Series, span: Range) -> None:
+    """Raises BinanceError: rows of a range that the window ought to have may still come."""
+    if lacks(series, span):
+        text = "Not all of these klines are here yet; try again."
+        raise BinanceError(-1001, text, 503, headers=SOON)
 
 
 async def _joined(served: ServedMarket, history: History, key: Key, span: Range) -> Weighed:

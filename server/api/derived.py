@@ -82,6 +82,8 @@ class DerivedWindow:
         else:
             low = bisect_left(opens_ms, span.start_ms)
             high = min(high, low + limit)
+        if high == len(opens_ms) and self._base.forming is None:
+            raise InexactError("nothing newer has come yet")
         if low >= high:
             return b"[]"
         first_ms, end_ms = opens_ms[low], next_open_ms(self._interval, opens_ms[high - 1])

@@ -280,6 +280,24 @@ def test_a_minute_without_its_close_makes_no_klines(make_server: Make) -> None:
     assert len(pair.rest.asked) == 1
 
 
+def test_a_window_that_is_not_filled_makes_no_klines(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True)
+    pair.server.feed.incomplete_keys |= {("BTCUSDT", "1m"), ("BTCUSDT", "1h")}
+    pair.server.state.beat(0.0)
+    target = "/klines?symbol=BTCUSDT&interval=5m&limit=5"
+    assert pair.our_bytes(target) == pair.their_bytes(target)
+    assert len(pair.rest.asked) == 1
+
+
+def test_a_hole_in_the_window_is_none_in_what_is_older(make_server: Make) -> None:
+    pair = Pair(make_server, "spot", capacity=200, history=True)
+    pair.server.feed.incomplete_keys.add(("BTCUSDT", "1m"))
+    pair.server.state.beat(0.0)
+    older = f"/klines?symbol=BTCUSDT&interval=1m&endTime={NOW_MS - 201 * MINUTE}"
+    assert pair.our_bytes(older) == pair.their_bytes(older)
+    assert pair.ours("/klines?symbol=BTCUSDT&interval=1m&limit=500")[1]["code"] == -1001
+
+
 def test_seconds_are_spots_alone(make_server: Make, pair: Pair) -> None:
     asked = len(pair.rest.asked)
     answer = pair.ours("/klines?symbol=BTCUSDT&interval=1s")

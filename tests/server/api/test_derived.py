@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import klinecore as kc
-from klinecore.interval import INTERVAL_MS, INTERVALS, next_open_ms, open_time_ms
+from klinecore.interval import INTERVAL_MS, INTERVALS, open_time_ms
 from server.api.binance_query import Range
 from server.api.derived import DerivedWindow, InexactError, bases_of, derive_rows
 from server.exchange.book import Book
@@ -159,8 +159,11 @@ def test_what_the_newest_close_is_missing_of_is_not_told() -> None:
         held.push("A", "1m", kline(index))
     window = DerivedWindow(held["A", "1m"], "5m")
     assert len(window.body(Range(1, 0, None))) > 50
-    with pytest.raises(InexactError):
-        window.body(Range(5, None, None))
-    held.push("A", "1m", kline(8)._replace(closed=False))
-    assert window.body(Range(5, None, None)).count(b"],[") == 1
-    assert next_open_ms("5m", 0) == 5 * MINUTE
+    for _ in range(3):  # also where the newest bucket is whole: what follows it is not known
+        with pytest.raises(InexactError):
+            window.body(Range(5, None, None))
+        held.push("A", "1m", kline(len(held["A", "1m"])))
+        window = DerivedWindow(held["A", "1m"], "5m")
+    held.push("A", "1m", kline(11)._replace(closed=False))
+    window = DerivedWindow(held["A", "1m"], "5m")
+    assert window.body(Range(5, None, None)).count(b"],[") == 2

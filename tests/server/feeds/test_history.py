@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from simulation.clock import SimulatedClock
 from simulation.loop import run
 
-from klinecore.interval import INTERVAL_MS
+from klinecore.interval import INTERVAL_MS, open_time_ms
 from server.errors import FeedError, RestError, SpentError
 from server.exchange.book import SERVED_INTERVALS, Book
 from server.exchange.faults import Faults
@@ -30,6 +31,8 @@ DAY = 86_400_000
 NOW_MS = 1_772_409_600_000 + 754 * 60_000 + 34_567
 FIRST_MS = NOW_MS // DAY * DAY - 16 * DAY
 BTC = "BTCUSDT"
+#: A block of three-day klines ends there.
+BLOCK_END_MS = 7 * 960 * 3 * DAY
 #: Pure: what one test has computed serves the next.
 SOURCES = {
     market: GeneratedMarket(3, (BTC,), market=market, first_ms=FIRST_MS)
@@ -40,8 +43,8 @@ SOURCES = {
 class Venue:
     """A simulated exchange in virtual time that takes its time to answer."""
 
-    def __init__(self, market: str = "spot", limit: int = 10**9) -> None:
-        self.clock = SimulatedClock(NOW_MS)
+    def __init__(self, market: str = "spot", limit: int = 10**9, *, now_ms: int = NOW_MS) -> None:
+        self.clock = SimulatedClock(now_ms)
         self.faults = Faults()
         self.listings = Listings(SOURCES[market])
         self.face = RestFace(Book(self.listings), self.faults, weight_limit=10**9)
@@ -236,5 +239,35 @@ def test_without_a_share_nothing_is_asked() -> None:
         assert isinstance(caught.value, FeedError)
         assert 0 < caught.value.wait_s <= 61
         assert venue.asked == []
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("now_ms", [NOW_MS, BLOCK_END_MS + 3 * DAY // 2])
+def test_a_row_that_goes_on_is_asked_for_again_wherever_it_began(now_ms: int) -> None:
+    """The exchange says where three days begin: here a day before or after where we do."""
+
+    class Elsewhere(Venue):
+        async def get(self, path: str, query: Mapping[str, str | int]) -> RestResponse:
+            self.asked.append(dict(query))
+            last_ms = open_time_ms("3d", now_ms - 2 * DAY) + 2 * DAY
+            rows = [
+                [open_ms, "1", "1", "1", "1", str(len(self.asked)), open_ms + 3 * DAY - 1]
+                + ["1", 1, "1", "1", "0"]
+                for open_ms in (last_ms - 3 * DAY, last_ms)
+                if int(query.get("startTime", 0)) <= open_ms <= int(query["endTime"])
+            ]
+            return RestResponse(200, {}, json.dumps(rows[-int(query["limit"]) :]).encode())
+
+    async def scenario() -> None:
+        venue = Elsewhere(now_ms=now_ms)
+        volumes = []
+        for _ in range(3):
+            rows = await venue.history.live((BTC, "3d"), 2)
+            volumes.append([json.loads(row)[5] for row in rows])
+            await venue.clock.sleep(3 * module.LIVE_S)
+        closed, going_on = zip(*volumes, strict=True)
+        assert len(set(closed)) == 1
+        assert len(set(going_on)) == 3
 
     run(scenario())
