@@ -161,13 +161,15 @@ def bench_clients_that_never_read(bench: Any) -> None:
     """The same burst beside 50 more clients that read all they want, and 50 that never read."""
     with fleet("ours", CLIENTS, 50) as ours:
 
-        def p99_ms(*hearing: str) -> list[float]:
+        def p99_ms(*hearing: str) -> float:
             with ours.beside(HUNGRY, *hearing):
-                return [ours.burst_ms(SYMBOLS, "throw")[1] for _ in range(HUNGRY_BURSTS)]
+                times = [ours.burst_ms(SYMBOLS, "throw")[1] for _ in range(HUNGRY_BURSTS)]
+            return statistics.median(times)
 
         ours.burst_ms(SYMBOLS)
         turns = bench.once(lambda: [(p99_ms(), p99_ms("deaf")) for _ in range(HUNGRY_TURNS)])
-    quick, deaf = (statistics.median(sum(times, [])) for times in zip(*turns, strict=True))
+    # A neighbour on this machine slows whole turns: the quietest of each are compared.
+    quick, deaf = (min(times) for times in zip(*turns, strict=True))
     bench.quantity("p99 beside who read, ms", quick)
     bench.quantity("p99 beside who never read, ms", deaf)
     bench.quantity("never read / read", deaf / quick)

@@ -1,6 +1,7 @@
 """Many WebSockets that read whatever comes and throw it away: PORT CLIENTS SYMBOLS_EACH [deaf].
 
-Deaf ones read nothing at all. After each burst a line of JSON says when half, and when 99 of 100 of them had their last byte.
+Deaf ones read nothing at all. After each burst a line of JSON says when half, and when 99 of 100 of
+them had their last byte.
 """
 
 from __future__ import annotations
