@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from commands import fetch, free_port, serve, simulated_exchange
+from recipes import recipes
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +24,6 @@ pytestmark = pytest.mark.slow
 SPEED = 60
 #: Real seconds a recipe may take.
 PATIENCE_S = 60
-SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.M | re.S)
-BLOCK = re.compile(r"^```(python|js)\n(.*?)^```$", re.M | re.S)
 #: Behind a recipe: what its variables hold. Models of the SDK become dictionaries.
 TELL = """
 import json as _json
@@ -115,16 +114,11 @@ def futures(houses: tuple[House, House]) -> House:
     return houses[1]
 
 
-def recipes(root: Path, title: str, language: str = "python") -> list[str]:
-    sections = dict(SECTION.findall((root / "docs" / "clients.md").read_text(encoding="utf-8")))
-    return [program for found, program in BLOCK.findall(sections[title]) if found == language]
-
-
-def run(command: list[str], folder: Path) -> str:
+def run(command: list[str], folder: Path, **extra: str) -> str:
     """What a program prints; no proxy stands between it and the server."""
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     done = subprocess.run(
-        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=PATIENCE_S,
+        command, cwd=folder, env=clean | extra, capture_output=True, text=True, timeout=PATIENCE_S,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -269,6 +263,25 @@ def test_websockets_reads_the_stream_itself(house: House, root: Path, tmp_path: 
     assert len(closed) == 2
 
 
+@pytest.mark.bots
+@pytest.mark.skipif("HUMMINGBOT" not in os.environ, reason="no hummingbot: run .ci/bots")
+def test_hummingbots_candles_are_the_exchanges(house: House, root: Path, tmp_path: Path) -> None:
+    (program,) = recipes(root, "hummingbot")
+    tell = TELL.format(names=("candles",))
+    told = run(
+        [os.environ["HUMMINGBOT"], "-c", house.localised(program) + tell],
+        tmp_path,
+        PYTHONPATH=os.environ["HUMMINGBOT_SOURCE"],
+    )
+    candles = json.loads(told.splitlines()[-1])["candles"]
+    first_ms, last_ms = (int(candles[place][0] * 1000) for place in (0, -1))
+    truth = settled(house, first_ms, last_ms)
+    assert [int(row[0] * 1000) for row in candles] == sorted(truth)[:100]
+    for opened, *numbers in candles[:-1]:
+        known = truth[int(opened * 1000)]
+        assert numbers == list(map(float, (*known[1:6], *known[7:11])))
+
+
 def test_the_librarys_own_client_follows_the_market(
     house: House, root: Path, tmp_path: Path
 ) -> None:
@@ -339,7 +352,8 @@ def test_with_a_key_a_recipe_reads_a_server_that_asks_for_one(
 def test_each_client_that_the_page_names_has_the_version_that_is_tested(root: Path) -> None:
     page = (root / "docs" / "clients.md").read_text(encoding="utf-8")
     pinned = dict(re.findall(r'"([\w-]+)==([\d.]+)"', (root / "pyproject.toml").read_text()))
+    pinned |= dict(re.findall(r"^(\w+)=([\d.]+)$", (root / ".ci" / "bots").read_text(), re.M))
     claimed = dict(re.findall(r"^\| \[([\w.-]+)\]\S+ \| ([\d.]+) \|", page, re.M))
-    assert len(claimed) >= 4
+    assert len(claimed) >= 6
     for name, version in claimed.items():
         assert pinned[name.removesuffix(".pro")] == version
