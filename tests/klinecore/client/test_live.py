@@ -229,7 +229,7 @@ def test_rows_and_events_are_the_servers_whatever_is_cut(**story: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(**CUTS)
 def test_rows_and_events_are_the_servers_in_many_stories(**story: Any) -> None:
     check_rows_and_events(**story)
