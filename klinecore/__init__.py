@@ -42,6 +42,7 @@ from klinecore.filters import (
     parse_expression,
     replay,
 )
+from klinecore.frame import Frame
 from klinecore.indicators import (
     CATALOG,
     T3,
@@ -250,6 +251,7 @@ __all__ = [
     "FilterError",
     "FiltersFullError",
     "Firing",
+    "Frame",
     "FrameKind",
     "Hammer",
     "HangingMan",

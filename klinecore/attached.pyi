@@ -5,6 +5,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from klinecore.frame import Frame, Framed
 from klinecore.kline import Kline
 from klinecore.series import Series
 
@@ -63,7 +64,7 @@ class AttachedMarket:
         """Series held now."""
 
 @final
-class AttachedSeries:
+class AttachedSeries(Framed):
     """A series of another process's market: every read is a whole copy as of one moment.
 
     Reads of an unchanged series share the copy; arrays are read-only and never change. Two reads
@@ -128,6 +129,8 @@ class AttachedSeries:
         """All nine columns (``klinecore.COLUMNS``); shape ``(9, n)``, read-only."""
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """``open_time_ms`` (int64) and the nine columns (float64) of one moment, writable."""
+    def frame(self) -> Frame:
+        """Closed rows as a ``Frame``; see ``Series.frame``."""
     def klines(self, limit: int | None = None, *, forming: bool = False) -> list[Kline]:
         """The newest ``limit`` closed rows (default all), oldest first, as the exchange's text.
 

@@ -10,6 +10,7 @@ from klinecore.arena cimport (
     SYMBOL_SIZE_MAX, ArenaHeader, Block, FormatTable, SymbolPlace, arena_fault, map_file,
     new_block,
 )
+from klinecore.frame cimport Framed
 from klinecore.merge cimport (
     SeriesHeader, SeriesMemory, series_open, series_size, series_slots,
 )
@@ -266,7 +267,7 @@ cdef AttachedSeries _open_series(AttachedMarket market, str symbol, str interval
 
 
 @cython.final
-cdef class AttachedSeries:
+cdef class AttachedSeries(Framed):
     """A series of another process's market: every read is a whole copy as of one moment.
 
     Reads of an unchanged series share the copy; arrays are read-only and never change. Two reads
@@ -437,6 +438,10 @@ cdef class AttachedSeries:
     def snapshot(self):
         """``open_time_ms`` (int64) and the nine columns (float64) of one moment, writable."""
         return self._read().snapshot()
+
+    def frame(self):
+        """Closed rows as a ``Frame``; see ``Series.frame``."""
+        return self._read().frame()
 
     def klines(self, limit=None, *, bint forming=False):
         """The newest ``limit`` closed rows (default all), oldest first, as the exchange's text.

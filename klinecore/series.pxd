@@ -3,9 +3,10 @@
 from libc.stdint cimport uint32_t
 
 from klinecore.arena cimport Block
+from klinecore.frame cimport Framed
 from klinecore.merge cimport SeriesMemory
 
-cdef class Series:
+cdef class Series(Framed):
     cdef SeriesMemory memory
     cdef Block _arena              # or the private copy of a series in one
     cdef readonly str symbol

@@ -6,6 +6,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 from klinecore.arena cimport Block
+from klinecore.frame cimport Framed
 from klinecore.kline cimport COLUMN_COUNT, NUMBER_COLUMNS, TRADES, VOLUME
 from klinecore.merge cimport (
     FORMAT_MASK, SeriesHeader, SeriesMemory, series_close_time, series_find,
@@ -17,6 +18,7 @@ from klinecore.states cimport (
 
 import numpy as np
 
+from klinecore.frame import Frame
 from klinecore.kline import COLUMNS
 from klinecore.kline import Kline
 from klinecore.states import RowState
@@ -57,7 +59,7 @@ cdef void series_detach(Series series):
 
 
 @cython.final
-cdef class Series:
+cdef class Series(Framed):
     """The last ``capacity`` closed klines of one symbol and interval, and the forming one.
 
     Columns are read-only views of live memory: float64, shape ``(n,)``, oldest first, contiguous,
@@ -242,6 +244,18 @@ cdef class Series:
         """Copies of ``open_time_ms`` (int64) and the nine columns (float64), shape ``(n,)``."""
         block = np.array(self.columns())
         return {"open_time_ms": np.array(self.open_time_ms), **dict(zip(COLUMNS, block))}
+
+    def frame(self):
+        """Closed rows of this moment as a ``Frame``; later data does not change it.
+
+        ``open_time`` (timestamp[ms, UTC], the index), float64 prices and volumes, int64 ``trades``.
+        One copy, 80 bytes a row: the series' own memory moves.
+        """
+        block = np.array(self.columns())
+        times = np.array(self.open_time_ms).view("M8[ms]")
+        made = {"open_time": times, **dict(zip(COLUMNS, block))}
+        made["trades"] = block[TRADES].astype(np.int64)
+        return Frame(made, index="open_time")
 
     def klines(self, limit=None, *, bint forming=False):
         """The newest ``limit`` closed rows (default all), oldest first, as the exchange's text.

@@ -15,6 +15,7 @@ from klinecore.filters.loops import spaced
 from klinecore.filters.reasons import Reason
 from klinecore.filters.table import Reasons, Table, Times
 from klinecore.filters.tree import Node
+from klinecore.frame import Frame, Framed
 from klinecore.indicators.entry import Values
 
 __all__ = ["Evaluation", "Mode", "Replay", "Rooted", "evaluate", "expression_series", "replay"]
@@ -34,7 +35,7 @@ class Rooted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Framed):
     """A filter at the newest closed kline of each symbol; arrays have one place per symbol."""
 
     interval: str
@@ -50,9 +51,29 @@ class Evaluation:
         """Symbols where the condition is true."""
         return tuple(s for s, value in zip(self.symbols, self.values, strict=True) if value == 1.0)
 
+    def frame(self) -> Frame:
+        """A row per symbol, the index: ``value``, ``reason``, ``open_time``, ``price``, the parts.
+
+        Parts go by their text. What is unknown is null; ``reason`` says why, as ``Reason`` names it
+        in lower case, null where ``value`` is known. Numbers are this object's own arrays, not
+        copied: what is written to them later shows. Texts and times are new.
+        """
+        names = [None if reason == 0 else Reason(reason).name.lower() for reason in self.reasons]
+        return Frame(
+            {
+                "symbol": self.symbols,
+                "value": self.values,
+                "reason": names,
+                "open_time": _datetimes(self.open_time_ms),
+                "price": self.price,
+                **self.parts,
+            },
+            index="symbol",
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Framed):
     """Every close in memory at which a filter would have fired, oldest first, then by symbol."""
 
     interval: str
@@ -65,6 +86,18 @@ class Replay:
     #: Per interval that is read, each symbol's oldest row in memory, 0 without one: values are
     #: functions of the rows from there on, and equal the live ones that were fed the same.
     anchors: dict[str, Times]
+
+    def frame(self) -> Frame:
+        """A row per firing, oldest first: ``open_time`` (the index), ``symbol`` and ``price``.
+
+        Prices are this object's own array, not copied: what is written to it later shows. Symbols
+        and times are new.
+        """
+        symbols = [self.symbols[place] for place in self.symbol_index]
+        times = _datetimes(self.open_time_ms)
+        return Frame(
+            {"open_time": times, "symbol": symbols, "price": self.price}, index="open_time"
+        )
 
 
 def evaluate(
@@ -161,6 +194,13 @@ def expression_series(
     own = columns.own
     rows = slice(own.offsets[place], own.offsets[place + 1])
     return own.open_time_ms[rows].copy(), values[rows].copy()
+
+
+def _datetimes(times: Times) -> NDArray[np.datetime64]:
+    """Times as Arrow and NumPy have them; NaT where there is none."""
+    made = times.astype("M8[ms]")
+    made[times == 0] = np.datetime64("NaT")
+    return made
 
 
 def _asked(market: MarketRows, interval: str, symbols: Iterable[str] | None) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ ROWS = (
     ("klinecore.arena",),
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
-    ("klinecore.states", "klinecore.barrier", "klinecore.columns"),
+    ("klinecore.states", "klinecore.barrier", "klinecore.columns", "klinecore.frame"),
     ("klinecore.series", "klinecore.encode"),
     ("klinecore.market",),
     ("klinecore.snapshot", "klinecore.attached", "klinecore.filters"),
     ("klinecore",),     # the front door: gathers names, and is what users import
-    ("klinecore.client", "klinecore.frames", "klinecore.notebook"),
+    ("klinecore.client", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
     ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity",
      "server.handshake", "server.process"),

@@ -1,0 +1,4 @@
+"""What a type that gives its rows as a table derives from."""
+
+cdef class Framed:
+    pass
