@@ -296,6 +296,28 @@ def test_an_unknown_symbol_is_told_with_what_the_server_says() -> None:
     uvloop.run(story())
 
 
+def test_a_refusal_after_the_start_ends_the_iteration_and_a_mistake_of_ours_does() -> None:
+    async def story() -> None:
+        async with (
+            running() as server,
+            running(api_key="secret-key-1") as locked,
+            cutting_proxy(server.streams.port) as proxy,
+        ):
+            async with follow(proxy.port) as live:
+                proxy.target = locked.streams.port
+                proxy.cut()
+                with pytest.raises(kc.RefusedError, match="key"):
+                    await asyncio.wait_for(anext(aiter(live)), PATIENCE_S)
+            proxy.target = server.streams.port
+            async with follow(proxy.port) as live:
+                with mock.patch.object(live, "_join", side_effect=ZeroDivisionError):
+                    proxy.cut()
+                    with pytest.raises(ZeroDivisionError):
+                        await asyncio.wait_for(anext(aiter(live)), PATIENCE_S)
+
+    uvloop.run(story())
+
+
 def test_nobody_there_is_an_error_once_the_time_is_over() -> None:
     async def story() -> None:
         async with running() as server:
@@ -305,6 +327,25 @@ def test_nobody_there_is_an_error_once_the_time_is_over() -> None:
                 pass
 
     uvloop.run(story())
+
+
+def test_many_series_may_take_longer_than_the_time_as_long_as_they_come() -> None:
+    async def story() -> None:
+        async with running() as server:
+            live = kc.client.connect(
+                f"ws://127.0.0.1:{server.streams.port}",
+                symbols=["BTCUSDT", "ETHUSDT", "SOLUSDT"],
+                intervals=["1m", "1h"],
+                timeout_s=0.25,
+            )
+            async with live:
+                assert live.snapshots == 6
+
+    with (
+        mock.patch("klinecore.client.live.ROWS_AT_ONCE", 500),  # one series at a time,
+        mock.patch.multiple("klinecore.client.link", RATE=10.0, BURST=1),  # ten a second
+    ):
+        uvloop.run(story())
 
 
 def test_importing_the_library_brings_no_sockets() -> None:
