@@ -203,6 +203,7 @@ from klinecore.interval import INTERVAL_MS, INTERVALS
 from klinecore.kline import COLUMNS, Kline
 from klinecore.market import Event, Market, RowCounts
 from klinecore.merge import MergeStatus
+from klinecore.panel import panel
 from klinecore.parsers.binance import FrameKind, ParsedFrame, parse_frame
 from klinecore.parsers.rest import parse_klines
 from klinecore.series import Series
@@ -379,6 +380,7 @@ __all__ = [
     "natr",
     "obv",
     "ohlc4",
+    "panel",
     "parse_expression",
     "parse_frame",
     "parse_klines",

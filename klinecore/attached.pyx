@@ -20,6 +20,7 @@ from klinecore.ticker cimport TICKER_TEXT_MAX, TICKER_TEXTS, TickerRecord, ticke
 
 from klinecore.errors import ArenaError, TornReadError, UnknownSeriesError
 from klinecore.interval import INTERVAL_MS
+from klinecore.markup import market_table
 
 __all__ = ["ATTEMPTS_MAX", "AttachedMarket", "AttachedSeries", "attach"]
 
@@ -240,6 +241,9 @@ cdef class AttachedMarket:
     def __repr__(self):
         return (f"<AttachedMarket {self.path}: {len(self.symbols)} symbols, "
                 f"{', '.join(self.intervals)}, {self.capacity} klines each>")
+
+    def _repr_html_(self):
+        return market_table(repr(self), self)
 
 
 cdef bint _making = False

@@ -7,6 +7,7 @@ from klinecore.arrow cimport Column, Columns, array_capsule, schema_capsule, str
 import importlib
 
 from klinecore.arrow import TIME
+from klinecore.markup import frame_table
 
 __all__ = ["Frame", "Framed"]
 
@@ -56,6 +57,12 @@ cdef class Framed:
             columns[name] = values
         made = pandas.DataFrame(columns, copy=True)
         return made if frame.index is None else made.set_index(frame.index)
+
+    def _title(self):
+        return repr(self)
+
+    def _repr_html_(self):
+        return frame_table(self._title(), self.frame())
 
     def __arrow_c_schema__(self):
         """Columns and their types, as an ``arrow_schema`` capsule."""

@@ -49,6 +49,7 @@ from klinecore import interval as _calendar
 from klinecore.errors import ParseError, UnknownSeriesError
 from klinecore.parsers import binance as _binance
 from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
+from klinecore.markup import market_table
 from klinecore.names import symbol_bytes
 
 __all__ = ["Event", "Market", "RowCounts"]
@@ -716,6 +717,9 @@ cdef class Market:
     def __repr__(self):
         return (f"<Market of {len(self.symbols)} symbols, {', '.join(self.intervals)}, "
                 f"{self.capacity} klines each>")
+
+    def _repr_html_(self):
+        return market_table(repr(self), self)
 
     cdef tuple _slots(self, const SeriesMemory* series, limit, start_ms, end_ms):
         """Slots ``first, last`` of the rows asked for: from ``start_ms`` on the oldest ``limit``

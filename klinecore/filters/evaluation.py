@@ -51,6 +51,11 @@ class Evaluation(Framed):
         """Symbols where the condition is true."""
         return tuple(s for s, value in zip(self.symbols, self.values, strict=True) if value == 1.0)
 
+    def _title(self) -> str:
+        unknown = np.count_nonzero(self.reasons)
+        counts = f"{len(self.symbols)} symbols, {len(self.matches)} true, {unknown} unknown"
+        return f"<Evaluation {self.interval}: {counts}>"
+
     def frame(self) -> Frame:
         """A row per symbol, the index: ``value``, ``reason``, ``open_time``, ``price``, the parts.
 
@@ -86,6 +91,9 @@ class Replay(Framed):
     #: Per interval that is read, each symbol's oldest row in memory, 0 without one: values are
     #: functions of the rows from there on, and equal the live ones that were fed the same.
     anchors: dict[str, Times]
+
+    def _title(self) -> str:
+        return f"<Replay {self.interval}: {len(self.price)} firings in {self.rows} closes>"
 
     def frame(self) -> Frame:
         """A row per firing, oldest first: ``open_time`` (the index), ``symbol`` and ``price``.

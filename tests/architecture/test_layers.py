@@ -15,9 +15,9 @@ ROWS = (
      "klinecore.sequence"),
     ("klinecore.arena",),
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
-     "klinecore.ticker", "klinecore.indicators", "klinecore.arrow"),
+     "klinecore.ticker", "klinecore.indicators", "klinecore.arrow", "klinecore.markup"),
     ("klinecore.states", "klinecore.barrier", "klinecore.columns", "klinecore.frame"),
-    ("klinecore.series", "klinecore.encode"),
+    ("klinecore.series", "klinecore.encode", "klinecore.panel"),
     ("klinecore.market",),
     ("klinecore.snapshot", "klinecore.attached", "klinecore.filters"),
     ("klinecore",),     # the front door: gathers names, and is what users import
