@@ -192,6 +192,18 @@ def test_firings_are_rows_with_their_symbol() -> None:
     assert (none.height, none.columns) == (0, ["open_time", "symbol", "price"])
 
 
+def test_a_panel_is_a_table_with_nulls_where_a_symbol_has_no_kline() -> None:
+    market = kc.Market(["BTCUSDT", "ETHUSDT"], ["1m"])
+    push(market, "BTCUSDT", 0, "1")
+    for symbol in market.symbols:
+        push(market, symbol, 1, "2")
+    panel = kc.panel(market, "1m")
+    assert panel.to_polars()["ETHUSDT"].to_list() == [None, 2.0]
+    assert panel.to_arrow()["ETHUSDT"].to_pylist() == [None, 2.0]
+    assert panel.to_pandas()["BTCUSDT"].tolist() == [1.0, 2.0]
+    assert panel.to_pandas().index.name == "open_time"
+
+
 def test_no_part_of_a_filter_can_have_the_name_of_another_column() -> None:
     fixed = kc.evaluate(kc.compile("close > 0"), filled(0), "1m").frame().names[:5]
     assert fixed == ("symbol", "value", "reason", "open_time", "price")
