@@ -11,6 +11,8 @@ cdef class Scratch:
 
     cdef char* reserve(self, Py_ssize_t size) except NULL
 
+cdef tuple asked_rows(const SeriesMemory* series, limit, start_ms, end_ms)
+cdef bint asks_forming(const SeriesMemory* series, last, start_ms, end_ms) except -1
 cdef bytes encode_klines(
     Scratch scratch, const SeriesMemory* series, bytes symbol, bytes interval,
     uint32_t first, uint32_t last, bint forming

@@ -15,7 +15,7 @@ from klinecore.kline cimport (
     VOLUME,
 )
 from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_number, write_uint
-from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time
+from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time, series_find
 from klinecore.ticker cimport TickerRecord, text_place, ticker_has
 
 __all__ = ["Scratch"]
@@ -128,6 +128,36 @@ cdef char* _tuple(char* p, const SeriesMemory* series, uint32_t slot) noexcept n
     p = write_bytes(p, b',"', 2)
     p = write_int(p, row.open_time_ms)
     return write_bytes(p, b'[', 1)
+
+
+cdef tuple asked_rows(const SeriesMemory* series, limit, start_ms, end_ms):
+    """Slots ``first, last`` of the closed rows asked for: from ``start_ms`` on the oldest ``limit``
+    ones, without it the newest."""
+    cdef uint32_t first = series.header.start
+    cdef uint32_t last = first + series.header.count
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    if start_ms is not None:
+        first = series_find(series, min(max(start_ms, 0), 1 << 62))
+    if end_ms is not None:
+        last = max(first, series_find(series, min(max(end_ms + 1, 0), 1 << 62)))
+    if last - first > limit:
+        if start_ms is None:
+            first = last - <uint32_t>limit
+        else:
+            last = first + <uint32_t>limit
+    return first, last
+
+
+cdef bint asks_forming(const SeriesMemory* series, last, start_ms, end_ms) except -1:
+    """Whether the forming row belongs behind slot ``last`` of those."""
+    cdef uint32_t end = series.header.start + series.header.count
+    if not series.header.has_forming or last != end:
+        return False
+    return (
+        (start_ms is None or series.open_time_ms[end] >= start_ms)
+        and (end_ms is None or series.open_time_ms[end] <= end_ms)
+    )
 
 
 cdef bytes encode_klines(

@@ -59,5 +59,3 @@ cdef class Market:
     cdef int _series_of(self, symbol, interval) except -1
     cdef int _interval(self, interval) except -1
     cdef Py_ssize_t _symbol(self, symbol) except -1
-    cdef bint _live(self, const SeriesMemory* series, last, start_ms, end_ms)
-    cdef tuple _slots(self, const SeriesMemory* series, limit, start_ms, end_ms)

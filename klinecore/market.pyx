@@ -8,7 +8,8 @@ from libc.string cimport memset
 from klinecore.arena cimport Arena
 from klinecore.barrier cimport new_barriers
 from klinecore.encode cimport (
-    Scratch, encode_kline_tuples, encode_klines, encode_ticker, encode_tickers,
+    Scratch, asked_rows, asks_forming, encode_kline_tuples, encode_klines, encode_ticker,
+    encode_tickers,
 )
 from klinecore.events cimport EventKind, EventQueue, EventRecord
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow
@@ -22,7 +23,7 @@ from klinecore.parsers.binance cimport TICKER as TICKER_FRAME
 from klinecore.parsers.rest cimport next_kline, next_rest_ticker, open_array
 from klinecore.merge cimport (
     APPENDED, BAD_TIME, DUPLICATE, INSERTED, STALE, MergeStatus, SeriesHeader, SeriesMemory,
-    series_clear, series_correct, series_find, series_merge, series_open,
+    series_clear, series_correct, series_merge, series_open,
     series_size, series_slots,
 )
 from klinecore.merge cimport FORMING as FORMING_ROW
@@ -721,24 +722,6 @@ cdef class Market:
     def _repr_html_(self):
         return market_table(repr(self), self)
 
-    cdef tuple _slots(self, const SeriesMemory* series, limit, start_ms, end_ms):
-        """Slots ``first, last`` of the rows asked for: from ``start_ms`` on the oldest ``limit``
-        ones, without it the newest."""
-        cdef uint32_t first = series.header.start
-        cdef uint32_t last = first + series.header.count
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
-        if start_ms is not None:
-            first = series_find(series, min(max(start_ms, 0), 1 << 62))
-        if end_ms is not None:
-            last = max(first, series_find(series, min(max(end_ms + 1, 0), 1 << 62)))
-        if last - first > limit:
-            if start_ms is None:
-                first = last - <uint32_t>limit
-            else:
-                last = first + <uint32_t>limit
-        return first, last
-
     def klines_json(
         self, symbol, interval, limit, *, bint forming=False, start_ms=None, end_ms=None
     ):
@@ -746,10 +729,10 @@ cdef class Market:
         ascending. With ``start_ms`` the oldest ``limit`` rows from there."""
         cdef int index = self._series_of(symbol, interval)
         cdef SeriesMemory* series = &self._memory[index]
-        first, last = self._slots(series, limit, start_ms, end_ms)
+        first, last = asked_rows(series, limit, start_ms, end_ms)
         return encode_klines(
             self._scratch, series, self._json_names[index // self._interval_count],
-            interval.encode(), first, last, forming and self._live(series, last, start_ms, end_ms)
+            interval.encode(), first, last, forming and asks_forming(series, last, start_ms, end_ms)
         )
 
     def klines_array_json(
@@ -757,10 +740,10 @@ cdef class Market:
     ):
         """The same rows as Binance's REST array of 12-tuples."""
         cdef SeriesMemory* series = &self._memory[self._series_of(symbol, interval)]
-        first, last = self._slots(series, limit, start_ms, end_ms)
+        first, last = asked_rows(series, limit, start_ms, end_ms)
         return encode_kline_tuples(
             self._scratch, series, first, last,
-            forming and self._live(series, last, start_ms, end_ms)
+            forming and asks_forming(series, last, start_ms, end_ms)
         )
 
     def ticker(self, symbol):
@@ -783,16 +766,6 @@ cdef class Market:
         """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""
         return encode_tickers(
             self._scratch, self._tickers, list(self._places.values()), self._json_names
-        )
-
-    cdef bint _live(self, const SeriesMemory* series, last, start_ms, end_ms):
-        """True if the forming row belongs behind slot ``last``."""
-        cdef uint32_t end = series.header.start + series.header.count
-        if not series.header.has_forming or last != end:
-            return False
-        return (
-            (start_ms is None or series.open_time_ms[end] >= start_ms)
-            and (end_ms is None or series.open_time_ms[end] <= end_ms)
         )
 
 
