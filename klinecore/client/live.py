@@ -102,9 +102,8 @@ class Live:
         self.market = market
         self.connected = False
         self.connections = 0  # made and joined so far
-        self.snapshots = (
-            0  # series read whole, at the start and when the server's log was too short
-        )
+        # Series read whole: at the start, and when the server's log was too short.
+        self.snapshots = 0
         self.fault = "not connected yet"  # why there was no connection the last time
         self._url = url
         self._key = key

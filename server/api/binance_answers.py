@@ -34,7 +34,8 @@ PREFIXES: Final = {"spot": "/api/v3", "um": "/fapi/v1"}
 _MINUTE_MS: Final = 60_000
 #: Clients whose weight of the minute is remembered; one more, and all begin anew.
 _CLIENTS_MAX: Final = 10_000
-#: Long names of a ticker's letters, in the order of the answer.
+#: Long names of a ticker's letters, in the order of the answer. The simulated exchange has a table
+#: of its own: tests compare the two answers, and would not see a fault that both shared.
 _LONG_NAMES: Final = {
     "s": "symbol",
     "p": "priceChange",
