@@ -16,7 +16,16 @@ from server.api.router import METHODS, Access, Request, Route, Router, parse_que
 from server.api.routes import Routes
 from server.api.state import ServerState
 from server.api.stream import StreamServer
-from server.api.types import Headers, LiveResponse, Message, Receive, Response, Scope, Send
+from server.api.types import (
+    Headers,
+    LiveResponse,
+    Message,
+    PackedResponse,
+    Receive,
+    Response,
+    Scope,
+    Send,
+)
 from server.errors import StoreError
 from server.identity import Principal
 
@@ -125,6 +134,10 @@ class Api:
                 wanted = headers.get(b"if-none-match")
                 if wanted is not None:
                     response = _unless_known(response, wanted)
+                if isinstance(response, PackedResponse) and b"gzip" in headers.get(
+                    b"accept-encoding", b""
+                ):
+                    response = response.packed
                 if isinstance(response, LiveResponse) and scope["method"] != "HEAD":
                     conversation = response.open()
             else:
@@ -152,7 +165,7 @@ class Api:
         path = target[0].decode("latin-1")
         found = next(filter(None, (self._router.find(path, method) for method in METHODS)), None)
         if found is None:
-            raise ApiError(404, "unknown_path", "No such path; / names them all.")
+            raise ApiError(404, "unknown_path", "No such path; /docs names them all.")
         return found
 
     def _read(self, target: Target, route: Route, segments: tuple[str, ...]) -> Request:

@@ -1,4 +1,4 @@
-"""The page at ``/``: names every address of the server, with nothing from anywhere else."""
+"""The page at ``/docs``: names every address of the server, with nothing from anywhere else."""
 
 from __future__ import annotations
 

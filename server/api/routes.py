@@ -53,8 +53,10 @@ from server.api.types import (
     SymbolsChange,
     Ticker,
 )
+from server.api.web import WebRoutes
 from server.errors import FeedError
 from server.feeds.universe import NoRoomError, UnknownSymbolsError
+from server.web.site import Site
 
 __all__ = ["Routes"]
 
@@ -101,6 +103,7 @@ class Routes:
             *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
             *BinanceRoutes(state, binance).table,
+            *WebRoutes(Site()).table,
         )
         self._page = Response(
             front_page(self.table),
@@ -113,7 +116,7 @@ class Routes:
         opened, read, operator = Access.OPEN, Access.READ, Access.ADMIN
         errors = (400, 401, 404, 429, 503)
         return (
-            Route("/", self._front, "Where everything is", opened, "text/html"),
+            Route("/docs", self._front, "Where everything is", opened, "text/html"),
             Route(
                 "/health",
                 self._health,

@@ -22,6 +22,7 @@ __all__ = [
     "MarketStatus",
     "MarketSymbols",
     "Message",
+    "PackedResponse",
     "Problem",
     "Readiness",
     "Receive",
@@ -92,6 +93,22 @@ class Response:
     def with_headers(self, headers: Headers) -> Response:
         """The same answer with more headers; the body is shared."""
         return Response.bare(self.status, [*self.headers, *headers], self.body)
+
+
+class PackedResponse(Response):
+    """An answer that is also there compressed, for those who can read that."""
+
+    __slots__ = ("packed",)
+
+    def __init__(
+        self, body: bytes, packed: bytes, *, content_type: bytes, headers: Headers
+    ) -> None:
+        """``packed`` is ``body`` by gzip."""
+        headers = [*headers, (b"vary", b"accept-encoding")]
+        super().__init__(body, content_type=content_type, headers=headers)
+        self.packed = Response(
+            packed, content_type=content_type, headers=[*headers, (b"content-encoding", b"gzip")]
+        )
 
 
 class Conversation(Protocol):

@@ -29,7 +29,7 @@ ROWS = (
     ("server.signals",),
     ("server.traders",),
     ("server.feeds", "server.snapshots", "server.store", "server.alerts",
-     "server.access"),
+     "server.access", "server.web"),
     ("server.api", "server.exchange", "server.sync"),
     ("server.streams",),    # above server.api, whose door, gate and route functions it uses
     ("server.app",),

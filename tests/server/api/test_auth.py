@@ -22,12 +22,20 @@ from server.clock import Clock, SystemClock
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
+from server.web.site import Site
 
 Make = Callable[..., Any]
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 #: Everything else asks who is there.
-OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/openapi.json")} | {
+OPEN = {
+    ("GET", "/"),
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("GET", "/docs"),
+    ("GET", "/assets/{build}/{file}"),
+    ("GET", "/openapi.json"),
+} | {
     ("GET", path)
     for path in (
         *(f"{prefix}/{name}" for prefix in ("/api/v3", "/fapi/v1") for name in ("ping", "time")),
@@ -35,6 +43,7 @@ OPEN = {("GET", "/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/openapi.j
         "/sapi/v1/system/status",
     )
 }
+BUILD = Site().build
 #: What anybody may ask; a wrong key is refused there all the same.
 OPEN_TO_GUESTS = {("GET", "/v1/traders"), ("GET", "/v1/traders/{id}")}  # built-in ones
 
@@ -70,7 +79,7 @@ def locked(make_server: Make, keys: Keys) -> Any:
 
 
 def target(path: str) -> str:
-    known = {"symbol": "BTCUSDT", "interval": "1m"}
+    known = {"symbol": "BTCUSDT", "interval": "1m", "build": BUILD, "file": "app.css"}
     filled = re.sub(r"\{(\w+)\}", lambda match: known.get(match[1], NOBODY), path)
     return filled + ("?expr=close" if path.startswith("/v1/indicators") else "")
 
@@ -163,7 +172,7 @@ def test_no_secret_is_in_any_answer_log_or_metric(
 
 @pytest.mark.parametrize("path", sorted(path for _, path in OPEN))
 def test_open_routes_need_no_key_and_tell_none(locked: Any, path: str) -> None:
-    answer = locked.get(path, ("X-API-Key", "wrong"))
+    answer = locked.get(target(path), ("X-API-Key", "wrong"))
     assert answer.status == 200
     assert KEY not in answer.body.decode()
 

@@ -1,0 +1,1 @@
+"""The dashboard: its files as they are, and how they become a site."""

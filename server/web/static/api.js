@@ -1,0 +1,149 @@
+// @ts-check
+/** The one place that asks the server over HTTP, and that knows the key. */
+
+const KEY = "klinecore.key";
+/** Milliseconds after which a request that got no answer counts as failed. */
+const ANSWER_MS = 20_000;
+
+/** What the server refused: its problem document, or that it could not be reached (status 0). */
+export class Problem extends Error {
+  /**
+   * @param {number} status
+   * @param {Record<string, any>} body
+   */
+  constructor(status, body) {
+    super(body.detail ?? body.title ?? `HTTP ${status}`);
+    this.status = status;
+    /** @type {string} a stable word such as `invalid_filter` */
+    this.code = body.code ?? "";
+    this.body = body;
+  }
+}
+
+class Api extends EventTarget {
+  constructor() {
+    super();
+    const setting = document.querySelector('meta[name="klinecore-server"]');
+    const named = setting?.getAttribute("content") ?? "";
+    /** The server's address without a slash at its end; the page's own origin if none is set. */
+    this.base = (named || location.origin).replace(/\/+$/, "");
+    this._key = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+  }
+
+  /** The API key or access token; empty: none. It stands in headers only, never in a URL. */
+  get key() {
+    return this._key;
+  }
+
+  /**
+   * @param {string} key
+   * @param {boolean} remember on this device, instead of until the tab is closed
+   */
+  signIn(key, remember) {
+    this.forget();
+    this._key = key;
+    if (key) (remember ? localStorage : sessionStorage).setItem(KEY, key);
+    this.dispatchEvent(new Event("identity"));
+  }
+
+  signOut() {
+    this.forget();
+    this.dispatchEvent(new Event("identity"));
+  }
+
+  forget() {
+    this._key = "";
+    sessionStorage.removeItem(KEY);
+    localStorage.removeItem(KEY);
+  }
+
+  /**
+   * The decoded answer. Raises Problem.
+   *
+   * @param {string} path
+   * @param {Record<string, any>} [query] null and undefined are left out, arrays repeated
+   * @param {AbortSignal} [signal]
+   */
+  get(path, query = {}, signal) {
+    return this._ask("GET", path, query, undefined, signal);
+  }
+
+  /**
+   * @param {string} path
+   * @param {any} [body] none: an empty body
+   * @param {Record<string, any>} [query]
+   * @param {AbortSignal} [signal]
+   */
+  post(path, body, query = {}, signal) {
+    return this._ask("POST", path, query, body, signal);
+  }
+
+  /**
+   * @param {string} path
+   * @param {any} body
+   */
+  patch(path, body) {
+    return this._ask("PATCH", path, {}, body);
+  }
+
+  /** @param {string} path */
+  delete(path) {
+    return this._ask("DELETE", path, {}, undefined);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {Record<string, any>} query
+   * @param {any} body
+   * @param {AbortSignal} [signal]
+   */
+  async _ask(method, path, query, body, signal) {
+    const url = new URL(this.base + path);
+    for (const [name, value] of Object.entries(query)) {
+      for (const one of Array.isArray(value) ? value : [value]) {
+        if (one !== null && one !== undefined) url.searchParams.append(name, String(one));
+      }
+    }
+    /** @type {Record<string, string>} */
+    const headers = {};
+    if (this._key) headers["X-API-Key"] = this._key;
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const limit = AbortSignal.timeout(ANSWER_MS);
+    let response;
+    let text;
+    try {
+      response = await fetch(url, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        signal: signal ? AbortSignal.any([signal, limit]) : limit,
+        credentials: "omit",
+      });
+      text = await response.text();
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Problem(0, { code: "unreachable", detail: "The server cannot be reached." });
+    }
+    const answer = parse(text);
+    if (!response.ok) {
+      // /ready and /health answer 503 with what they are asked for.
+      if (response.status === 503 && answer && !("code" in answer)) return answer;
+      const problem = new Problem(response.status, answer ?? {});
+      if (response.status === 401) this.dispatchEvent(new Event("refused"));
+      throw problem;
+    }
+    return answer;
+  }
+}
+
+/** @param {string} text */
+function parse(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+export const api = new Api();

@@ -1,0 +1,64 @@
+// @ts-check
+/** Numbers and times as people read them. Prices stay the exchange's own text. */
+
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+const TIME = new Intl.DateTimeFormat("en-GB", {
+  month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", timeZone: "UTC",
+});
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: "UTC",
+});
+
+/**
+ * The exchange's text without zeros that say nothing: `0.10380000` is `0.1038`.
+ *
+ * @param {string} text
+ */
+export function price(text) {
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
+/** @param {string | number} value */
+export function short(value) {
+  return compact.format(Number(value));
+}
+
+/**
+ * A change in percent, with its sign.
+ *
+ * @param {string | number} value
+ */
+export function percent(value) {
+  const number = Number(value);
+  return `${number > 0 ? "+" : ""}${number.toFixed(2)} %`;
+}
+
+/** @param {number} ms milliseconds since 1970, shown as UTC */
+export function moment(ms) {
+  return TIME.format(ms);
+}
+
+/** @param {number} ms */
+export function clock(ms) {
+  return CLOCK.format(ms);
+}
+
+/**
+ * How long: `850 ms`, `12 s`, `3 min`, `5 h`, `2 d`.
+ *
+ * @param {number} ms
+ */
+export function lasting(ms) {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 90_000) return `${Math.round(ms / 1_000)} s`;
+  if (ms < 5_400_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms < 129_600_000) return `${Math.round(ms / 3_600_000)} h`;
+  return `${Math.round(ms / 86_400_000)} d`;
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  if (bytes < 1_000) return `${bytes} B`;
+  const power = Math.min(3, Math.floor(Math.log10(bytes) / 3));
+  return `${(bytes / 1_000 ** power).toPrecision(3)} ${["B", "kB", "MB", "GB"][power]}`;
+}

@@ -1,0 +1,177 @@
+// @ts-check
+/** The one WebSocket of the page: streams are shared by whoever follows them. */
+
+import { api } from "./api.js";
+
+/** Milliseconds before the first new attempt; doubles up to the last, each with a random part. */
+const AGAIN_FIRST_MS = 250;
+const AGAIN_LAST_MS = 8_000;
+/** Streams named in one request, below the server's limit of a message. */
+const TOGETHER = 50;
+
+/** @typedef {(message: any) => void} Follower */
+
+/**
+ * Events: `state` when `state` has changed, `joined` each time the socket is open again, when
+ * pages read anew what they may have missed.
+ */
+class Live extends EventTarget {
+  constructor() {
+    super();
+    /** @type {"idle" | "connecting" | "open" | "waiting"} */
+    this.state = "idle";
+    /** Messages since the page began. */
+    this.messages = 0;
+    /** @type {Map<string, Set<Follower>>} */
+    this._followers = new Map();
+    /** @type {WebSocket | null} */
+    this._socket = null;
+    this._attempts = 0;
+    this._id = 0;
+    this._timer = 0;
+    /** @type {Set<string>} what is to be asked for in this turn */
+    this._asked = new Set();
+    /** @type {Set<string>} */
+    this._left = new Set();
+    this._pending = false;
+    api.addEventListener("identity", () => this._renew());
+    addEventListener("online", () => this._now());
+  }
+
+  /**
+   * Calls `follower` with each message of a stream such as `btcusdt@kline_1m`, `!ticker@arr`,
+   * `signals`, until the function that is returned is called.
+   *
+   * @param {string} stream
+   * @param {Follower} follower
+   * @returns {() => void}
+   */
+  follow(stream, follower) {
+    let followers = this._followers.get(stream);
+    if (!followers) {
+      this._followers.set(stream, (followers = new Set()));
+      this._change(stream, true);
+    }
+    followers.add(follower);
+    if (!this._socket && this.state !== "waiting") this._connect();
+    return () => {
+      const left = this._followers.get(stream);
+      if (!left?.delete(follower) || left.size) return;
+      this._followers.delete(stream);
+      this._change(stream, false);
+    };
+  }
+
+  /**
+   * @param {string} stream
+   * @param {boolean} wanted
+   */
+  _change(stream, wanted) {
+    (wanted ? this._asked : this._left).add(stream);
+    (wanted ? this._left : this._asked).delete(stream);
+    if (this._pending) return;
+    this._pending = true;
+    queueMicrotask(() => {
+      this._pending = false;
+      if (this._socket?.readyState !== WebSocket.OPEN) return;
+      this._say("UNSUBSCRIBE", [...this._left]);
+      this._say("SUBSCRIBE", [...this._asked]);
+      this._left.clear();
+      this._asked.clear();
+    });
+  }
+
+  /**
+   * @param {string} method
+   * @param {string[]} streams
+   */
+  _say(method, streams) {
+    for (let from = 0; from < streams.length; from += TOGETHER) {
+      const params = streams.slice(from, from + TOGETHER);
+      this._socket?.send(JSON.stringify({ method, params, id: ++this._id }));
+    }
+  }
+
+  _connect() {
+    clearTimeout(this._timer);
+    const key = api.key;
+    const protocols = key ? ["klinecore.v1", "klinecore.key." + encodeURIComponent(key)] : [];
+    const socket = new WebSocket(api.base.replace(/^http/, "ws") + "/ws", protocols);
+    this._socket = socket;
+    this._tell("connecting");
+    socket.onopen = () => {
+      this._attempts = 0;
+      this._asked.clear();
+      this._left.clear();
+      this._say("SUBSCRIBE", [...this._followers.keys()]);
+      this._tell("open");
+      this.dispatchEvent(new Event("joined"));
+    };
+    socket.onmessage = (event) => {
+      this.messages += 1;
+      this._hear(JSON.parse(event.data));
+    };
+    socket.onclose = () => {
+      if (this._socket !== socket) return;
+      this._socket = null;
+      if (!this._followers.size) return this._tell("idle");
+      const bound = Math.min(AGAIN_LAST_MS, AGAIN_FIRST_MS * 2 ** Math.min(this._attempts++, 16));
+      this._timer = setTimeout(() => this._connect(), bound * (0.5 + Math.random() / 2));
+      this._tell("waiting");
+    };
+  }
+
+  _renew() {
+    const socket = this._socket;
+    this._socket = null;
+    socket?.close();
+    this._attempts = 0;
+    if (this._followers.size) this._connect();
+  }
+
+  _now() {
+    if (this.state === "waiting") this._connect();
+  }
+
+  /** @param {any} message */
+  _hear(message) {
+    if (Array.isArray(message)) {
+      const first = message[0];
+      if (first) this._give(first.e === "24hrTicker" ? "!ticker@arr" : "!miniTicker@arr", message);
+      return;
+    }
+    if (message.e === "kline") {
+      this._give(`${message.s.toLowerCase()}@kline_${message.k.i}`, message);
+    } else if (message.e === "24hrTicker") {
+      this._give(`${message.s.toLowerCase()}@ticker`, message);
+    } else if (message.type === "signal") {
+      this._give("signals", message.data);
+      this._give(`signals@${message.data.trader_id}`, message.data);
+    } else if (message.type === "matches") {
+      this._give(`matches@${message.data.trader_id}`, message.data);
+    } else if (message.type === "barrier") {
+      this._give("!barrier", message.data);
+    } else if (message.type === "symbol") {
+      this._give("!symbols", message.data);
+    } else if (message.error) {
+      this.dispatchEvent(new CustomEvent("refusal", { detail: message.error }));
+    }
+  }
+
+  /**
+   * @param {string} stream
+   * @param {any} message
+   */
+  _give(stream, message) {
+    for (const follower of this._followers.get(stream) ?? []) follower(message);
+  }
+
+  /** @param {"idle" | "connecting" | "open" | "waiting"} state */
+  _tell(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.dispatchEvent(new Event("state"));
+  }
+}
+
+export const live = new Live();

@@ -1,0 +1,72 @@
+"""The dashboard is whole, loads nothing from elsewhere, and browsers keep what they may."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from typing import Any
+
+import pytest
+
+from server.web.site import CONTENT_TYPES, Site
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return Site(chart=("chart.js", b"window.LightweightCharts = {};"))
+
+
+def test_the_page_names_only_files_that_are_there(site: Site) -> None:
+    page = site.page.body.decode()
+    named = re.findall(r'(?:href|src|content)="(assets/[^"]+)"', page)
+    assert f"assets/{site.build}/chart.js" in named
+    assert set(named) <= set(site.assets)
+    assert "{" not in page
+
+
+def test_modules_import_only_modules_that_are_there(site: Site) -> None:
+    for path, asset in site.assets.items():
+        if not path.endswith(".js"):
+            continue
+        for name in re.findall(rb'(?:from|import|import\()\s*"\./([^"]+)"', asset.body):
+            target = f"assets/{site.build}/{name.decode()}"
+            assert target in site.assets, f"{path} imports {name.decode()}"
+
+
+def test_no_file_loads_from_another_origin(site: Site) -> None:
+    for path, asset in site.assets.items():
+        for url in re.findall(rb"https?://[^\s\"'`)]+", asset.body):
+            assert url in (b"https://www.tradingview.com/",), f"{path} names {url.decode()}"
+        assert b"innerHTML" not in asset.body, f"{path}: text must stay text"
+
+
+def test_another_content_is_another_folder(site: Site) -> None:
+    assert Site(chart=("chart.js", b"1")).build != site.build
+    assert Site(chart=("chart.js", b"window.LightweightCharts = {};")).build == site.build
+
+
+def test_a_server_elsewhere_is_named_and_may_be_asked() -> None:
+    site = Site(server="https://klines.example:8443")
+    assert b'name="klinecore-server" content="https://klines.example:8443"' in site.page.body
+    assert "connect-src 'self' https://klines.example:8443 wss://klines.example:8443" in site.policy
+
+
+def test_the_server_serves_every_file_plain_and_packed(server: Any) -> None:
+    page = server.get("/")
+    assert page.headers["content-type"] == CONTENT_TYPES[".html"].decode()
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-cache"
+    for path in Site().assets:
+        plain = server.get("/" + path)
+        assert plain.status == 200, path
+        assert "immutable" in plain.headers["cache-control"]
+        packed: Any = server.get("/" + path, ("Accept-Encoding", "br, gzip"))
+        assert packed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain.body
+
+
+@pytest.mark.parametrize(
+    "path", ["/assets/x/app.css", "/assets/..%2f..%2fsite.py/app.css", "/assets/x/js/../app.js"]
+)
+def test_nothing_else_is_served(server: Any, path: str) -> None:
+    assert server.get(path).status == 404
