@@ -14,6 +14,7 @@ from klinecore.attached import AttachedMarket, AttachedSeries, attach
 from klinecore.barrier import Barrier
 from klinecore.errors import (
     ArenaError,
+    ChartLibraryError,
     FilterError,
     FiltersFullError,
     KlineCoreError,
@@ -229,6 +230,7 @@ __all__ = [
     "BbResult",
     "Cci",
     "Change",
+    "ChartLibraryError",
     "Chop",
     "Cmf",
     "Correl",

@@ -5,6 +5,7 @@
     Exception
     ├── KlineCoreError
     │   ├── ArenaError          the file is no arena this library reads: other path or version
+    │   ├── ChartLibraryError   no chart can be drawn: install the chart's file, or name another
     │   ├── FiltersFullError    the memory for filters is used up: remove some, or allow more
     │   ├── FilterError         (also ValueError) show it to whoever wrote the filter
     │   ├── ParseError          the bytes are not what the exchange speaks: drop and count
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ArenaError",
+    "ChartLibraryError",
     "FilterError",
     "FiltersFullError",
     "KlineCoreError",
@@ -45,6 +47,13 @@ class ArenaError(KlineCoreError):
     def __init__(self, path: str, fault: str) -> None:
         super().__init__(f"cannot attach to {path}: {fault}")
         self.path = path
+
+
+class ChartLibraryError(KlineCoreError):
+    """The charts' JavaScript is missing or is not what it should be; everything else works.
+
+    Install it, or name a file.
+    """
 
 
 class FilterError(KlineCoreError, ValueError):

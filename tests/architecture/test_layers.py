@@ -13,7 +13,7 @@ import pytest
 ROWS = (
     ("klinecore.errors", "klinecore.interval", "klinecore.kline", "klinecore.number",
      "klinecore.sequence"),
-    ("klinecore.arena",),
+    ("klinecore.arena", "klinecore.charting"),
     ("klinecore.parsers", "klinecore.names", "klinecore.events", "klinecore.merge",
      "klinecore.ticker", "klinecore.indicators", "klinecore.arrow", "klinecore.markup"),
     ("klinecore.states", "klinecore.barrier", "klinecore.columns", "klinecore.frame"),
