@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["LATENCY_BUCKETS_S", "Counter", "Gauge", "Histogram", "Registry"]
+__all__ = ["LATENCY_BUCKETS_S", "Counter", "Gauge", "Histogram", "Metric", "Registry"]
 
 #: Upper bounds, s; the exposition's ``+Inf`` comes on top.
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -16,7 +16,7 @@ LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 LABEL_SETS_MAX = 256
 
 
-class _Metric:
+class Metric:
     """Name, help and one value per set of label values."""
 
     kind = ""
@@ -37,7 +37,7 @@ class _Metric:
         raise NotImplementedError
 
 
-class Counter(_Metric):
+class Counter(Metric):
     """A count that only grows; starts at 0 when it has no labels."""
 
     kind = "counter"
@@ -66,7 +66,7 @@ class Counter(_Metric):
             yield f"{self.name}{_label_text(self.labels, key)} {_number(value)}"
 
 
-class Gauge(_Metric):
+class Gauge(Metric):
     """A value that goes up and down, set or read from a function at each scrape."""
 
     kind = "gauge"
@@ -88,7 +88,7 @@ class Gauge(_Metric):
             yield f"{self.name}{_label_text(self.labels, key)} {_number(number)}"
 
 
-class Histogram(_Metric):
+class Histogram(Metric):
     """Observations by upper bound, with their sum and count."""
 
     kind = "histogram"
@@ -126,15 +126,19 @@ class Histogram(_Metric):
             yield f"{self.name}_count{labels} {_number(total)}"
 
 
-Kind = TypeVar("Kind", bound=_Metric)
+Kind = TypeVar("Kind", bound=Metric)
 
 
 class Registry:
     """All metrics of one process; asking twice for a name gives the same metric."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, _Metric] = {}
+        self._metrics: dict[str, Metric] = {}
         self._collectors: list[Callable[[], None]] = []
+
+    def __iter__(self) -> Iterator[Metric]:
+        """All metrics, in the order of their first use."""
+        return iter(self._metrics.values())
 
     def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter:
         return self._add(Counter(name, help_text, labels))

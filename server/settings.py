@@ -19,14 +19,14 @@ import msgspec
 from klinecore.interval import INTERVALS
 from server.errors import SettingsError
 
-__all__ = ["LOOPBACK_HOSTS", "Secret", "Settings"]
+__all__ = ["BARE_NAMES", "BOUNDS", "LOOPBACK_HOSTS", "SECRETS", "Secret", "Settings"]
 
 log = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 #: Bare environment names that are honoured beside ``KLINE_<FIELD>``.
-_BARE_NAMES = {
+BARE_NAMES = {
     "API_KEY": "api_key",
     "SYMBOLS": "symbols",
     "PORT": "port",
@@ -58,10 +58,10 @@ _OPTIONAL = (
     "supabase_jwt_secret",
 )
 #: Names whose values are never shown.
-_SECRETS = ("api_key", "smtp_password", "supabase_secret_key", "supabase_jwt_secret")
+SECRETS = ("api_key", "smtp_password", "supabase_secret_key", "supabase_jwt_secret")
 
 #: Inclusive bounds of numeric settings.
-_BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
     "stream_port": (0, 65535),
     "capacity": (1, 100_000),
@@ -145,7 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # what to keep
     symbols: str = "top:50:USDT"  # comma list, or top:N:QUOTE by 24 h quote volume, or all:QUOTE
     symbols_room: int = 32  # symbols that can be added to those of the start
-    intervals: tuple[str, ...] = ("1m", "5m", "15m", "1h")
+    intervals: tuple[str, ...] = ("1m", "5m", "15m", "1h")  # of the exchange's
     capacity: int = 500  # closed klines per series
     market: str = "spot"  # spot, um (USD-M futures) or both
     arena: str | None = None  # file for the live market's memory, in /dev/shm: shared
@@ -154,43 +154,43 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history_bytes: int = 256 << 20  # older klines on disk; 0: the exchange is not asked for any
 
     # where to listen
-    host: str = "127.0.0.1"
-    port: int = 8080
-    stream_port: int = 8081
+    host: str = "127.0.0.1"  # address; beyond this machine keys must be asked for
+    port: int = 8080  # of HTTP and /ws; 0 takes a free one
+    stream_port: int = 8081  # of streams; 0 takes a free one
     api_key: str | None = None  # the operator's
     api_keys_file: str | None = None  # other people's keys, hashed; see ``klineserver keys``
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()  # whose pages may read and connect, https://example.org
     anonymous_klines: bool = False  # get-klines answers without a key too, a little
 
     # a Supabase project, whose users' tokens are taken
-    supabase_url: str | None = None
+    supabase_url: str | None = None  # the project's own
     supabase_secret_key: str | None = None  # with it traders live there, and signals go there
     supabase_publishable_key: str | None = None  # public: says which project, not who asks
     supabase_jwt_secret: str | None = None  # only for a project that signs tokens with one, HS256
 
-    # the exchange: comma lists of URLs, the preferred one first; see ``bases``
-    spot_rest: str = (
+    # the exchange; URLs are comma lists, the preferred one first: see ``bases``
+    spot_rest: str = (  # spot over REST; comma list, the preferred host first
         "https://api.binance.com,https://api-gcp.binance.com,"
         "https://api1.binance.com,https://api2.binance.com"
     )
-    spot_ws: str = (
+    spot_ws: str = (  # spot's streams; likewise
         "wss://stream.binance.com:9443,wss://stream.binance.com:443,"
         "wss://data-stream.binance.vision"
     )
-    um_rest: str = "https://fapi.binance.com"
-    um_ws: str = "wss://fstream.binance.com"
+    um_rest: str = "https://fapi.binance.com"  # USD-M futures over REST
+    um_ws: str = "wss://fstream.binance.com"  # USD-M futures' streams
     rest_weight_share: float = 0.5  # of the exchange's weight limit we allow ourselves
     client_weight_share: float = 0.25  # of that, for what clients ask and memory does not hold
     forward: bool = False  # other public answers of the exchange are passed on to clients
     rest_concurrency: int = 4  # connections
-    rest_timeout_s: float = 10.0
+    rest_timeout_s: float = 10.0  # of one request
     rest_body_max: int = 64 << 20  # bytes; exchangeInfo is the largest
     connect_interval_s: float = 1.1  # between two connects, over all: 300 in 5 minutes are allowed
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 10.0  # name, TCP, TLS and handshake
     ack_timeout_s: float = 5.0  # answer to a SUBSCRIBE
     ping_timeout_s: float = 30.0  # neither ping nor data: the connection is dead
-    backoff_min_s: float = 0.5
-    backoff_max_s: float = 30.0
+    backoff_min_s: float = 0.5  # before the second attempt to connect; doubles
+    backoff_max_s: float = 30.0  # and no more than this
     healthy_after_s: float = 60.0  # connected this long, the back-off starts anew
     rotate_after_s: float = 82_800.0  # 23 h, before the exchange cuts at 24 h
     grace_s: float = 2.0  # after a close before REST may call it closed
@@ -199,32 +199,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     barrier_deadline_s: float = 3.0  # after a boundary before its barrier is told incomplete
     universe_interval_s: float = 120.0  # between two readings of the exchange's list of symbols
     sweep_interval_s: float = 5.0  # between two looks for holes
-    streams_per_connection_spot: int = 1024
-    streams_per_connection_um: int = 200
-    subscribe_rate_per_s: float = 4.0
+    streams_per_connection_spot: int = 1024  # as many as the exchange takes
+    streams_per_connection_um: int = 200  # of USD-M futures
+    subscribe_rate_per_s: float = 4.0  # messages of ours on one connection
     frame_size_max: int = 4 << 20  # bytes
     stale_after_s: float = 30.0  # older data is called stale
     kline_update_s: float = 0.0  # between two updates of a stream; 0: as the exchange does
-    ticker_update_s: float = 0.0
+    ticker_update_s: float = 0.0  # the same of tickers
 
     # limits towards clients
     subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013
     signals_queue_max: int = 8192  # more, for those who subscribe to signals
     subscriber_stall_s: float = 10.0  # a send may block this long
-    ws_clients_max: int = 200
-    sse_clients_max: int = 200
+    ws_clients_max: int = 200  # of /ws; beyond it 503
+    sse_clients_max: int = 200  # of server-sent events; beyond it 503
     connections_per_key_max: int = 50  # of one key, user or address; the operator has no such limit
     ws_message_max: int = 4096  # bytes a client may send at once
-    ws_subscriptions_max: int = 1024
-    ws_messages_per_s: float = 5.0
-    stream_clients_max: int = 10_000
-    stream_clients_per_address_max: int = 10_000
+    ws_subscriptions_max: int = 1024  # of one client
+    ws_messages_per_s: float = 5.0  # of one client; beyond it ends with 1008
+    stream_clients_max: int = 10_000  # of the stream port; beyond it 503
+    stream_clients_per_address_max: int = 10_000  # of those, from one address
     stream_queue_bytes_max: int = 256 * 1024  # of a slow client; beyond it ends with 1013
     stream_log_bytes: int = 4 << 20  # messages kept for those who come back
     stream_patience_s: float = 0.005  # updates that can be replaced wait for others
     stream_ping_s: float = 20.0  # a silent client is pinged, and has as long to answer
-    body_cache_bytes: int = 16 << 20
-    request_body_max: int = 65_536
+    body_cache_bytes: int = 16 << 20  # answers kept ready
+    request_body_max: int = 65_536  # bytes; beyond it 413
     filter_jobs_max: int = 8  # evaluations and replays under way or waiting; beyond it 503
     filter_rows_max: int = 2_000_000  # klines one of them may read
     filter_seconds_max: float = 2.0  # one of them may compute, by an estimate made before
@@ -237,12 +237,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # what is kept of traders; see docs/store.md
     store_queue_max: int = 20_000  # rows that may wait for the disk; beyond it they are dropped
-    keep_executions_days: float = 7.0
-    keep_executions_max: int = 1_000_000
-    keep_signals_days: float = 30.0
-    keep_signals_max: int = 2_000_000
+    keep_executions_days: float = 7.0  # how evaluations went
+    keep_executions_max: int = 1_000_000  # rows of those; the oldest go
+    keep_signals_days: float = 30.0  # what traders told
+    keep_signals_max: int = 2_000_000  # rows of those; the oldest go
     outbox_rows_max: int = 500_000  # for Supabase, while it is down; beyond it the oldest go
-    outbox_bytes_max: int = 512 << 20
+    outbox_bytes_max: int = 512 << 20  # the same in bytes
 
     # alerts; see docs/alerts.md
     alert_targets_max: int = 20  # of one owner
@@ -251,22 +251,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     alert_loopback: bool = False  # this machine may be a target: for development only
     alert_own_names: tuple[str, ...] = ()  # this server's names, which are no targets
-    telegram_api: str = "https://api.telegram.org"
+    telegram_api: str = "https://api.telegram.org"  # where bots speak
     discord_api: str = ""  # empty: where the webhook's URL says
     smtp_host: str = ""  # empty: no mail is sent
-    smtp_port: int = 587
+    smtp_port: int = 587  # of that host
     smtp_security: str = "starttls"  # or tls; none only to this machine
-    smtp_user: str | None = None
-    smtp_password: str | None = None
-    smtp_from: str = ""
+    smtp_user: str | None = None  # empty: no login
+    smtp_password: str | None = None  # of that user
+    smtp_from: str = ""  # the sender's address
 
     # logs
-    log_level: str = "info"
+    log_level: str = "info"  # or debug, warning, error
     log_format: str = "text"  # or json
 
     def __post_init__(self) -> None:
         """Raises ValueError: a value out of bounds; the message names the setting."""
-        for name, (low, high) in _BOUNDS.items():
+        for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {_text(low)}..{_text(high)}, not {_text(value)}")
@@ -294,7 +294,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("spot_ws", "um_ws"):
             _check_urls(name, self.bases(name), ("ws://", "wss://"))
         _check_symbols(self.symbols)
-        for name in _SECRETS:
+        for name in SECRETS:
             value = getattr(self, name)
             if value is not None:
                 msgspec.structs.force_setattr(self, name, Secret(value) or None)
@@ -379,16 +379,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable, text in environ.items():
-        if variable in _BARE_NAMES:
-            values.setdefault(_BARE_NAMES[variable], text)
+        if variable in BARE_NAMES:
+            values.setdefault(BARE_NAMES[variable], text)
         elif variable.startswith("KLINE_") and variable not in _THEIRS:
             name = variable.removeprefix("KLINE_").lower()
             if name not in Settings.__struct_fields__:
                 raise SettingsError(f"unknown environment variable {variable}{_suggest(name)}")
             values[name] = text
     for old, new in _OLD_NAMES.items():
-        if old in environ and _BARE_NAMES[new] not in values:
-            values[_BARE_NAMES[new]] = environ[old]
+        if old in environ and BARE_NAMES[new] not in values:
+            values[BARE_NAMES[new]] = environ[old]
             log.warning("%s is an old name: call it %s", old, new)
     for name in ("intervals", "cors_origins", "alert_own_names"):
         if isinstance(values.get(name), str):

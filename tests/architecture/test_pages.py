@@ -68,8 +68,10 @@ def test_each_link_leads_to_a_file_and_a_heading(root: Path) -> None:
     assert lost == []
 
 
-def test_each_page_is_linked_from_readme(root: Path) -> None:
-    linked = {target for target, _ in targets(root / "README.md")}
+def test_each_page_is_found_from_readme(root: Path) -> None:
+    index = root / "docs" / "index.md"
+    assert index in {target for target, _ in targets(root / "README.md")}
+    linked = {target for target, _ in targets(index)} | {index}
     assert {page.name for page in (root / "docs").glob("*.md") if page not in linked} == set()
 
 
