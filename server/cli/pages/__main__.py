@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -14,12 +15,15 @@ from server.cli.pages.writing import differing, written
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a page is not up to date.")
 def pages(check: bool) -> None:
     """Write the pages of docs/ that follow from tables."""
+    logging.disable(logging.WARNING)  # the Supabase project of that server is not there
     wanted = written(every_metric())
     found = differing(wanted)
     for path in found:
         if not check:
             path.write_text(wanted[path], encoding="utf-8")
-        click.echo(f"{'not up to date' if check else 'written'}: {path.name}")
+        click.echo(
+            f"docs/{path.name}: " + ("run python -m server.cli.pages" if check else "written")
+        )
     sys.exit(1 if check and found else 0)
 
 
