@@ -159,6 +159,7 @@ class FilterReplay(msgspec.Struct):
     symbols: int  # looked at
     rows: int  # closes looked at
     fired: int  # all firings, also those beyond the limit
+    by_symbol: dict[str, int]  # likewise; symbols without one are left out
     firings: list[Firing]
     unknown: dict[str, int]  # at how many closes the filter was unknown, by reason
     since: dict[str, RowsFrom]  # by interval

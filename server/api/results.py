@@ -88,6 +88,15 @@ def run_over_past(filter: Filter, asked: ReplayFilter, rows: MarketCopy) -> Filt
         symbols=len(found.symbols),
         rows=found.rows,
         fired=len(found.open_time_ms),
+        by_symbol={
+            name: count
+            for name, count in zip(
+                found.symbols,
+                np.bincount(found.symbol_index, minlength=len(found.symbols)).tolist(),
+                strict=True,
+            )
+            if count
+        },
         firings=[Firing(found.symbols[index], time, price) for index, time, price in fired],
         unknown={reason.name: count for reason, count in found.unknown.items()},
         since={name: _from(anchors[anchors > 0]) for name, anchors in found.anchors.items()},

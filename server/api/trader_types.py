@@ -9,11 +9,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from server.api.filter_types import COOLDOWN_MAX, SYMBOLS_MAX, Mode
 from server.api.types import SymbolName
+from server.identity import Tier
 from server.traders.health import TraderHealth
 from server.traders.model import Category, Trader
 from server.traders.runs import RunResult
 
-__all__ = ["RunTrader", "TraderChange", "TraderDraft", "TraderView", "Traders"]
+__all__ = ["LockedTrader", "RunTrader", "TraderChange", "TraderDraft", "TraderView", "Traders"]
 
 #: Texts of a trader, at most.
 NAME_MAX = 120
@@ -87,9 +88,22 @@ class TraderView(Trader, kw_only=True, frozen=True):
     run: RunResult | None = None  # of a trader just made: what it says now
 
 
+class LockedTrader(msgspec.Struct):
+    """A built-in trader of a higher tier: what it is for, not what it says."""
+
+    id: str
+    name: str
+    description: str
+    interval: str
+    access_tier: Tier  # what it needs
+    category: Category | None
+    difficulty: Difficulty | None
+
+
 class Traders(msgspec.Struct):
     """Traders that whoever asks may see: built-in ones first, then by age."""
 
     traders: list[TraderView]
     count: int  # that there are, also those beyond ``limit``
     next: str | None  # ``after`` of the next page
+    locked: list[LockedTrader]  # built-in ones that a higher tier sees too; on every page

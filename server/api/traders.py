@@ -13,7 +13,14 @@ from server.api.parameters import LIMIT_DEFAULT, read_body, read_limit
 from server.api.problems import ApiError, InvalidFilterError
 from server.api.router import Access, Parameter, Request, Route
 from server.api.state import ServerState
-from server.api.trader_types import RunTrader, TraderChange, TraderDraft, Traders, TraderView
+from server.api.trader_types import (
+    LockedTrader,
+    RunTrader,
+    TraderChange,
+    TraderDraft,
+    Traders,
+    TraderView,
+)
 from server.api.types import Response
 from server.errors import QuotaError
 from server.traders.desk import Desk, NotAllowedError, TraderRefusedError, UnknownTraderError
@@ -147,7 +154,11 @@ class TraderRoutes:
             if place % _CHUNK == _CHUNK - 1:
                 await asyncio.sleep(0)
         more = first + limit < len(traders)
-        return _json(Traders(views, len(traders), page[-1].id if more else None))
+        locked = [
+            msgspec.convert(trader, LockedTrader, from_attributes=True)
+            for trader in self._desk.book.locked(request.principal)
+        ]
+        return _json(Traders(views, len(traders), page[-1].id if more else None, locked))
 
     async def _create(self, request: Request) -> Response:
         draft = read_body(request, TraderDraft)

@@ -65,6 +65,14 @@ class Book:
         seen = [entry.trader for entry in self if sees(principal, entry.trader)]
         return sorted(seen, key=lambda one: (one.owner is not None, one.created_ms, one.id))
 
+    def locked(self, principal: Principal) -> list[Trader]:
+        """Built-in ones that ``principal`` would see with a higher tier."""
+        return [
+            entry.trader
+            for entry in self
+            if entry.trader.owner is None and not sees(principal, entry.trader)
+        ]
+
     def enabled_count(self, owner: str) -> int:
         """How many of somebody's traders are enabled."""
         return sum(e.trader.owner == owner and e.trader.enabled for e in self._entries.values())

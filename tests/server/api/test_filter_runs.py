@@ -91,6 +91,7 @@ def test_firings_are_those_of_the_library_the_newest_of_them_oldest_first(server
     assert answer.status == 200
     found = msgspec.json.decode(answer.body, type=FilterReplay)
     assert found.fired == len(expected.open_time_ms) > 3
+    assert found.by_symbol == {"BTCUSDT": found.fired}
     assert [firing.open_time_ms for firing in found.firings] == expected.open_time_ms[-3:].tolist()
     assert found.firings[-1].symbol == "BTCUSDT"
     assert found.firings[-1].price == expected.price[-1]

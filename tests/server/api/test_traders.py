@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from api_house import serving
 
+from server.identity import Tier
 from server.signals.topics import owner_topic, signal_topic
 from server.traders.builtins import builtin_id, builtin_traders
 from server.traders.engine import TraderEngine
@@ -196,6 +197,21 @@ def test_without_a_key_the_lowest_tier_is_shown(make_server: Make) -> None:
     assert locked.ask("GET", "/v1/traders", None, [("X-API-Key", "wrong")]).status == 401
     with_key = locked.ask("GET", "/v1/traders", None, [("X-API-Key", KEY)]).json()
     assert with_key["count"] == len(builtin_traders())
+    assert with_key["locked"] == []
+
+
+def test_built_in_traders_of_higher_tiers_are_named_but_not_what_they_say(
+    make_server: Make,
+) -> None:
+    locked = Traders(make_server(api_key=KEY, capacity=20).serve().fill(30))
+    locked.ask("POST", "/v1/traders", DRAFT, [("X-API-Key", KEY)])
+    answer = locked.ask("GET", "/v1/traders?limit=1").json()
+    higher = [one for one in builtin_traders() if one.access_tier is not Tier.ANONYMOUS]
+    assert [one["id"] for one in answer["locked"]] == [one.id for one in higher]
+    for one in answer["locked"]:
+        assert one["access_tier"] != "anonymous"
+        assert not {"filter", "health", "conditions"} & one.keys()
+    assert locked.ask("GET", f"/v1/traders/{higher[0].id}").code == "unknown_trader"
 
 
 def test_before_the_market_is_up_a_trader_is_made_and_waits(make_server: Make) -> None:
