@@ -50,6 +50,7 @@ _OPTIONAL = (
     "api_key",
     "api_keys_file",
     "arena",
+    "chart_js",
     "smtp_user",
     "smtp_password",
     "supabase_url",
@@ -259,6 +260,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     smtp_user: str | None = None  # empty: no login
     smtp_password: str | None = None  # of that user
     smtp_from: str = ""  # the sender's address
+
+    # the dashboard
+    chart_js: str | None = None  # file of the chart library; None: the installed package's
 
     # logs
     log_level: str = "info"  # or debug, warning, error

@@ -56,7 +56,7 @@ from server.api.types import (
 from server.api.web import WebRoutes
 from server.errors import FeedError
 from server.feeds.universe import NoRoomError, UnknownSymbolsError
-from server.web.site import Site
+from server.web.site import Site, find_chart
 
 __all__ = ["Routes"]
 
@@ -103,7 +103,7 @@ class Routes:
             *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
             *BinanceRoutes(state, binance).table,
-            *WebRoutes(Site()).table,
+            *WebRoutes(Site(chart=find_chart(state.settings.chart_js))).table,
         )
         self._page = Response(
             front_page(self.table),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import lru_cache
 
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
@@ -10,6 +11,9 @@ from server.api.types import PackedResponse, Response
 from server.web.site import Asset, Site
 
 __all__ = ["WebRoutes"]
+
+#: Files whose packed form is kept, whoever serves them.
+_PACKED_MAX = 64
 
 _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _FRESH = (b"cache-control", b"no-cache")
@@ -55,7 +59,12 @@ class WebRoutes:
 def _answer(asset: Asset, headers: list[tuple[bytes, bytes]]) -> PackedResponse:
     return PackedResponse(
         asset.body,
-        gzip.compress(asset.body, mtime=0),
+        _packed(asset.body),
         content_type=asset.content_type,
         headers=headers,
     )
+
+
+@lru_cache(_PACKED_MAX)
+def _packed(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import html
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONTENT_TYPES", "Asset", "Site"]
+from klinecore.charting import chart_library
+from klinecore.errors import ChartLibraryError
+
+__all__ = ["CONTENT_TYPES", "Asset", "Site", "find_chart"]
+
+log = logging.getLogger(__name__)
 
 #: What the files are, by the end of their names; nothing else is part of the site.
 CONTENT_TYPES: Mapping[str, bytes] = {
@@ -77,6 +83,19 @@ class Site:
                 "frame-ancestors 'none'",
             )
         )
+
+
+def find_chart(path: str | None = None) -> tuple[str, bytes] | None:
+    """The chart library's name and content, of the file at ``path`` or the installed package.
+
+    None if there is none that can be used; the log says why, and the page that there are no charts.
+    """
+    try:
+        library = chart_library(path)
+    except ChartLibraryError as error:
+        log.warning("no charts on the dashboard: %s", error)
+        return None
+    return f"lightweight-charts.{library.sha256[:8]}.js", library.data
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

@@ -22,7 +22,7 @@ from server.clock import Clock, SystemClock
 from server.metrics import Registry
 from server.settings import Settings
 from server.signals.hub import Hub
-from server.web.site import Site
+from server.web.site import Site, find_chart
 
 Make = Callable[..., Any]
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -43,7 +43,7 @@ OPEN = {
         "/sapi/v1/system/status",
     )
 }
-BUILD = Site().build
+BUILD = Site(chart=find_chart()).build
 #: What anybody may ask; a wrong key is refused there all the same.
 OPEN_TO_GUESTS = {("GET", "/v1/traders"), ("GET", "/v1/traders/{id}")}  # built-in ones
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.web.site import CONTENT_TYPES, Site
+from server.web.site import CONTENT_TYPES, Site, find_chart
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_the_server_serves_every_file_plain_and_packed(server: Any) -> None:
     assert page.headers["content-type"] == CONTENT_TYPES[".html"].decode()
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert page.headers["cache-control"] == "no-cache"
-    for path in Site().assets:
+    for path in Site(chart=find_chart()).assets:
         plain = server.get("/" + path)
         assert plain.status == 200, path
         assert "immutable" in plain.headers["cache-control"]
@@ -70,3 +72,32 @@ def test_the_server_serves_every_file_plain_and_packed(server: Any) -> None:
 )
 def test_nothing_else_is_served(server: Any, path: str) -> None:
     assert server.get(path).status == 404
+
+
+def test_the_chart_library_is_the_installed_one_named_by_its_content(server: Any) -> None:
+    found = find_chart()
+    assert found is not None
+    name, body = found
+    assert re.fullmatch(r"lightweight-charts\.[0-9a-f]{8}\.js", name)
+    page = server.get("/").body.decode()
+    path = re.search(rf'content="(assets/[0-9a-f]{{12}}/{re.escape(name)})"', page)
+    assert path is not None
+    assert server.get("/" + path[1]).body == body
+
+
+def test_a_chart_library_of_ones_own_takes_its_place(
+    make_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.js"
+    file.write_bytes(b"window.LightweightCharts = {};")
+    page = make_server(chart_js=str(file)).get("/").body.decode()
+    assert 'name="klinecore-chart" content="assets/' in page
+
+
+def test_a_server_without_a_chart_library_runs_and_its_page_names_none(
+    make_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(chart_js="/nowhere/charts.js")
+    assert "no charts on the dashboard" in caplog.text
+    assert 'name="klinecore-chart" content=""' in server.get("/").body.decode()
+    assert server.get("/health").status == 200
