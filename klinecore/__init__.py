@@ -416,10 +416,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from klinecore import client as client
+    from klinecore.notebook import chart as chart
 else:
 
     def __getattr__(name: str) -> object:
-        """``kc.client`` is loaded when it is first used: it brings asyncio and sockets."""
+        """``kc.client`` and ``kc.chart`` are loaded when they are first used: both bring a lot."""
         if name == "client":
             return importlib.import_module("klinecore.client")
+        if name == "chart":
+            return importlib.import_module("klinecore.notebook").chart
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
