@@ -122,7 +122,7 @@ class Api:
                 if b"content-length" in headers or b"transfer-encoding" in headers:
                     await self.door.check_body(headers, receive)
                 if route.personal:
-                    request, limits = await self._own(scope, headers, route, segments)
+                    request, _, limits = await self._own(scope, headers, route, segments)
                 elif self._asks and route.access is not Access.OPEN:
                     who = self._gate.check(scope["headers"], scope["client"][0], (), route.access)
                     if who is not EVERYBODY:
@@ -186,7 +186,7 @@ class Api:
         headers: Mapping[bytes, bytes],
         route: Route,
         segments: tuple[str, ...],
-    ) -> tuple[Request, Headers]:
+    ) -> tuple[Request, Principal, Headers]:
         """A request that nobody else gets, as one that changes something or knows who asks."""
         who = self._gate.check(scope["headers"], scope["client"][0], access=route.access)
         principal, limits = await self._limit(who, route)
@@ -197,7 +197,7 @@ class Api:
         if route.personal:
             request.principal = principal
             request.headers = headers
-        return request, limits
+        return request, principal, limits
 
     async def _limit(
         self, who: Principal | Awaitable[Principal], route: Route
@@ -214,8 +214,12 @@ class Api:
         found = self._router.find(target[0].decode("latin-1"), method)
         if found is not None:
             route, segments = found
-            request, limits = await self._own(scope, headers, route, segments)
-            self.door.check_change(headers, changes=route.changes)
+            request, who, limits = await self._own(scope, headers, route, segments)
+            self.door.check_change(
+                headers,
+                changes=route.changes,
+                keyed=_taken_of_sites(route) and self._gate.knows(who),
+            )
             if route.body is None:
                 await self.door.check_body(headers, receive)
             else:
@@ -225,11 +229,14 @@ class Api:
         if method != "OPTIONS":
             raise _not_allowed(method, self._methods(target))
         allow = ", ".join(self._methods(target)).encode()
-        posted = self._router.methods(target[0].decode("latin-1")).get("POST")
-        readable = posted is not None and not posted.changes
-        return Response.bare(
-            204, [(b"allow", allow), *self.door.preflight(headers, posts=readable)]
-        ), []
+        routes = self._router.methods(target[0].decode("latin-1"))
+        posted = routes.get("POST")
+        sendable = self.door.preflight(
+            headers,
+            posts=posted is not None and not posted.changes,
+            changes=[name for name, r in routes.items() if self._asks and _taken_of_sites(r)],
+        )
+        return Response.bare(204, [(b"allow", allow), *sendable]), []
 
     def _methods(self, target: Target) -> list[str]:
         """What a path can be asked with; of an unknown one, what most can."""
@@ -263,6 +270,12 @@ class Api:
             ("event_loop_lag_seconds", "Delay of the last beat.", self._state.loop_lag_s),
         ):
             gauge(name, text).set(value)
+
+
+def _taken_of_sites(route: Route) -> bool:
+    """True if pages of listed origins may send it, with a key: changes of somebody's own things,
+    never the operator's."""
+    return route.changes and route.access is Access.TRADE
 
 
 def _not_allowed(method: str, allowed: list[str]) -> ApiError:

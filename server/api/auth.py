@@ -208,6 +208,12 @@ class Gate:
             return self._keys.current.principal(principal.key_id, now_ms) == principal
         return principal.key_id is None
 
+    def knows(self, principal: Principal) -> bool:
+        """True if a key or token said who that is, and not merely that nobody needs one."""
+        if principal is EVERYBODY:
+            return not self.open
+        return principal.key_id is not None or principal.signed_by is not None
+
     @staticmethod
     def shows_nothing(
         headers: Sequence[tuple[bytes, bytes]], subprotocols: Sequence[str] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from server.api.problems import ApiError
 from server.api.types import Headers, Receive, Scope
@@ -23,23 +23,11 @@ _SINGLE = (b"host", b"origin", b"content-length", b"transfer-encoding", b"if-non
 #: Nothing behind such a request is read: another reader might have seen its end elsewhere.
 _LAST: Headers = [(b"connection", b"close")]
 
-_PREFLIGHT: Headers = [
-    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
-    (
-        b"access-control-allow-headers",
-        b"x-api-key, authorization, x-mbx-apikey, if-none-match, last-event-id",
-    ),
-    (b"access-control-max-age", b"600"),
-]
-_PREFLIGHT_POST: Headers = [
-    (b"access-control-allow-methods", b"GET, HEAD, OPTIONS, POST"),
-    (
-        b"access-control-allow-headers",
-        b"x-api-key, authorization, x-mbx-apikey, if-none-match, last-event-id, content-type, "
-        b"apikey, x-client-info",  # of Supabase's client
-    ),
-    (b"access-control-max-age", b"600"),
-]
+_READING = b"GET, HEAD, OPTIONS"
+_READING_HEADERS = b"x-api-key, authorization, x-mbx-apikey, if-none-match, last-event-id"
+#: With a body; the last two are of Supabase's client.
+_SENDING_HEADERS = _READING_HEADERS + b", content-type, apikey, x-client-info"
+_MAX_AGE = (b"access-control-max-age", b"600")
 _EXPOSED = (
     b"access-control-expose-headers",
     b"etag, retry-after, x-data-state, x-data-age-ms, x-response-time, x-user-tier, "
@@ -162,13 +150,19 @@ class Door:
         """
         self.check_change(headers, changes=False)
 
-    def check_change(self, headers: Mapping[bytes, bytes], *, changes: bool) -> None:
+    def check_change(
+        self, headers: Mapping[bytes, bytes], *, changes: bool, keyed: bool = False
+    ) -> None:
         """The same for what a page may send without asking first, such as a POST without a body.
 
-        Pages of no other site may send what ``changes`` something. Raises ApiError: 403.
+        Of other sites only pages of origins that are listed by name may send what ``changes``
+        something, and only ``keyed``: with a key or token that says who asks, where such requests
+        are taken. Browsers add none by themselves. Raises ApiError: 403.
         """
         origin = headers.get(b"origin")
-        if origin is None or (not changes and self._allows(origin)):
+        if origin is None:
+            return
+        if (origin in self._origins and keyed) if changes else self._allows(origin):
             return
         if origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower():
             raise ApiError(
@@ -184,12 +178,23 @@ class Door:
             return [_VARY]
         return [(b"access-control-allow-origin", origin), _EXPOSED, _VARY]
 
-    def preflight(self, headers: Mapping[bytes, bytes], *, posts: bool) -> Headers:
-        """What a page of another site may send, with or without POST; nothing if it may not."""
+    def preflight(
+        self, headers: Mapping[bytes, bytes], *, posts: bool, changes: Iterable[str] = ()
+    ) -> Headers:
+        """What a page of another site may send, nothing if it may not: with or without a POST that
+        changes nothing, and the methods of ``changes`` that are taken of it with a key."""
         origin = headers.get(b"origin")
         if origin is None or not self._allows(origin):
             return []
-        return _PREFLIGHT_POST if posts else _PREFLIGHT
+        sent = {"POST"} if posts else set()
+        if origin in self._origins:
+            sent.update(changes)
+        methods = b", ".join([_READING, *(method.encode() for method in sorted(sent))])
+        return [
+            (b"access-control-allow-methods", methods),
+            (b"access-control-allow-headers", _SENDING_HEADERS if sent else _READING_HEADERS),
+            _MAX_AGE,
+        ]
 
     def _allows(self, origin: bytes) -> bool:
         return origin in self._origins or b"*" in self._origins

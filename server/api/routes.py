@@ -20,6 +20,7 @@ from server.api.events import EventServer
 from server.api.executions import ExecutionRoutes
 from server.api.filters import FilterRoutes
 from server.api.functions import FunctionRoutes
+from server.api.me import MeRoutes
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
 from server.api.parameters import (
@@ -56,7 +57,7 @@ from server.api.types import (
 from server.api.web import WebRoutes
 from server.errors import FeedError
 from server.feeds.universe import NoRoomError, UnknownSymbolsError
-from server.web.site import Site, find_chart
+from server.web.site import PAGE_HEADERS, open_site
 
 __all__ = ["Routes"]
 
@@ -103,12 +104,17 @@ class Routes:
             *ExecutionRoutes(state).table,
             *AlertRoutes(state).table,
             *BinanceRoutes(state, binance).table,
-            *WebRoutes(Site(chart=find_chart(state.settings.chart_js))).table,
+            *MeRoutes(state).table,
+            *WebRoutes(open_site(state.settings)).table,
         )
         self._page = Response(
             front_page(self.table),
             content_type=b"text/html; charset=utf-8",
-            headers=[(b"content-security-policy", CONTENT_SECURITY_POLICY), _FRESH],
+            headers=[
+                (b"content-security-policy", CONTENT_SECURITY_POLICY),
+                *((name.encode(), value.encode()) for name, value in PAGE_HEADERS.items()),
+                _FRESH,
+            ],
         )
         self._description = Response(describe(self.table), headers=[_FRESH])
 

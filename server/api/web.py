@@ -8,7 +8,7 @@ from functools import lru_cache
 from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
 from server.api.types import PackedResponse, Response
-from server.web.site import Asset, Site
+from server.web.site import PAGE_HEADERS, Asset, Site
 
 __all__ = ["WebRoutes"]
 
@@ -17,7 +17,6 @@ _PACKED_MAX = 64
 
 _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _FRESH = (b"cache-control", b"no-cache")
-_NO_REFERRER = (b"referrer-policy", b"no-referrer")
 
 
 class WebRoutes:
@@ -26,7 +25,11 @@ class WebRoutes:
     def __init__(self, site: Site) -> None:
         self._page = _answer(
             site.page,
-            [_FRESH, _NO_REFERRER, (b"content-security-policy", site.policy.encode())],
+            [
+                _FRESH,
+                (b"content-security-policy", site.policy.encode()),
+                *((name.encode(), value.encode()) for name, value in PAGE_HEADERS.items()),
+            ],
         )
         self._assets = {
             "/" + path: _answer(asset, [_FOR_EVER]) for path, asset in site.assets.items()

@@ -15,10 +15,21 @@ from server.store.database import Database
 from server.store.outbox import Outbox
 from server.store.writer import GROUP_MAX
 
-__all__ = ["LIMIT_MAX", "KeptSignal", "Place", "SignalPage", "SignalQuery", "SignalStore"]
+__all__ = [
+    "COUNT_MAX",
+    "LIMIT_MAX",
+    "KeptSignal",
+    "Place",
+    "SignalPage",
+    "SignalQuery",
+    "SignalStore",
+]
 
 #: Signals of one page.
 LIMIT_MAX = 1000
+
+#: Signals that are counted at most.
+COUNT_MAX = 10_000
 
 _COLUMNS = (
     "id, trader_id, filter_hash, market, symbol, interval, open_time_ms, price, status, revision,"
@@ -137,6 +148,28 @@ class SignalStore:
                 (market, limit),
             )
             return [_kept(row).signal for row in rows][::-1]
+
+        return await self._database.read(work)
+
+    async def count(self, trader_ids: Collection[str] | None, since_ms: int) -> int:
+        """How many were told of klines from ``since_ms`` on, retracted and historical ones left
+        out, by these traders; ``COUNT_MAX`` stands for more. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            told = "open_time_ms >= ? AND historical = 0 AND status != 'retracted'"
+            if trader_ids is None:
+                source = f"signals WHERE {told}"
+                values: list[Any] = [since_ms]
+            else:
+                source = (
+                    "(SELECT value AS wanted FROM json_each(?)) CROSS JOIN signals"
+                    f" WHERE trader_id = wanted AND {told}"
+                )
+                values = [json.dumps(list(trader_ids)), since_ms]
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {COUNT_MAX})", values
+            ).fetchone()
+            return int(count)
 
         return await self._database.read(work)
 

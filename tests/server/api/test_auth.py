@@ -45,7 +45,11 @@ OPEN = {
 }
 BUILD = Site(chart=find_chart()).build
 #: What anybody may ask; a wrong key is refused there all the same.
-OPEN_TO_GUESTS = {("GET", "/v1/traders"), ("GET", "/v1/traders/{id}")}  # built-in ones
+OPEN_TO_GUESTS = {
+    ("GET", "/v1/traders"),  # built-in ones
+    ("GET", "/v1/traders/{id}"),
+    ("GET", "/v1/me"),  # tells them that they are nobody
+}
 
 
 def all_routes() -> dict[tuple[str, str], Route]:

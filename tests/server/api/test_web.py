@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from server.web.site import CONTENT_TYPES, Site, find_chart
+from server.errors import SettingsError
+from server.web.site import CONTENT_TYPES, Project, Site, check_origin, find_chart
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,7 @@ def test_the_page_names_only_files_that_are_there(site: Site) -> None:
     assert f"assets/{site.build}/chart.js" in named
     assert set(named) <= set(site.assets)
     assert "{" not in page
+    assert "http-equiv" not in page
 
 
 def test_modules_import_only_modules_that_are_there(site: Site) -> None:
@@ -51,6 +53,63 @@ def test_a_server_elsewhere_is_named_and_may_be_asked() -> None:
     site = Site(server="https://klines.example:8443")
     assert b'name="klinecore-server" content="https://klines.example:8443"' in site.page.body
     assert "connect-src 'self' https://klines.example:8443 wss://klines.example:8443" in site.policy
+
+
+def test_a_projects_users_may_sign_in_and_its_origin_is_the_only_other_one() -> None:
+    site = Site(project=Project("https://p.supabase.example", "sb_publishable_x"))
+    assert b'name="klinecore-supabase" content="https://p.supabase.example"' in site.page.body
+    assert b'name="klinecore-supabase-key" content="sb_publishable_x"' in site.page.body
+    assert "connect-src 'self' https://p.supabase.example;" in site.policy
+
+
+def test_a_page_for_hosts_without_headers_carries_its_policy_before_all_else() -> None:
+    site = Site(server="https://klines.example", bare=True)
+    page = site.page.body.decode()
+    tag = page.index("Content-Security-Policy")
+    assert tag < page.index("<link") < page.index("<script")
+    assert "script-src &#x27;self&#x27;;" in page
+    assert "frame-ancestors" not in page, "browsers take it from a header only, and complain"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example; script-src *",
+        "https://a.example 'unsafe-eval'",
+        "https://a.example/path",
+        "https://u:p@a.example",
+        "ftp://a.example",
+        "a.example",
+        "",
+        "https://",
+    ],
+)
+def test_nothing_but_an_origin_gets_into_the_policy(url: str) -> None:
+    with pytest.raises(SettingsError, match="must be an origin"):
+        check_origin(url, "--server")
+    assert check_origin("http://[::1]:8080/", "--server") == "http://[::1]:8080"
+
+
+def test_a_server_says_which_project_only_with_both_settings(make_server: Any) -> None:
+    options = {"supabase_url": "https://p.example", "api_key": "k"}
+    assert b'klinecore-supabase" content=""' in make_server(**options).get("/").body
+    options["supabase_publishable_key"] = "sb_publishable_x"
+    page = make_server(**options).get("/")
+    assert b'klinecore-supabase" content="https://p.example"' in page.body
+    assert "connect-src 'self' https://p.example;" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_every_page_forbids_what_it_does_not_need(server: Any, path: str) -> None:
+    headers = server.get(path).headers
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert "'unsafe-inline'" not in policy.replace("style-src 'self' 'unsafe-inline'", "")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
 def test_the_server_serves_every_file_plain_and_packed(server: Any) -> None:
