@@ -23,6 +23,7 @@ from server.api.functions import FunctionRoutes
 from server.api.me import MeRoutes
 from server.api.openapi import describe
 from server.api.page import CONTENT_SECURITY_POLICY, front_page
+from server.api.panels import PanelRoutes
 from server.api.parameters import (
     MARKET,
     SERIES_FILTER,
@@ -97,6 +98,7 @@ class Routes:
         self.table = (
             *self._make_table(),
             *FilterRoutes(state).table,
+            *PanelRoutes(state).table,
             *FunctionRoutes(state).table,
             *TraderRoutes(state).table,
             *EventRoutes(state, events).table,

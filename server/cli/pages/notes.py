@@ -138,6 +138,7 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "filters_too_large_total": "stands still",
         "filters_rows_total": "grows with evaluations and replays",
         "filters_seconds": "p99 below 1 s",
+        "panel_rows_total": "grows with panels asked for, as by each open dashboard",
         "traders": "what `klineserver trader list` shows",
         "traders_running": "those that are enabled and fit this server",
         "trader_evaluations_total": "grows at every close that traders wait for",
