@@ -261,7 +261,9 @@ async def _check_exchange(settings: Settings, name: str) -> list[Finding]:
                 await api.sync_time()
         except (FeedError, TimeoutError) as error:
             what = f"{base}: {_what(error)}"
-            findings.append(Finding(f"{name} REST", FAILURE, what, _cure(error)))
+            blocked_status = api.budget.blocked_status if api.budget.blocked_reason else 0
+            cure = _cure(error, blocked_status)
+            findings.append(Finding(f"{name} REST", FAILURE, what, cure))
             if api.budget.blocked_reason or (isinstance(error, RestError) and error.status):
                 break  # an answer: the server asks no other host either
         else:
@@ -333,8 +335,9 @@ def _what(error: BaseException) -> str:
     return str(error) or f"no answer within {_EXCHANGE_S:g} s"
 
 
-def _cure(error: BaseException) -> str:
-    status = error.status if isinstance(error, RestError) else 0
+def _cure(error: BaseException, blocked_status: int = 0) -> str:
+    """What helps; ``blocked_status`` is the answer for which nothing was asked."""
+    status = error.status if isinstance(error, RestError) else blocked_status
     if status == 451:
         return "The exchange does not serve this place: run elsewhere, or set its mirror's URL."
     if status in (403, 418, 429):

@@ -148,7 +148,7 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "trader_match_changes_total": "grows with the market",
         "trader_state_bytes": "at most `KLINE_TRADER_STATE_BYTES_MAX` a market",
         "signals_emitted_total": "grows with the market",
-        "signal_latency_seconds": "p50 below 1 s, most of it the exchange's own; p99 below 3 s",
+        "signal_latency_seconds": "p90 below 2 s, most of it the exchange's own",
         "signals_forgotten_total": _STILL,
     },
     "Store": {
