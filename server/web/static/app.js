@@ -12,7 +12,7 @@ const PAGES = new Map([
   ["", { tag: "page-market", title: "Market", load: () => import("./market-page.js") }],
   ["chart", { tag: "page-chart", title: "Chart", load: () => import("./chart-page.js") }],
 ]);
-const SHOWN = [""];
+const SHOWN = ["", "chart"];
 
 const STATES = {
   idle: ["off", "Not connected"],

@@ -3,6 +3,7 @@
 
 import { legendOf } from "./chart-legend.js";
 import { Marks } from "./chart-marks.js";
+import { bar, decimals, points, shape } from "./chart-points.js";
 import { h } from "./dom.js";
 
 /**
@@ -43,6 +44,8 @@ const EDGE = 20;
 export const COLORS = [
   "#2f80ed", "#e08e0b", "#9b51e0", "#12a594", "#d6409f", "#8a8f98", "#3d9a50", "#e5484d",
 ];
+
+const NOTHING = /** @type {Row} */ ({ t: 0 });
 
 /** @type {Promise<any> | null} */
 let library = null;
@@ -205,6 +208,17 @@ class KlineChart extends HTMLElement {
     });
   }
 
+  /** Nothing is left of what was set: another series follows. */
+  clear() {
+    this._digits = 0;
+    this._at = undefined;
+    this.set([]);
+    this.setMarkers([]);
+    this.setGaps([]);
+    this.setLines([]);
+    this.reset();
+  }
+
   /** Opening time of the oldest kline. */
   get firstTime() {
     return this._rows.keys().next().value;
@@ -212,6 +226,32 @@ class KlineChart extends HTMLElement {
 
   get count() {
     return this._rows.size;
+  }
+
+  /** All klines, oldest first; what came last is there before it is shown. */
+  get rows() {
+    return [...new Map([...this._rows, ...this._fresh]).values()].sort((a, b) => a.t - b.t);
+  }
+
+  /** @param {number} time */
+  row(time) {
+    return this._fresh.get(time) ?? this._rows.get(time);
+  }
+
+  /** The newest kline. */
+  get last() {
+    const fresh = [...this._fresh.values()].reduce((a, b) => (b.t > a.t ? b : a), NOTHING);
+    return fresh.t > (this._last?.t ?? 0) ? fresh : this._last;
+  }
+
+  /** Lowest and highest price of all klines. */
+  get range() {
+    let [low, high] = [Infinity, 0];
+    for (const row of this._rows.values()) {
+      low = Math.min(low, +row.l);
+      high = Math.max(high, +row.h);
+    }
+    return { low, high };
   }
 
   _takeFresh() {
@@ -426,37 +466,6 @@ class KlineChart extends HTMLElement {
     const row = time === undefined ? undefined : this._rows.get(time);
     this._legend.tell(time, row, this._lines, this._marks.at(time));
   }
-}
-
-/** @param {Row | {t: number}} place */
-function bar(place) {
-  const time = place.t / 1000;
-  if (!("o" in place)) return { time };
-  return { time, open: +place.o, high: +place.h, low: +place.l, close: +place.c };
-}
-
-/** @param {Line} line */
-function points(line) {
-  return line.times.map((time, index) => {
-    const value = line.values[index];
-    return value === null || value === undefined
-      ? { time: time / 1000 }
-      : { time: time / 1000, value: Number(value) };
-  });
-}
-
-/** What makes a line another one. @param {Line} line */
-function shape({ name, pane, color, kind }) {
-  return JSON.stringify([name, pane, color, kind]);
-}
-
-/** Decimals that say something: `0.10380000` has 4. @param {string} text */
-function decimals(text) {
-  const point = text.indexOf(".");
-  if (point < 0) return 0;
-  let end = text.length;
-  while (text.charCodeAt(end - 1) === 48) end -= 1;
-  return end - point - 1;
 }
 
 customElements.define("kline-chart", KlineChart);

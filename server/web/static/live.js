@@ -34,6 +34,8 @@ class Live extends EventTarget {
     /** @type {Set<string>} */
     this._left = new Set();
     this._pending = false;
+    /** @type {string | null} the market of streams; null: the server's first */
+    this._market = null;
     api.addEventListener("identity", () => this._renew());
     addEventListener("online", () => this._now());
   }
@@ -60,6 +62,13 @@ class Live extends EventTarget {
       this._followers.delete(stream);
       this._change(stream, false);
     };
+  }
+
+  /** Whose streams are followed from now on. @param {string | null} market null: the first */
+  choose(market) {
+    if (market === this._market) return;
+    this._market = market;
+    if (this._socket) this._renew();
   }
 
   /**
@@ -96,7 +105,8 @@ class Live extends EventTarget {
     clearTimeout(this._timer);
     const key = api.key;
     const protocols = key ? ["klinecore.v1", "klinecore.key." + encodeURIComponent(key)] : [];
-    const socket = new WebSocket(api.base.replace(/^http/, "ws") + "/ws", protocols);
+    const path = this._market ? `/ws?market=${this._market}` : "/ws";
+    const socket = new WebSocket(api.base.replace(/^http/, "ws") + path, protocols);
     this._socket = socket;
     this._tell("connecting");
     socket.onopen = () => {

@@ -1,0 +1,36 @@
+// @ts-check
+/** Klines and lines as the chart library takes them. */
+
+/** @typedef {import("./kline-chart.js").Row} Row */
+/** @typedef {import("./kline-chart.js").Line} Line */
+
+/** @param {Row | {t: number}} place */
+export function bar(place) {
+  const time = place.t / 1000;
+  if (!("o" in place)) return { time };
+  return { time, open: +place.o, high: +place.h, low: +place.l, close: +place.c };
+}
+
+/** @param {Line} line */
+export function points(line) {
+  return line.times.map((time, index) => {
+    const value = line.values[index];
+    return value === null || value === undefined
+      ? { time: time / 1000 }
+      : { time: time / 1000, value: Number(value) };
+  });
+}
+
+/** What makes a line another one. @param {Line} line */
+export function shape({ name, pane, color, kind }) {
+  return JSON.stringify([name, pane, color, kind]);
+}
+
+/** Decimals that say something: `0.10380000` has 4. @param {string} text */
+export function decimals(text) {
+  const point = text.indexOf(".");
+  if (point < 0) return 0;
+  let end = text.length;
+  while (text.charCodeAt(end - 1) === 48) end -= 1;
+  return end - point - 1;
+}
