@@ -157,10 +157,16 @@ def simulated_exchange(speed: int, market: str = "spot", **extra: str) -> Iterat
 
 
 def serve(
-    exchange: dict[str, Any], folder: Path, intervals: str, **extra: str
+    exchange: dict[str, Any],
+    folder: Path,
+    intervals: str,
+    *,
+    port: int | None = None,
+    **extra: str,
 ) -> tuple[Command, int]:
     """A server of a simulated exchange that keeps what it has in ``folder``; and its port."""
-    port = free_port()
+    if port is None:
+        port = free_port()
     command = Command(
         "serve",
         "--port",

@@ -68,6 +68,10 @@ export class Marks {
     this._again();
   }
 
+  get markers() {
+    return [...this._markers.values()].flat();
+  }
+
   /** @param {Gap[]} gaps */
   setGaps(gaps) {
     this._gaps = gaps;

@@ -324,6 +324,10 @@ class KlineChart extends HTMLElement {
 
   // --- what stands on them -------------------------------------------------------------------
 
+  get markers() {
+    return this._marks.markers;
+  }
+
   /** @param {Marker[]} markers */
   setMarkers(markers) {
     this._marks.setMarkers(markers);
