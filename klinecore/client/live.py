@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from klinecore.client.link import Link
 from klinecore.client.messages import Message, Row, chunks, rows_body
@@ -44,7 +44,8 @@ def connect(
     timeout_s: float = 30.0,
     retry_s: float = 0.5,
 ) -> Live:
-    """Follow a server's market: ``async with connect(..) as live``.
+    """Follow a server's market: ``async with connect(..) as live``, or ``live = await connect(..)``
+    where ``await live.close()`` comes later.
 
     Entering waits until every series holds its newest klines, as long as no ``timeout_s`` pass
     without one more (some 40 a second come, and at most 1,024 by one connection). From then on a
@@ -124,6 +125,14 @@ class Live:
         self._events: deque[Event] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+
+    def __await__(self) -> Generator[Any, None, Live]:
+        """Enter without a block, as in a notebook; ``close`` ends it."""
+        return self.__aenter__().__await__()
+
+    async def close(self) -> None:
+        """Follow no longer; the market stays as it is."""
+        await self._stop()
 
     async def __aenter__(self) -> Live:
         self._task = asyncio.create_task(self._keep())

@@ -75,6 +75,23 @@ def test_entering_brings_the_newest_klines_and_iterating_what_changes() -> None:
     uvloop.run(story())
 
 
+def test_it_may_be_entered_without_a_block_and_closed_later() -> None:
+    async def story() -> None:
+        async with running() as server:
+            server.close_kline(0)
+            live = await follow(server.streams.port)
+            assert live.connected
+            server.close_kline(1)
+            assert (await anext(aiter(live))).kind is kc.EventKind.CLOSED
+            await live.close()
+            assert not live.connected
+            assert live.market["BTCUSDT", "1m"].close.tolist() == [0.5, 1.5]
+            assert [event async for event in live] == []
+            await live.close()
+
+    uvloop.run(story())
+
+
 def test_tickers_follow_where_they_are_wanted() -> None:
     ticker = {
         "e": "24hrTicker", "E": START_MS, "s": "BTCUSDT", "p": "0.5", "P": "1.20", "w": "7.1",
