@@ -15,8 +15,8 @@ __all__ = ["POINTS_MAX", "still"]
 #: Places of a still chart; of more rows some are left out.
 POINTS_MAX = 240
 _WIDTH, _HEIGHT, _HEAD, _EDGE = 720, 200, 22, 6
-_PRICE = "#2962ff"
-_LINES = ("#f7931a", "#9c27b0", "#00897b", "#c2185b", "#6d4c41")
+_PRICE, _MARK = "#2962ff", "#e91e63"
+_LINES = ("#f7931a", "#9c27b0", "#00897b", "#558b2f", "#6d4c41")
 
 
 def still(title: str, drawn: Values, marks: Values, lines: Sequence[Line]) -> str:
@@ -40,7 +40,7 @@ def still(title: str, drawn: Values, marks: Values, lines: Sequence[Line]) -> st
         for place in np.unique(places[places < len(taken)]):
             if np.isfinite(shown[0, place]):
                 at = f'cx="{x[place]:.1f}" cy="{y(shown[0, place]):.1f}"'
-                parts.append(f'<circle {at} r="3" fill="{_LINES[0]}"/>')
+                parts.append(f'<circle {at} r="4" fill="{_MARK}"/>')
     return "".join([*parts, "</svg>"])
 
 

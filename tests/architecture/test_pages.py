@@ -36,7 +36,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/alerts.md", "docs/frames.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/alerts.md", "docs/frames.md", "docs/notebooks.md"]
+)
 def test_each_python_block_prints_the_text_block_behind_it(
     root: Path, tmp_path: Path, name: str
 ) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-#: Without the extra ``browser`` there is nothing here that could be read.
-collect_ignore_glob = [] if importlib.util.find_spec("pytest_playwright") else ["test_*.py"]
+#: Without the extra ``browser``, all of it, there is nothing here that could be read.
+EXTRA = ("pytest_playwright", "ipykernel", "nbclient", "nbconvert")
+collect_ignore_glob = [] if all(map(importlib.util.find_spec, EXTRA)) else ["test_*.py"]
 
 #: It asks nobody for anything while it starts, and needs no graphics card.
 ARGUMENTS = (
