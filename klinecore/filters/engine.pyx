@@ -306,13 +306,14 @@ cdef class Engine:
         cdef Runner runner = self._runner
         cdef Py_ssize_t i
         self._checkpoints.settle(self.state_bytes_max)
+        if runner.across:
+            # A lane that starts anew takes all others with it, and with what was merged into them.
+            memset(self._marked, 1, runner.places)
         runner.touch(self._marked)
         for i in range(runner.touched_count):
             self._look(runner.touched[i], told_changes)
             self._begin(runner.touched[i], first_closed)
         self._lost = self.market._events.lost
-        if runner.across:
-            runner.touch(NULL)
         runner.advance()
         for i in range(runner.touched_count):
             self._checkpoints.keep(runner.touched[i])

@@ -264,6 +264,23 @@ def test_comparisons_begun_later_take_the_rows_in_memory_for_history() -> None:
     assert desk.engine.counters()["started_anew"] == 0
 
 
+def test_comparisons_start_anew_once_for_what_was_merged_and_tell_nothing_of_it() -> None:
+    desk = Desk(symbols="ABC")
+    desk.engine.add(compile("rank(close) > 1"), "1m")
+    desk.engine.add(compile(ABOVE), "1m", mode="level")
+    desk.close(3, HIGH)
+    desk.pump()
+    past = history(0, 1, 2)
+    for symbol in "ABC":
+        desk.market.apply_klines(symbol, "1m", past, closed_before_ms=1 << 60, notify=False)
+    told = []
+    for symbol in "ABC":
+        desk.close(4, HIGH, symbol=symbol)
+        told += [(one.symbol, one.open_time_ms) for one in desk.pump()]
+    assert told == [(symbol, START + 4 * MINUTE) for symbol in "ABC"]
+    assert desk.engine.counters()["started_anew"] == 3  # each symbol once
+
+
 def test_a_ticker_is_the_newest_one_and_has_no_past() -> None:
     desk = Desk()
     desk.engine.add(compile("ticker.last > 100"), "1m", mode="level")
