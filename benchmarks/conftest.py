@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -46,6 +47,11 @@ class Line(NamedTuple):
     passed: bool
 
 
+def figure(name: str, value: float, unit: str, peer_ns: float | None = None) -> dict[str, Any]:
+    """What ``--benchmark-json`` keeps of a line, for ``python -m benchmarks.report``."""
+    return {"name": name, "value": value, "unit": unit, "peer_ns": peer_ns}
+
+
 LINES = pytest.StashKey[list[Line]]()
 
 
@@ -67,6 +73,9 @@ class Bench:
         self._budget = budget
         self._ns: float | None = None
         self.lines: list[Line] = []
+        self._figures: list[dict[str, Any]] = []
+        benchmark.extra_info["figures"] = self._figures
+        benchmark.extra_info["load"] = os.getloadavg()[0]
 
     def __call__(self, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
         """Measure ``function(*args)``, which handles ``items`` items; returns its result."""
@@ -85,6 +94,7 @@ class Bench:
                 time.sleep(RETRY_PAUSE_S)
                 self._ns = min(self._ns, fastest_ns(function, *args) / items)
             self._line(self._name, self._ns, limit, "{:,.1f} ns", "<= {:,} ns")
+            self._figures.append(figure(self._name, self._ns, "ns"))
         return result
 
     def once(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -98,12 +108,14 @@ class Bench:
             ns = fastest_ns(function, *args) / items
             limit = self._budget.get("ratio", {}).get(name)
             self._line(f"  / {name}, {ns:,.1f} ns", self._ns / ns, limit, "{:,.2f} x", "<= {:g} x")
+            self._figures.append(figure(name, self._ns / ns, "x", ns))
         return result
 
     def quantity(self, name: str, value: float) -> None:
         """Report a number that is no time, such as bytes."""
         limit = self._budget.get("limit", {}).get(name)
         self._line(f"{self._name}: {name}", value, limit, "{:,.1f}", "<= {:g}")
+        self._figures.append(figure(name, value, ""))
 
     def _line(self, name: str, value: float, limit: float | None, shown: str, bound: str) -> None:
         passed = limit is None or value <= limit
