@@ -68,6 +68,7 @@ A filter is a condition on klines, as text: `rsi(14) < 30 and close > sma(200)`.
 checked, and looked at for every symbol at every close. It is never run as Python or anything else:
 what is not a name or sign of this page is refused, with the place and a hint.
 
+<!-- not run: README runs the same with a market -->
 ```python
 from klinecore.filters import compile, evaluate, explain, replay
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import resource
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,13 @@ def run(command: str, values: dict[str, str]) -> str:
 
 def forget_traders(values: dict[str, str]) -> None:
     """Remove what an entry has added, so that the next one may use the same server."""
-    listed = run("klineserver trader list --own", values)
-    for trader in re.findall(r"^ *([0-9a-f-]{36}) ", listed, re.M):
-        run(f"klineserver trader remove {trader}", values)
+    port = int(values["PORT"])
+    for one in json.loads(fetch(port, "/v1/traders?limit=100")[1])["traders"]:
+        if one["owner"] is not None:  # not one that comes with the program
+            address = f"http://127.0.0.1:{port}/v1/traders/{one['id']}"
+            request = urllib.request.Request(address, method="DELETE")
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert answer.status == 204
 
 
 class Market:
