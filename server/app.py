@@ -16,7 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from klinecore.market import Market
+from klinecore.market import Event, Market
 from server import logs
 from server.api.application import create_api
 from server.api.state import ServedMarket, ServerState
@@ -37,6 +37,7 @@ from server.process import leave_terminal, settle_memory
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
+from server.signals.latency import CloseLatency
 from server.snapshots import SnapshotStore, find_contents
 from server.store.base import Store
 from server.streams.port import StreamPort
@@ -250,9 +251,10 @@ class Server:
         snapshots = self._open_snapshots(name, market, images)
         await self._fill(name, traders, images, snapshots)
         channels = Channels(name, market, self._hub, self._market_clock)
+        latency = CloseLatency(name, api.time.now_ms, self._metrics)
 
         def pass_on() -> None:
-            self._pass_on(name, market, channels)
+            latency.note(self._pass_on(name, market, channels))
 
         feed = Feed(
             market,
@@ -287,12 +289,13 @@ class Server:
             market.size / 1e6,
         )
 
-    def _pass_on(self, name: str, market: Market, channels: Channels) -> None:
+    def _pass_on(self, name: str, market: Market, channels: Channels) -> list[Event]:
         """What a market tells of, once for all who want to know: clients first, then traders."""
         events = market.drain()
         channels.publish(events)
         if self.state.desk.pump(name, events):
             asyncio.get_running_loop().call_soon(self._settle, name)
+        return events
 
     def _settle(self, name: str) -> None:
         """A part of what can wait, between whatever else the loop has to do."""

@@ -101,23 +101,31 @@ class Histogram(Metric):
         buckets: Sequence[float] = LATENCY_BUCKETS_S,
     ) -> None:
         super().__init__(name, help_text, labels)
-        self._bounds = tuple(buckets)
+        self.bounds = tuple(buckets)
         self._values: dict[tuple[str, ...], list[float]] = {}
         if not labels:
-            self._values[()] = [0.0] * (len(self._bounds) + 2)
+            self._values[()] = [0.0] * (len(self.bounds) + 2)
 
-    def observe(self, amount: float, *values: str) -> None:
+    def observe(self, amount: float, *values: str, count: int = 1) -> None:
+        """Note ``count`` things that took as long."""
         key = self._key(values, self._values)
         counts = self._values.get(key)
         if counts is None:
-            counts = self._values[key] = [0.0] * (len(self._bounds) + 2)
-        counts[bisect_left(self._bounds, amount)] += 1
-        counts[-1] += amount
+            counts = self._values[key] = [0.0] * (len(self.bounds) + 2)
+        counts[bisect_left(self.bounds, amount)] += count
+        counts[-1] += amount * count
+
+    def totals(self) -> tuple[list[int], float]:
+        """Of all label values together: how many in each bucket, the last one beyond all bounds,
+        and the sum of all."""
+        columns = zip(*self._values.values(), strict=True)
+        sums = [sum(column) for column in columns] or [0.0] * (len(self.bounds) + 2)
+        return [int(count) for count in sums[:-1]], sums[-1]
 
     def samples(self) -> Iterable[str]:
         for key, counts in sorted(self._values.items()):
             total = 0.0
-            for bound, count in zip((*self._bounds, float("inf")), counts, strict=False):
+            for bound, count in zip((*self.bounds, float("inf")), counts, strict=False):
                 total += count
                 labels = _label_text((*self.labels, "le"), (*key, _number(bound)))
                 yield f"{self.name}_bucket{labels} {_number(total)}"
@@ -139,6 +147,10 @@ class Registry:
     def __iter__(self) -> Iterator[Metric]:
         """All metrics, in the order of their first use."""
         return iter(self._metrics.values())
+
+    def find(self, name: str) -> Metric | None:
+        """The metric of that name, if there is one yet."""
+        return self._metrics.get(name)
 
     def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Counter:
         return self._add(Counter(name, help_text, labels))

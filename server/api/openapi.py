@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from server.api.function_types import FunctionError
 from server.api.problems import EXCHANGE_PATHS, FUNCTIONS, ExchangeError
 from server.api.router import Access, Parameter, Route
 from server.api.types import Problem
+from server.process import program_version
 
 __all__ = ["describe"]
 
@@ -45,7 +45,7 @@ def describe(table: Iterable[Route]) -> bytes:
         "openapi": "3.1.0",
         "info": {
             "title": "klineserver",
-            "version": _version(),
+            "version": program_version(),
             "description": "The newest klines of every symbol, exactly as the exchange sent them.",
         },
         "paths": _paths(routes, by_type),
@@ -145,10 +145,3 @@ def _is_type(answer: object) -> bool:
 
 def _phrase(status: int) -> str:
     return HTTPStatus(status).phrase
-
-
-def _version() -> str:
-    try:
-        return version("klinecore")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0"

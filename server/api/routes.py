@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from klinecore.errors import UnknownSeriesError
 from klinecore.series import Series
-from klinecore.states import RowState
 from server.api.alerts import AlertRoutes
 from server.api.binance import BinanceRoutes
 from server.api.binance_answers import BinanceAnswers
@@ -26,12 +23,10 @@ from server.api.page import CONTENT_SECURITY_POLICY, front_page
 from server.api.panels import PanelRoutes
 from server.api.parameters import (
     MARKET,
-    SERIES_FILTER,
     WINDOW,
     Window,
     find_series,
     read_body,
-    read_interval,
     read_window,
     unknown_symbol,
 )
@@ -39,18 +34,15 @@ from server.api.problems import ApiError
 from server.api.router import Access, Request, Route
 from server.api.signals import SignalRoutes
 from server.api.state import ServedMarket, ServerState
+from server.api.status import StatusRoutes
 from server.api.traders import TraderRoutes
 from server.api.types import (
     Headers,
     Health,
-    HubStatus,
     Klines,
-    MarketStatus,
     MarketSymbols,
     Readiness,
     Response,
-    SeriesStatus,
-    Status,
     Symbols,
     SymbolsChange,
     Ticker,
@@ -64,9 +56,6 @@ __all__ = ["Routes"]
 
 #: The loop must have beaten this recently for the process to count as alive.
 HEARTBEAT_AGE_S_MAX = 5.0
-
-#: Series described in one go before other requests get a turn.
-STATUS_CHUNK = 64
 
 _FRESH = (b"cache-control", b"no-cache")  # keep it, but ask each time whether it still holds
 _NEVER = (b"cache-control", b"no-store")
@@ -107,6 +96,7 @@ class Routes:
             *AlertRoutes(state).table,
             *BinanceRoutes(state, binance).table,
             *MeRoutes(state).table,
+            *StatusRoutes(state).table,
             *WebRoutes(open_site(state.settings)).table,
         )
         self._page = Response(
@@ -197,15 +187,6 @@ class Routes:
                 (400, 401, 403, 409, 413, 415, 429, 503),
                 body=SymbolsChange,
                 changes=True,
-            ),
-            Route(
-                "/v1/status",
-                self._status,
-                "State of the feeds and of every series",
-                read,
-                Status,
-                SERIES_FILTER,
-                errors,
             ),
             Route(
                 "/metrics", self._metrics, "Metrics", operator, "text/plain", (), (401, 403, 429)
@@ -310,33 +291,6 @@ class Routes:
             ) from None
         return _json(_describe_symbols(served))
 
-    async def _status(self, request: Request) -> Response:
-        query = request.query
-        chosen = self._state.served(query.get("market"))
-        markets = [chosen] if "market" in query else list(self._state.markets.values())
-        interval = query.get("interval")
-        if interval is not None:
-            read_interval(interval, chosen.market.intervals)
-        described = {}
-        for served in markets:
-            described[served.name] = await _describe_market(served, query.get("symbol"), interval)
-        hub = self._state.hub
-        return _json(
-            Status(
-                readiness=self._state.readiness(),
-                hub=HubStatus(
-                    subscribers=len(hub),
-                    subscriptions=hub.subscriptions,
-                    waiting=hub.waiting,
-                    published=hub.published,
-                    delivered=hub.delivered,
-                    conflated=hub.conflated,
-                    overflowed=hub.overflowed,
-                ),
-                markets=described,
-            )
-        )
-
     def _metrics(self, request: Request) -> Response:
         body = self._state.metrics.render()
         return Response(body, content_type=_METRICS_TYPE, headers=[_NEVER])
@@ -367,56 +321,6 @@ def _klines_response(
     )
     etag = b'W/"%x-%x"' % (served.epoch, version)
     return Response(body, headers=[(b"etag", etag), _FRESH])
-
-
-async def _describe_market(
-    served: ServedMarket, symbol: str | None, interval: str | None
-) -> MarketStatus:
-    market = served.market
-    intervals = market.intervals if interval is None else (interval,)
-    symbols = market.symbols
-    if symbol is not None:
-        symbols = (find_series(served, symbol, market.intervals[0]).symbol,)
-    described: list[SeriesStatus] = []
-    for name in symbols:
-        for served_interval in intervals:
-            if (name, served_interval) not in market:
-                continue  # its symbol was removed since
-            described.append(_describe_series(served, market[name, served_interval]))
-            if len(described) % STATUS_CHUNK == 0:
-                await asyncio.sleep(0)
-    return MarketStatus(
-        feed=served.feed.status(),
-        capacity=market.capacity,
-        arena_bytes=market.size,
-        counters=market.counters(),
-        closes_lost=served.channels.closes_lost,
-        series=described,
-    )
-
-
-def _describe_series(served: ServedMarket, series: Series) -> SeriesStatus:
-    rows = len(series)
-    return SeriesStatus(
-        symbol=series.symbol,
-        interval=series.interval,
-        feed=served.feed.series_state(series.symbol, series.interval),
-        rows=rows,
-        first_open_ms=int(series.open_time_ms[0]) if rows else 0,
-        last_close_ms=series.last_close_ms,
-        last_event_ms=series.last_event_ms,
-        holes=series.holes(),
-        absences=series.absences(),
-        states=_count_states(series),
-        revision=series.revision,
-        closed_count=series.closed_count,
-        counters=series.counters,
-    )
-
-
-def _count_states(series: Series) -> dict[str, int]:
-    counts = np.bincount(series.states, minlength=len(RowState)).tolist()
-    return {state.name.lower(): counts[state] for state in RowState if counts[state]}
 
 
 def _json(answer: msgspec.Struct, *, status: int = 200) -> Response:

@@ -17,6 +17,7 @@ __all__ = [
     "HubStatus",
     "KlineRow",
     "Klines",
+    "LatencyStatus",
     "LiveResponse",
     "MarketReadiness",
     "MarketStatus",
@@ -24,6 +25,7 @@ __all__ = [
     "Message",
     "PackedResponse",
     "Problem",
+    "ProcessStatus",
     "Readiness",
     "Receive",
     "Response",
@@ -32,9 +34,11 @@ __all__ = [
     "SeriesCounts",
     "SeriesStatus",
     "Status",
+    "StoreStatus",
     "Symbols",
     "SymbolsChange",
     "Ticker",
+    "TradersStatus",
 ]
 
 Scope: TypeAlias = dict[str, Any]
@@ -299,12 +303,56 @@ class HubStatus(msgspec.Struct):
     overflowed: int
 
 
+class ProcessStatus(msgspec.Struct):
+    """The process that serves; memory is null where the system does not tell."""
+
+    version: str
+    uptime_s: float
+    loop_lag_ms: float
+    rss_bytes: int | None
+    pss_bytes: int | None  # pages shared with others count in part
+
+
+class StoreStatus(msgspec.Struct):
+    """What is kept of traders and signals; ``fault`` says why nothing can be written."""
+
+    up: bool
+    fault: str | None
+    file_bytes: int
+    waiting: int  # rows for the disk
+    outbox: int  # rows for Supabase
+
+
+class TradersStatus(msgspec.Struct):
+    """All traders, and what their filters remember."""
+
+    held: int
+    running: int
+    state_bytes: int
+    state_bytes_max: int  # of each market
+    errors: int
+
+
+class LatencyStatus(msgspec.Struct):
+    """How often it took how long: ``counts[i]`` at most ``bounds_s[i]``, the last one longer."""
+
+    bounds_s: list[float]
+    counts: list[int]
+    sum_s: float
+
+
 class Status(msgspec.Struct):
-    """Everything at once, for the operator."""
+    """Everything at once."""
 
     readiness: Readiness
     hub: HubStatus
     markets: dict[str, MarketStatus]
+    process: ProcessStatus
+    store: StoreStatus | None  # null: nothing outlasts the process
+    traders: TradersStatus
+    #: From a kline's end to its close (``close``) and its signals (``signal``) told; and of a
+    #: group of rows written (``commit``).
+    latencies: dict[str, LatencyStatus]
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

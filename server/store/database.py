@@ -80,10 +80,10 @@ class Database:
         metrics.gauge("store_queue", "Rows that wait to be written.").read(
             lambda: float(self.waiting)
         )
-        metrics.gauge("store_up", "1 while rows can be written.").read(
-            lambda: float(self._writer is not None and self.fault is None)
+        metrics.gauge("store_up", "1 while rows can be written.").read(lambda: float(self.up))
+        metrics.gauge("store_bytes", "Size of the file and its log.").read(
+            lambda: float(self.bytes)
         )
-        metrics.gauge("store_bytes", "Size of the file and its log.").read(self._bytes)
         self._commits = metrics.histogram("store_commit_seconds", "Time to write one group.")
         self._rows = metrics.counter("store_rows_total", "Rows that were handed in and written.")
         self._drops = metrics.counter(
@@ -94,12 +94,19 @@ class Database:
             ("reason",),
         )  # fmt: skip
 
-    def _bytes(self) -> float:
+    @property
+    def up(self) -> bool:
+        """True while rows can be written."""
+        return self._writer is not None and self.fault is None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file and its log."""
         size = 0
         for path in (self.path, f"{self.path}-wal"):
             with contextlib.suppress(OSError):
                 size += os.stat(path).st_size
-        return float(size)
+        return size
 
     # --- life ----------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 from klinecore.charting import chart_library
 from klinecore.errors import ChartLibraryError
 from server.errors import SettingsError
+from server.process import program_version
 from server.settings import Settings
 
 __all__ = [
@@ -143,7 +143,7 @@ class Site:
             "assets": folder,
             "chart": f"{folder}/{chart[0]}" if chart else "",
             "server": server,
-            "version": _version(),
+            "version": program_version(),
             "supabase": "" if project is None else project.url,
             "supabase-key": "" if project is None else project.publishable_key,
         }
@@ -186,10 +186,3 @@ def _origins(server: str) -> str:
     if not server:
         return "'self'"
     return f"'self' {server} {server.replace('http', 'ws', 1)}"
-
-
-def _version() -> str:
-    try:
-        return version("klinecore")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0"

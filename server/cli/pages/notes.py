@@ -28,6 +28,7 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "kline_feed_bytes_total": "grows with the messages",
         "kline_feed_dropped_total": _STILL,
         "kline_rows_refused_total": "stands still, but for `ticker_stale` after a reconnect",
+        "kline_close_told_seconds": "mostly below 2.5, the exchange's own delay included",
         "kline_closes_late": "0 a few seconds after each boundary",
         "kline_closes_fetched_total": "grows while streams are away; else a few a day",
         "kline_barriers_skipped_total": _STILL,

@@ -1,7 +1,6 @@
 // @ts-check
 /** The one place that asks the server over HTTP, and that knows the key. */
 
-const KEY = "klinecore.key";
 /** Milliseconds after which a request that got no answer counts as failed. */
 const ANSWER_MS = 20_000;
 
@@ -20,14 +19,31 @@ export class Problem extends Error {
   }
 }
 
+/** @param {string} name of a setting that the server wrote into the page */
+export function setting(name) {
+  const meta = document.querySelector(`meta[name="klinecore-${name}"]`);
+  return meta?.getAttribute("content") ?? "";
+}
+
+/**
+ * Events: `identity` when somebody has signed in or out, `refused` when the server does not take
+ * the key (any more).
+ */
 class Api extends EventTarget {
   constructor() {
     super();
-    const setting = document.querySelector('meta[name="klinecore-server"]');
-    const named = setting?.getAttribute("content") ?? "";
+    const named = setting("server");
     /** The server's address without a slash at its end; the page's own origin if none is set. */
     this.base = (named || location.origin).replace(/\/+$/, "");
-    this._key = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+    // With the server's name: a page that asks another one some day must not show it this key.
+    this._name = "klinecore.key" + (named ? "@" + named : "");
+    this._key = sessionStorage.getItem(this._name) ?? localStorage.getItem(this._name) ?? "";
+    /**
+     * Called with a token that was refused; true if there is a newer one now.
+     *
+     * @type {((token: string) => Promise<boolean>) | null}
+     */
+    this.renew = null;
   }
 
   /** The API key or access token; empty: none. It stands in headers only, never in a URL. */
@@ -42,8 +58,17 @@ class Api extends EventTarget {
   signIn(key, remember) {
     this.forget();
     this._key = key;
-    if (key) (remember ? localStorage : sessionStorage).setItem(KEY, key);
+    if (key) (remember ? localStorage : sessionStorage).setItem(this._name, key);
     this.dispatchEvent(new Event("identity"));
+  }
+
+  /**
+   * Shows a token from now on that somebody else keeps.
+   *
+   * @param {string} token
+   */
+  use(token) {
+    this._key = token;
   }
 
   signOut() {
@@ -53,8 +78,17 @@ class Api extends EventTarget {
 
   forget() {
     this._key = "";
-    sessionStorage.removeItem(KEY);
-    localStorage.removeItem(KEY);
+    sessionStorage.removeItem(this._name);
+    localStorage.removeItem(this._name);
+  }
+
+  /**
+   * Who a key stands for, without signing in. Raises Problem: 401 if it is wrong.
+   *
+   * @param {string} key
+   */
+  whoIs(key) {
+    return this._send("GET", "/v1/me", {}, undefined, undefined, key);
   }
 
   /**
@@ -99,6 +133,28 @@ class Api extends EventTarget {
    * @param {AbortSignal} [signal]
    */
   async _ask(method, path, query, body, signal) {
+    const key = this._key;
+    try {
+      return await this._send(method, path, query, body, signal, key);
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 401) throw error;
+      if (key && (await this.renew?.(key))) {
+        return this._send(method, path, query, body, signal, this._key);
+      }
+      if (key === this._key) this.dispatchEvent(new Event("refused"));
+      throw error;
+    }
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {Record<string, any>} query
+   * @param {any} body
+   * @param {AbortSignal | undefined} signal
+   * @param {string} key
+   */
+  async _send(method, path, query, body, signal, key) {
     const url = new URL(this.base + path);
     for (const [name, value] of Object.entries(query)) {
       for (const one of Array.isArray(value) ? value : [value]) {
@@ -107,7 +163,7 @@ class Api extends EventTarget {
     }
     /** @type {Record<string, string>} */
     const headers = {};
-    if (this._key) headers["X-API-Key"] = this._key;
+    if (key) headers["X-API-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const limit = AbortSignal.timeout(ANSWER_MS);
     let response;
@@ -129,9 +185,7 @@ class Api extends EventTarget {
     if (!response.ok) {
       // /ready and /health answer 503 with what they are asked for.
       if (response.status === 503 && answer && !("code" in answer)) return answer;
-      const problem = new Problem(response.status, answer ?? {});
-      if (response.status === 401) this.dispatchEvent(new Event("refused"));
-      throw problem;
+      throw new Problem(response.status, answer ?? {});
     }
     return answer;
   }

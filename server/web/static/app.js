@@ -3,29 +3,30 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
-import { live } from "./live.js";
+import { identity } from "./identity.js";
 import { placeOf } from "./page.js";
+import { session } from "./supabase.js";
+import "./account-menu.js";
 import "./sign-in.js";
+import "./vital-signs.js";
 
-/** Pages by the first part of their address; each module defines the element named. */
+/**
+ * Pages by the first part of their address; each module defines the element named. Those that are
+ * not `open` are for who may read.
+ *
+ * @type {Map<string, {tag: string, title: string, load: () => Promise<any>, open?: boolean}>}
+ */
 const PAGES = new Map([
   ["", { tag: "page-market", title: "Market", load: () => import("./market-page.js") }],
   ["chart", { tag: "page-chart", title: "Chart", load: () => import("./chart-page.js") }],
+  ["status", { tag: "page-status", title: "Status", load: () => import("./status-page.js") }],
+  ["about", { tag: "page-about", title: "About", load: () => import("./about-page.js"), open: true }],
 ]);
-const SHOWN = ["", "chart"];
-
-const STATES = {
-  idle: ["off", "Not connected"],
-  connecting: ["wait", "Connecting"],
-  open: ["on", "Live"],
-  waiting: ["off", "Reconnecting"],
-};
+const SHOWN = ["", "chart", "status"];
 
 class App extends HTMLElement {
   connectedCallback() {
     this._outlet = h("main", { id: "page", tabIndex: -1 });
-    this._state = h("span", { class: "live", role: "status" });
-    this._sign = h("button", { class: "plain", type: "button", onclick: () => this._signIn() });
     this._links = SHOWN.map((name) =>
       h("a", { href: `#/${name}`, dataset: { page: name } }, PAGES.get(name)?.title),
     );
@@ -36,8 +37,8 @@ class App extends HTMLElement {
         { class: "bar" },
         h("a", { class: "brand", href: "#/" }, "klineserver"),
         h("nav", { "aria-label": "Pages" }, this._links),
-        this._state,
-        this._sign,
+        h("vital-signs", null),
+        h("account-menu", { onask: () => this._dialog.ask() }),
       ),
       this._outlet,
       h(
@@ -54,11 +55,13 @@ class App extends HTMLElement {
       (this._dialog = h("sign-in", null)),
     );
     addEventListener("hashchange", () => this._show());
-    live.addEventListener("state", () => this._tell());
-    api.addEventListener("identity", () => this._tell());
-    api.addEventListener("refused", () => this._dialog.ask());
-    this._tell();
+    identity.addEventListener("change", () => this._meet());
+    api.addEventListener("refused", () => {
+      this._asked = false;
+      identity.leave();
+    });
     this._show();
+    session.ready.then(() => identity.read());
   }
 
   /** @param {Event} event */
@@ -67,16 +70,32 @@ class App extends HTMLElement {
     this._outlet.focus();
   }
 
-  _signIn() {
-    if (api.key) api.signOut();
-    else this._dialog.ask();
+  /** Somebody is known, or nobody any more. */
+  _meet() {
+    const { me } = identity;
+    const owner = me?.reads ? me.owner : null;
+    if (owner !== this._owner) this._outlet.replaceChildren();
+    this._owner = owner;
+    this._show();
+    if (me && !me.reads && !this._asked) {
+      this._asked = true;
+      this._dialog.ask();
+    }
+    if (owner !== null) this._asked = true;
   }
 
-  _tell() {
-    const [kind, text] = STATES[live.state];
-    this._state.dataset.state = kind;
-    say(this._state, text);
-    say(this._sign, api.key ? "Sign out" : "Sign in");
+  /** What is said in place of a page that cannot be shown to whoever is there. */
+  _gate() {
+    if (identity.me) {
+      return h(
+        "section",
+        { class: "gate" },
+        h("p", null, "This server asks for a key."),
+        h("button", { class: "primary", type: "button", onclick: () => this._dialog.ask() },
+          "Sign in"),
+      );
+    }
+    return h("p", { class: "empty", role: "status" }, identity.failure || "Asking the server …");
   }
 
   async _show() {
@@ -91,12 +110,19 @@ class App extends HTMLElement {
       this._outlet.replaceChildren(h("p", { class: "empty" }, "There is no such page."));
       return;
     }
+    if (!page.open && !identity.me?.reads) {
+      this._wanted = "";
+      this._outlet.replaceChildren(this._gate());
+      return;
+    }
     document.title = `${[...place.parts, page.title].join(" ")} · klineserver`;
     const shown = this._outlet.firstElementChild;
     if (shown?.localName === page.tag) {
-      shown.go(place);
+      if (location.hash !== this._hash) shown.go(place);
+      this._hash = location.hash;
       return;
     }
+    this._hash = location.hash;
     this._wanted = page.tag;
     try {
       await page.load();

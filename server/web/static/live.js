@@ -103,6 +103,7 @@ class Live extends EventTarget {
 
   _connect() {
     clearTimeout(this._timer);
+    if (!this._followers.size) return this._tell("idle");
     const key = api.key;
     const protocols = key ? ["klinecore.v1", "klinecore.key." + encodeURIComponent(key)] : [];
     const path = this._market ? `/ws?market=${this._market}` : "/ws";
@@ -128,6 +129,8 @@ class Live extends EventTarget {
       const bound = Math.min(AGAIN_LAST_MS, AGAIN_FIRST_MS * 2 ** Math.min(this._attempts++, 16));
       this._timer = setTimeout(() => this._connect(), bound * (0.5 + Math.random() / 2));
       this._tell("waiting");
+      // Browsers do not say why a handshake failed: a key that is refused is noticed this way.
+      api.get("/v1/me").catch(() => {});
     };
   }
 
@@ -136,7 +139,7 @@ class Live extends EventTarget {
     this._socket = null;
     socket?.close();
     this._attempts = 0;
-    if (this._followers.size) this._connect();
+    this._connect();
   }
 
   _now() {

@@ -1,58 +1,122 @@
 // @ts-check
-/** Asks for the API key, which goes into headers and never into an address. */
+/** Asks for an API key, or for a user's mail address and password where the server takes users. */
 
 import { api, Problem } from "./api.js";
 import { h, say } from "./dom.js";
+import { session } from "./supabase.js";
 
 class SignIn extends HTMLElement {
   connectedCallback() {
-    this._key = h("input", {
-      type: "password", name: "key", required: true, autocomplete: "current-password",
-      spellcheck: false, "aria-describedby": "sign-in-error",
-    });
-    this._remember = h("input", { type: "checkbox", name: "remember" });
     this._error = h("p", { class: "error", id: "sign-in-error", role: "alert" });
+    this._remember = h("input", { type: "checkbox", name: "remember" });
     this._dialog = h(
       "dialog",
-      { "aria-labelledby": "sign-in-title" },
-      h(
-        "form",
-        { onsubmit: (/** @type {Event} */ event) => this._try(event) },
-        h("h2", { id: "sign-in-title" }, "Sign in"),
-        h("label", null, "API key or access token", this._key),
-        h("label", { class: "check" }, this._remember, "Remember on this device"),
-        this._error,
-        h(
-          "div",
-          { class: "actions" },
-          h("button", { type: "button", onclick: () => this._dialog.close() }, "Cancel"),
-          h("button", { class: "primary", type: "submit" }, "Sign in"),
-        ),
-      ),
+      { "aria-labelledby": "sign-in-title", onclose: () => this._clear() },
+      h("h2", { id: "sign-in-title" }, "Sign in"),
+      session.available && this._makeAccount(),
+      this._makeKey(),
+      h("label", { class: "check" }, this._remember, "Remember on this device"),
+      this._error,
+      h("button", { class: "plain", type: "button", onclick: () => this._dialog.close() }, "Cancel"),
     );
     this.append(this._dialog);
+  }
+
+  _makeAccount() {
+    this._email = field("email", "email", "username");
+    this._password = field("password", "password", "current-password");
+    const sign = () => session.signIn(this._email.value.trim(), this._password.value, this._kept);
+    return form(
+      [h("label", null, "Mail address", this._email), h("label", null, "Password", this._password)],
+      "Sign in",
+      (button) => this._try(button, sign, "Mail address or password is wrong."),
+    );
+  }
+
+  _makeKey() {
+    this._key = field("password", "key", "current-password");
+    const sign = async () => {
+      const key = this._key.value.trim();
+      const me = await api.whoIs(key);
+      if (!me.reads) throw new Problem(401, {});
+      api.signIn(key, this._kept);
+    };
+    // Password managers want a name to keep a secret under.
+    const name = h("input", {
+      type: "text", name: "username", autocomplete: "username", value: "API key", class: "unseen",
+      readOnly: true, tabIndex: -1, "aria-hidden": "true",
+    });
+    return form(
+      [name, h("label", null, "API key or access token", this._key)],
+      session.available ? "Use the key" : "Sign in",
+      (button) => this._try(button, sign, "This key is not known to the server."),
+    );
+  }
+
+  get _kept() {
+    return this._remember.checked;
   }
 
   ask() {
     if (!this._dialog.open) this._dialog.showModal();
   }
 
-  /** @param {Event} event */
-  async _try(event) {
-    event.preventDefault();
+  _clear() {
     say(this._error, "");
-    api.signIn(this._key.value.trim(), this._remember.checked);
-    try {
-      await api.get("/v1/symbols");
-    } catch (error) {
-      if (error instanceof Problem && error.status !== 401) say(this._error, error.message);
-      else say(this._error, "This key is not known to the server.");
-      api.forget();
-      return;
+    for (const secret of this.querySelectorAll("input[type=password]")) {
+      /** @type {HTMLInputElement} */ (secret).value = "";
     }
-    this._key.value = "";
-    this._dialog.close();
   }
+
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {() => Promise<void>} sign
+   * @param {string} wrong what a refusal means
+   */
+  async _try(button, sign, wrong) {
+    say(this._error, "");
+    button.disabled = true;
+    try {
+      await sign();
+      this._dialog.close();
+    } catch (error) {
+      const status = error instanceof Problem ? error.status : 0;
+      say(this._error, [400, 401].includes(status) ? wrong : /** @type {Error} */ (error).message);
+    }
+    button.disabled = false;
+  }
+}
+
+/**
+ * @param {string} type
+ * @param {string} name
+ * @param {string} autocomplete
+ */
+function field(type, name, autocomplete) {
+  return h("input", {
+    type, name, autocomplete, required: true, spellcheck: false,
+    "aria-describedby": "sign-in-error",
+  });
+}
+
+/**
+ * @param {Node[]} fields
+ * @param {string} title
+ * @param {(button: HTMLButtonElement) => void} submit
+ */
+function form(fields, title, submit) {
+  const button = h("button", { class: "primary", type: "submit" }, title);
+  return h(
+    "form",
+    {
+      onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        submit(button);
+      },
+    },
+    fields,
+    h("div", { class: "actions" }, button),
+  );
 }
 
 customElements.define("sign-in", SignIn);
