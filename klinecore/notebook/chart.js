@@ -27,7 +27,7 @@ const THEMES = {
   dark: {
     back: "#131722", text: "#d1d4dc", faint: "#868993", grid: "#1e222d", edge: "#2a2e39",
     up: "#26a69a", down: "#ef5350", upFaint: "#26a69a66", downFaint: "#ef535066",
-    hole: "#ff980040", absent: "#868993" + "30",
+    hole: "#ff980040", absent: "#86899330",
     lines: ["#5b9cf6", "#ffb74d", "#ce93d8", "#4dd0e1", "#f06292", "#bcaaa4"],
     marks: ["#82b1ff", "#ff80ab", "#ffd180", "#b388ff"],
   },
@@ -372,11 +372,14 @@ export default () => {
       view.chart.timeScale().setVisibleLogicalRange({ from: rows.length - 150, to: rows.length + 4 });
       views.add(view);
       if (views.size === 1) say(model, true);
+      const leave = () => say(model, false);
+      window.addEventListener("pagehide", leave);
       const repaint = () => view.paint();
       systemDark.addEventListener("change", repaint);
       const watcher = new MutationObserver(repaint);
       watcher.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
       return () => {
+        window.removeEventListener("pagehide", leave);
         systemDark.removeEventListener("change", repaint);
         watcher.disconnect();
         views.delete(view);

@@ -229,6 +229,13 @@ def test_a_chart_that_is_gone_is_followed_no_more(page: Page) -> None:
     expect(page.locator(".klinecore-chart")).to_have_count(0)
 
 
+def test_a_page_that_is_left_is_followed_no_more(page: Page) -> None:
+    shown = Shown(page, market_of(50))
+    assert shown.chart._task is not None
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide'))")
+    shown.notebook.wait(lambda: shown.chart._task is None)
+
+
 def test_a_second_picture_shows_what_came_by_ticks(page: Page) -> None:
     market = market_of(50)
     shown = Shown(page, market)
