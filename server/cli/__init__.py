@@ -11,6 +11,7 @@ import click
 
 from server.cli.ask import query, watch
 from server.cli.doctor import doctor
+from server.cli.export import export
 from server.cli.keys import keys
 from server.cli.processes import end_with_parent
 from server.cli.serve import openapi, serve
@@ -60,6 +61,7 @@ for command in (
     trader,
     keys,
     doctor,
+    export,
     openapi,
 ):
     main.add_command(command)

@@ -25,6 +25,7 @@ __all__ = [
     "Site",
     "check_origin",
     "find_chart",
+    "make_project",
     "open_site",
 ]
 
@@ -78,12 +79,11 @@ def check_origin(url: str, what: str) -> str:
     return origin
 
 
-def _project_of(settings: Settings) -> Project | None:
-    """The project the settings name; None: not its URL and its public key both.
+def make_project(url: str | None, key: str | None) -> Project | None:
+    """The project of that URL and public key; None: not both are named.
 
     Raises SettingsError: what is named is none.
     """
-    url, key = settings.supabase_url, settings.supabase_publishable_key
     if url is None or key is None:
         return None
     if _KEY.fullmatch(key) is None:
@@ -158,7 +158,8 @@ class Site:
 
 def open_site(settings: Settings) -> Site:
     """The site of a server. Raises SettingsError: the Supabase project named is none."""
-    return Site(chart=find_chart(settings.chart_js), project=_project_of(settings))
+    project = make_project(settings.supabase_url, settings.supabase_publishable_key)
+    return Site(chart=find_chart(settings.chart_js), project=project)
 
 
 def find_chart(path: str | None = None) -> tuple[str, bytes] | None:
