@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import Demo, fetch, serve, simulated_exchange, until
 from dashboard import WIDTHS, too_wide, watched
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
 
@@ -205,6 +205,69 @@ def test_signals_are_marked_and_named(page: Page, demo: Demo) -> None:
             return "each close" in about.inner_text()
 
         until(named, "the legend does not name it")
+
+
+def test_a_close_that_is_lost_on_its_way_is_read(page: Page, demo: Demo) -> None:
+    lost: list[int] = []
+
+    def meet(socket: WebSocketRoute) -> None:
+        theirs = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            frame = json.loads(message)
+            if "k" in frame and frame["k"]["x"] and len(lost) < 2:
+                lost.append(frame["k"]["t"])
+            else:
+                socket.send(message)
+
+        theirs.on_message(pass_on)
+
+    page.route_web_socket("**/ws", meet)
+    with watched(page, demo.url):
+        open_chart(page, demo.url)
+        # Frames pass through here only while the browser is asked something.
+        until(lambda: chart_rows(page) and len(lost) == 2, "nothing was lost")
+        until(lambda: set(lost) <= {row["t"] for row in closed_rows(page)}, "it stays lost")
+        until(lambda: closed_rows(page)[-1]["t"] > lost[-1], "nothing closes")
+        assert_whole(page, demo.port)
+
+
+def test_corrections_are_marked_and_signals_come_and_go(page: Page, demo: Demo) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def meet(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    def marked() -> list[str]:
+        kinds: list[str] = page.locator("kline-chart").evaluate(
+            "chart => chart.markers.map((one) => one.kind)"
+        )
+        return kinds
+
+    page.route_web_socket("**/ws", meet)
+    # One whose own signals are of another interval.
+    traders = ask(demo.port, "/v1/traders")["traders"]
+    trader = next(one["id"] for one in traders if one["interval"] != "1m")
+    with watched(page, demo.url):
+        open_chart(page, demo.url, f"ETHUSDT/1m?trader={trader}")
+        until(lambda: len(closed_rows(page)) > 100, "no klines")
+        row = closed_rows(page)[-5]
+        frame = {"e": "kline", "s": "ETHUSDT", "k": {**row, "i": "1m", "c": row["h"]}}
+        sockets[-1].send(json.dumps({**frame, "revised": True}))
+        until(lambda: marked() == ["revised"], marked)
+        assert row["h"] in [one["c"] for one in closed_rows(page) if one["t"] == row["t"]]
+
+        told = {"id": "1", "trader_id": trader, "symbol": "ETHUSDT", "interval": "1m"}
+        told |= {"market": "spot", "open_time_ms": row["t"]}
+        for revision, status in enumerate(("provisional", "confirmed"), 1):
+            data = {**told, "revision": revision, "status": status}
+            sockets[-1].send(json.dumps({"type": "signal", "data": data}))
+            until(lambda kind=status: sorted(marked()) == sorted([kind, "revised"]), marked)
+        for revision, status in ((3, "retracted"), (2, "confirmed")):  # the older one is late
+            data = {**told, "revision": revision, "status": status}
+            sockets[-1].send(json.dumps({"type": "signal", "data": data}))
+        until(lambda: marked() == ["revised"], marked)
 
 
 def test_the_chart_takes_the_colours_one_prefers(page: Page, demo: Demo) -> None:

@@ -35,6 +35,8 @@ export class ChartFeed extends EventTarget {
     this._waiting = null;
     this._again = false;
     this._timer = 0;
+    /** @type {Set<number | undefined>} */
+    this._awaited = new Set();
     /** @type {Map<number, string>} opening times of corrected klines, and what was corrected */
     this.revised = new Map();
     this._older = { busy: false, done: false, after: 0 };
@@ -132,15 +134,22 @@ export class ChartFeed extends EventTarget {
   }
 
   /**
-   * Reads all anew, once, unless a kline that was waited for has closed by then.
+   * Reads all anew, once, unless every kline that was waited for has closed by then.
    *
    * @param {number} ms
    * @param {number} [time]
    */
   _later(ms, time) {
-    clearTimeout(this._timer);
-    this._timer = setTimeout(() => {
-      if (time === undefined || !this._chart.row(time)?.x) this.read();
+    this._awaited.add(time);
+    if (ms === 0) {
+      clearTimeout(this._timer);
+      this._timer = 0;
+    }
+    this._timer ||= setTimeout(() => {
+      this._timer = 0;
+      const awaited = [...this._awaited];
+      this._awaited.clear();
+      if (awaited.some((one) => one === undefined || !this._chart.row(one)?.x)) this.read();
     }, ms);
   }
 
