@@ -70,7 +70,7 @@ def _rows(one: dict[str, Any]) -> Iterable[list[str]]:
         if unit == "ns":
             ours, pending = _time(value), True
         elif peer_ns is not None:
-            yield [name, ours, figure["name"], _time(peer_ns), f"{value:.2f}", verdict(value)]
+            yield [name, ours, figure["name"], _time(peer_ns), f"{value:.3g}", verdict(value)]
             pending = False
         else:
             if pending:

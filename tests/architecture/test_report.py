@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ EXPECTED = """### bench_rows
 |---|---|---|---|---|---|
 | of one row | 2 µs | slow | 8 µs | 0.25 | won |
 | of one row | 2 µs | equal | 1.6 µs | 1.25 | tie |
-| of one row | 2 µs | fast | 500 ns | 4.00 | **lost** |
+| of one row | 2 µs | fast | 500 ns | 4 | **lost** |
 | alone | 12.5 ns |  |  |  |  |
 | alone: MB | 163 |  |  |  |  |
 """
@@ -78,3 +79,15 @@ def test_the_tables_stand_between_the_marks_of_a_page(root: Path, tmp_path: Path
     report(root, str(file), "--page", str(page))
     text = page.read_text(encoding="utf-8")
     assert text == f"a\n<!-- figures: here -->\n\n{EXPECTED}\n<!-- end of figures -->\nb\n"
+
+
+def test_each_section_of_the_page_names_what_prints_it(root: Path) -> None:
+    page = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    for section in page.split("\n## ")[1:]:
+        named = re.findall(r"benchmarks/(bench_\w+)\.py", section)
+        assert named, section.splitlines()[0]
+        assert [n for n in named if n != "bench_NAME" and not file_of(root, n).exists()] == []
+
+
+def file_of(root: Path, name: str) -> Path:
+    return root / "benchmarks" / f"{name}.py"
