@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -183,13 +184,17 @@ def test_other_methods_are_refused(ask: Ask, name: str, method: str) -> None:
 
 def test_an_address_has_ten_requests_a_minute(ask: Ask) -> None:
     address = "127.0.200.1"
-    answers = [
+    began_s, passed = time.monotonic(), 0
+    while True:
         # What a client says of its own address is nothing to go by.
-        ask("get-klines", WINDOW, address=address, headers={"x-forwarded-for": f"10.0.0.{number}"})
-        for number in range(11)
-    ]
-    assert [answer.status for answer in answers] == [200] * 10 + [429]
-    refused = answers[-1]
+        claim = {"x-forwarded-for": f"10.0.0.{passed}"}
+        refused = ask("get-klines", WINDOW, address=address, headers=claim)
+        if refused.status != 200:
+            break
+        passed += 1
+        assert passed <= 10 + (time.monotonic() - began_s) / 6  # one is free again every 6 s
+    assert passed >= 10
+    assert refused.status == 429
     assert refused.error == "RATE_LIMITED"
     assert refused.body["error"] == "Too many requests"
     assert refused.body["tier"] == "anonymous"
@@ -348,6 +353,6 @@ def test_all_enabled_traders_run_once_for_their_newest_own_close(trader: Make, a
     assert runs[hourly]["matches"] == 2  # every symbol that is kept
     assert runs[hourly]["executionTimeMs"] >= 0
     assert body["symbolsChecked"] == 2
-    # The hour has not closed again; the minute may have.
-    again = ask("trigger-executions", {"trigger": "cron"}, "operator").body
-    assert hourly not in {run["traderId"] for run in again["details"]}
+    # The minute may have closed again, and the hour once, but not twice.
+    again = [ask("trigger-executions", {"trigger": "cron"}, "operator").body for _ in range(2)]
+    assert any(hourly not in {run["traderId"] for run in body["details"]} for body in again)

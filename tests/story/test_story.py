@@ -50,7 +50,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     from stack.project import Stack
 
     folder = tmp_path_factory.mktemp("story")
-    with Stack(folder, realtime=True) as stack:
+    with Stack(folder, realtime=True, clock=True) as stack:
         demo = Demo(
             *("--speed", str(SPEED)),
             API_KEY=KEY,

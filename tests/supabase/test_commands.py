@@ -83,6 +83,10 @@ def test_a_fresh_cluster_takes_them_and_a_second_push_has_nothing_to_do(empty: P
     first = cli("db", "push", "--include-seed", "--yes", url=empty.url)
     assert first.returncode == 0, first.stdout + first.stderr
     found = shape(empty)
+    with empty.connect() as connection:
+        jobs = connection.execute("select jobname, active from cron.job").fetchall()
+    assert len(jobs) == 4
+    assert all(active for _name, active in jobs)
     second = cli("db", "push", "--include-seed", "--yes", url=empty.url)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Applying migration" not in second.stdout + second.stderr
@@ -310,7 +314,7 @@ def test_commands_of_the_documentation_have_the_options_it_names(root: Path) -> 
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             env={"PATH": "/usr/bin:/bin", "HOME": "/", "SUPABASE_TELEMETRY_DISABLED": "1"},
             check=True,
         ).stdout

@@ -19,6 +19,8 @@ from policies import hour_row, insert, insert_row  # noqa: E402
 
 pytestmark = pytest.mark.pg
 DAY_MS = 86_400_000
+#: Seconds anything may take on a slow machine.
+PATIENCE_S = 60.0
 
 
 def jobs(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -34,7 +36,7 @@ def test_every_job_is_scheduled_once_and_runs_as_the_project(stack: Stack) -> No
         "forget-runs": "17 3 * * *",
         "trigger-executions": "* * * * *",
     }
-    assert all(job["active"] and job["username"] == "postgres" for job in found.values())
+    assert {job["username"] for job in found.values()} == {"postgres"}
 
 
 @pytest.mark.parametrize("name", ["sweep", "fit-to-tiers", "forget-runs", "trigger-executions"])
@@ -54,6 +56,7 @@ def test_what_is_old_goes_and_the_rest_stays(stack: Stack) -> None:
             ("trader_signals", "at_ms"): (29, 31),
             ("execution_history", "started_ms"): (6, 8),
         }
+        connection.execute("select private.sweep(at_most => 1000000)")  # what other tests left
         for (table, column), days in ages.items():
             for age in days:
                 insert(connection, table, trader, **{column: now - age * DAY_MS})
@@ -141,7 +144,7 @@ def test_the_heartbeat_calls_the_function_with_the_key_of_the_vault(
 ) -> None:
     with stack.postgres.connect() as connection:
         connection.execute(jobs(stack)["trigger-executions"]["command"])
-    assert wait_for(functions, 10) == EXPECTED | {"apikey": stack.secret_key}
+    assert wait_for(functions, PATIENCE_S) == EXPECTED | {"apikey": stack.secret_key}
 
 
 def test_without_secrets_nothing_is_sent_and_the_reason_is_said(stack: Stack) -> None:
@@ -154,19 +157,26 @@ def test_without_secrets_nothing_is_sent_and_the_reason_is_said(stack: Stack) ->
     assert said == ["nothing is triggered: the Vault has no project_url or no function_key"]
 
 
+@pytest.fixture
+def clock(stack: Stack) -> Iterator[None]:
+    """The database's clock strikes, while the test runs, for the heartbeat."""
+    stack.strike("klinecore-trigger-executions", True)
+    yield
+    stack.strike("klinecore-trigger-executions", False)
+
+
 @pytest.mark.cron
-def test_the_databases_clock_calls_it_within_a_minute(
+@pytest.mark.usefixtures("clock")
+def test_the_databases_clock_calls_it_at_the_next_minute(
     stack: Stack, functions: list[dict[str, Any]]
 ) -> None:
-    found = wait_for(functions, 61)
+    found = wait_for(functions, 60 + PATIENCE_S)
     assert found == EXPECTED | {"apikey": stack.secret_key}
-    deadline = time.monotonic() + 5
-    while not (
-        runs := stack.rows(
-            "select status from cron.job_run_details where command like '%%trigger_executions%%'"
-            " and status = 'succeeded'"
-        )
-    ):
+    done = (
+        "select status from cron.job_run_details where command like '%%trigger_executions%%'"
+        " and status = 'succeeded'"
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while not stack.rows(done):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert runs[-1]["status"] == "succeeded"

@@ -141,6 +141,7 @@ def test_over_http_a_quota_is_a_403(stack: Stack) -> None:
         f"{stack.url}/rest/v1/traders",
         headers={"apikey": stack.publishable_key, "Authorization": f"Bearer {user.token}"},
         json={"name": "T", "filter": "close > open", "interval": "1m"},
+        timeout=60,
     )
     assert (answer.status_code, answer.json()["message"]) == (
         403,

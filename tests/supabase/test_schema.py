@@ -139,6 +139,7 @@ def upsert(stack: Stack, table: str, conflict: str, rows: list[dict[str, Any]]) 
             "Prefer": "resolution=merge-duplicates,return=minimal,missing=default",
         },
         json=rows,
+        timeout=60,
     )
 
 
@@ -339,7 +340,7 @@ def test_the_python_client_reads_a_trader_as_it_wrote_it(stack: Stack) -> None:
     from supabase.lib.client_options import SyncClientOptions
 
     user = stack.user(tier="pro")
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         options = SyncClientOptions(
             headers={"Authorization": f"Bearer {user.token}"}, httpx_client=http
         )
@@ -377,7 +378,7 @@ def test_the_javascript_client_reads_it_likewise_and_hears_of_it(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -413,6 +414,7 @@ def test_what_no_trader_can_be_is_refused(what: str, stack: Stack) -> None:
         f"{stack.url}/rest/v1/traders",
         headers={"apikey": stack.publishable_key, "Authorization": f"Bearer {user.token}"},
         json=row,
+        timeout=60,
     )
     assert (refused.status_code, refused.json()["code"]) == (400, "23514"), refused.text
 

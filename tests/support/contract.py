@@ -59,7 +59,7 @@ def send(
 ) -> Answer:
     """One request over a connection of its own, from a loopback address."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=30, source_address=(address, 0))
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60, source_address=(address, 0))
     try:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         body = None if content is None else content.encode()

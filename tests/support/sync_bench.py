@@ -27,9 +27,32 @@ from server.traders.model import Trader
 if TYPE_CHECKING:
     from stack.project import Stack
 
-__all__ = ["Bench", "add_traders", "child_figures", "signals_of"]
+__all__ = ["PARENT", "Bench", "add_traders", "child_figures", "signals_of"]
 
 MINUTE_MS = 60_000
+
+#: A server that lives for a minute with a sync process, whose pid it says. Arguments: folder of the
+#: project, address, outbox.
+PARENT = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from server.clock import SystemClock
+from server.metrics import Registry
+from server.sync.options import Options
+from server.sync.supervisor import Supervisor
+import random
+async def main():
+    async def receive(message): pass
+    options = Options(url=sys.argv[2], outbox=sys.argv[3], realtime=False)
+    s = Supervisor(options, 'sb_secret_x', receive, clock=SystemClock(), random=random.Random(0),
+                   metrics=Registry())
+    s.start()
+    while s.pid is None:
+        await asyncio.sleep(0.01)
+    print(s.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
 
 
 def add_traders(stack: Stack, count: int, owner: str | None = None) -> list[str]:
@@ -126,7 +149,7 @@ class Bench:
         self.signals.put(batch)
         return len(batch)
 
-    async def until(self, happened: Callable[[], bool], within_s: float = 30.0) -> float:
+    async def until(self, happened: Callable[[], bool], within_s: float = 60.0) -> float:
         """Wait; how long it took."""
         started_s = time.monotonic()
         while not happened():
@@ -135,7 +158,7 @@ class Bench:
             await asyncio.sleep(0.02)
         return time.monotonic() - started_s
 
-    async def until_empty(self, within_s: float = 60.0) -> float:
+    async def until_empty(self, within_s: float = 120.0) -> float:
         """Until nothing waits any more, neither for the disk nor for Supabase."""
         return await self.until(
             lambda: self.database.waiting == 0 and self.outbox.depth == 0, within_s

@@ -10,7 +10,8 @@ await client.realtime.setAuth(); // else the first channel is joined as a visito
 const told = Promise.withResolvers();
 const joined = Promise.withResolvers();
 client.channel("traders")
-  .on("postgres_changes", { event: "*", schema: "public", table: "traders" }, told.resolve)
+  // Not "*": deletions of others are told to everybody, as at Supabase.
+  .on("postgres_changes", { event: "INSERT", schema: "public", table: "traders" }, told.resolve)
   .subscribe((state, error) => state === "SUBSCRIBED" ? joined.resolve() : joined.reject(error));
 await joined.promise;
 const made = await client.from("traders").insert(JSON.parse(trader)).select().single();
