@@ -225,7 +225,7 @@ def test_a_writer_that_died_inside_a_write_is_an_error_and_no_hang(path: str) ->
     before_s = time.monotonic()
     with pytest.raises(kc.TornReadError, match="stays inside a write") as caught:
         series.read()
-    assert time.monotonic() - before_s < 5.0
+    assert time.monotonic() - before_s < 30.0
     assert caught.value.writing
     assert caught.value.attempts == ATTEMPTS_MAX == attached.retries
     assert attached[SYMBOLS[1], "1m"].klines() == kept

@@ -28,7 +28,7 @@ from server.settings import Settings
 START_MS = 1_768_384_710_000
 RATE = 20.0
 DATA_DIR = "/nowhere"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class World:

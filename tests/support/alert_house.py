@@ -97,7 +97,7 @@ class House:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def quiet(self, timeout_s: float = 15.0) -> None:
+    async def quiet(self, timeout_s: float = 60.0) -> None:
         """Until nothing waits."""
         async with asyncio.timeout(timeout_s):
             while not self._is_quiet() or await self.table.waiting():
@@ -134,4 +134,4 @@ def fail(reason: str = "status 503", wait_s: float = 0.0) -> Outcome:
 
 
 def run(scenario: Any) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 50))
+    asyncio.run(asyncio.wait_for(scenario, 120))

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import server
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 TICKER_BYTES = 100_000
 
 
@@ -57,7 +57,7 @@ class Target:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             body: bytes = answer.read()
             return body
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 #: Real seconds any condition may take to come true on a slow machine.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -84,7 +84,7 @@ class Command:
             self._process.send_signal(number)
         status = self._process.wait(PATIENCE_S)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE_S)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -109,7 +109,7 @@ def free_port() -> int:
 def fetch(port: int, path: str, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Event(NamedTuple):

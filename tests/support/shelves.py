@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -47,6 +48,15 @@ class BadDisk:
         self.delay_s = 0.0
         self.fault: tuple[int, str] | None = None
         self.commits = 0
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+
+    def hang(self) -> None:
+        """Let every commit wait until ``go_on``."""
+        self._goes_on.clear()
+
+    def go_on(self) -> None:
+        self._goes_on.set()
 
     def fail(self, code: int = sqlite3.SQLITE_FULL, text: str = "database or disk is full") -> None:
         self.fault = code, text
@@ -64,6 +74,7 @@ class BadDisk:
                 if sql == "COMMIT":
                     disk.commits += 1
                     time.sleep(disk.delay_s)
+                    disk._goes_on.wait()
                     if disk.fault is not None:
                         raise disk._error()
                 return super().execute(sql, *parameters)
@@ -112,7 +123,7 @@ async def opened(folder: Path, **options: Any) -> AsyncIterator[Store]:
         disk.close()
 
 
-async def settled(store: Store, timeout_s: float = 20.0) -> None:
+async def settled(store: Store, timeout_s: float = 60.0) -> None:
     """Until everything that was put in is written."""
     async with asyncio.timeout(timeout_s):
         while store.database.waiting:

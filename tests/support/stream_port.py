@@ -139,7 +139,7 @@ async def dial(server: Running, path: str) -> socket.socket:
     return raw
 
 
-async def until(condition: Any, seconds: float = 15.0) -> None:
+async def until(condition: Any, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

@@ -22,7 +22,7 @@ import klinecore as kc
 from klinecore.client import Live
 
 CAPACITY = 50  # the server's
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 CLOSES = {kc.EventKind.CLOSED, kc.EventKind.FILLED}
 
 

@@ -31,7 +31,7 @@ PATIENCE_S = 30.0
 def told_by(exchange: dict[str, Any], symbol: str, first_ms: int) -> dict[int, list[Any]]:
     """The exchange's own minutes from a time on, by open time."""
     query = f"symbol={symbol}&interval=1m&startTime={first_ms}&limit=1000"
-    with urllib.request.urlopen(f"{exchange['rest']}/api/v3/klines?{query}", timeout=5) as answer:
+    with urllib.request.urlopen(f"{exchange['rest']}/api/v3/klines?{query}", timeout=30) as answer:
         return {row[0]: row[:11] for row in json.load(answer)}
 
 

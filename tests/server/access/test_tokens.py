@@ -410,7 +410,7 @@ def kept(project: Any, scenario: Callable[[Signers, Fetches], Any]) -> Any:
 
 
 async def fetched(fetches: Fetches, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(fetches.moments) < count:
             await asyncio.sleep(0.001)
     await asyncio.sleep(0.005)

@@ -25,7 +25,7 @@ def run(folder: Path, scenario: Callable[[House], Any], **settings: Any) -> None
             house.own(ANNAS, BERTS, BUILTIN)
             await scenario(house)
 
-    asyncio.run(asyncio.wait_for(whole(), 30))
+    asyncio.run(asyncio.wait_for(whole(), 120))
 
 
 def test_a_webhook_s_secret_is_shown_once(tmp_path: Path) -> None:
@@ -137,12 +137,13 @@ def test_a_signal_arrives_a_test_says_how_it_ended_and_a_secret_is_rotated(tmp_p
             rotated = await house.ask("anna", f"/v1/alerts/{made['id']}/secret", "POST")
             assert rotated.json()["secret"] != made["secret"]
             signals = [make_signal(0, one) for one in (ANNAS, BERTS, BUILTIN)]
+            expected = {signals[0].id, signals[2].id}
             house.tell(*signals)
-            while len(peer.got) < 3:
+            # Each once or, where an answer was too late, once more.
+            while not (told := {got.json()["data"]["id"] for got in peer.got[1:]}) >= expected:
                 await asyncio.sleep(0.01)
-            told = {got.json()["data"]["id"] for got in peer.got[1:]}
-            assert told == {signals[0].id, signals[2].id}
-            assert len(peer.got[1].headers["webhook-signature"].split()) == 2
+            assert told == expected
+            assert all(len(got.headers["webhook-signature"].split()) == 2 for got in peer.got[1:])
             # No traders at all: all of one's own.
             changed = await house.ask(
                 "anna", f"/v1/alerts/{made['id']}", "PATCH", {"traders": [], "name": "all"}

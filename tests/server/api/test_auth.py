@@ -288,7 +288,7 @@ def dial(
     async def run() -> None:
         await server.api(scope, receive, send)
 
-    asyncio.run(asyncio.wait_for(run(), 5))
+    asyncio.run(asyncio.wait_for(run(), 30))
     return sent
 
 

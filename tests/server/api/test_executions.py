@@ -40,7 +40,7 @@ def run(folder: Path, scenario: Callable[[House], Any]) -> None:
             await shelves.settled(store)
             await scenario(house)
 
-    asyncio.run(asyncio.wait_for(whole(), 40))
+    asyncio.run(asyncio.wait_for(whole(), 120))
 
 
 @pytest.mark.parametrize(

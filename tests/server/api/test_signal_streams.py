@@ -62,7 +62,7 @@ class Socket:
         return await self.next()
 
     async def next(self) -> Any:
-        message = await asyncio.wait_for(self.outbox.get(), 5)
+        message = await asyncio.wait_for(self.outbox.get(), 30)
         return json.loads(message["text"])
 
     async def heard(self) -> list[str]:
@@ -206,7 +206,7 @@ def test_who_does_not_take_their_signals_is_ended_with_the_reason(
             most = people.settings.signals_queue_max + people.settings.subscriber_queue_max + 10
             for number in range(most):
                 tell(people, "anna", number)
-            end = await asyncio.wait_for(socket.outbox.get(), 5)
+            end = await asyncio.wait_for(socket.outbox.get(), 30)
             assert end["type"] == "websocket.close"
             assert end["code"] == 1013
             assert "too slow" in end["reason"]

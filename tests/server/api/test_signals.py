@@ -30,7 +30,7 @@ def run(folder: Path, scenario: Callable[[House], Any], **settings: Any) -> None
             house.own(*EVERYBODY)
             await scenario(house)
 
-    asyncio.run(asyncio.wait_for(whole(), 40))
+    asyncio.run(asyncio.wait_for(whole(), 120))
 
 
 async def kept(house: House, *signals: Signal) -> None:

@@ -49,7 +49,7 @@ class Talk:
         """The next ``count`` messages whose raw part is of that kind; others are passed over."""
         heard: list[Any] = []
         while len(heard) < count:
-            message = json.loads(await asyncio.wait_for(client.recv(), 5))
+            message = json.loads(await asyncio.wait_for(client.recv(), 30))
             if isinstance(message, dict) and message.get("data", message).get("e") == kind:
                 heard.append(message)
         return heard
@@ -57,7 +57,7 @@ class Talk:
     async def ask(self, client: ClientConnection, message: object) -> Any:
         """Send a control message and return the next message."""
         await client.send(message if isinstance(message, str) else json.dumps(message))
-        return json.loads(await asyncio.wait_for(client.recv(), 5))
+        return json.loads(await asyncio.wait_for(client.recv(), 30))
 
 
 class RawSocket:
@@ -78,7 +78,7 @@ class RawSocket:
 
     async def to_the_end(self) -> bytes:
         """All bytes until the server ends the connection."""
-        return await asyncio.wait_for(self.reader.read(), 5)
+        return await asyncio.wait_for(self.reader.read(), 30)
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ async def raw_socket(port: int, path: str) -> AsyncIterator[RawSocket]:
         f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
     )
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     try:
         yield RawSocket(reader, writer)
     finally:
@@ -99,7 +99,7 @@ async def raw_socket(port: int, path: str) -> AsyncIterator[RawSocket]:
 def get(
     port: int, target: str, *, method: str = "GET", headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, target, headers=headers or {})
         answer = connection.getresponse()
@@ -109,7 +109,7 @@ def get(
         connection.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition, not for a time. Raises AssertionError when it does not come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -31,7 +31,7 @@ def test_one_port_serves_rest_and_streams_and_is_free_after_stop(
             await talk.step(2)
             assert talk.exchange.now_ms == monday_ms + 2 * MINUTE_MS
             await talk.exchange.stop()
-            await asyncio.wait_for(client.wait_closed(), 5)
+            await asyncio.wait_for(client.wait_closed(), 30)
             again = Exchange(GeneratedMarket(1, ("BTCUSDT",)), SystemClock(), stepping=True)
             await again.start(port=port)
             assert again.port == port
@@ -51,9 +51,9 @@ def test_stepping_waits_for_a_slow_reader_and_loses_nothing(
         names = "/".join(f"btcusdt@kline_{iv}" for iv in ("1m", "3m", "5m"))
         async with stepping() as talk, talk.socket(f"/ws/{names}", max_queue=4) as client:
             stepped = asyncio.create_task(talk.step(20_000, tickers_every_ms=0))
-            heard = [await asyncio.wait_for(client.recv(), 5)]
+            heard = [await asyncio.wait_for(client.recv(), 30)]
             while len(heard) < 20_000 + 20_000 // 3 + 20_000 // 5:
-                heard.append(await asyncio.wait_for(client.recv(), 5))
+                heard.append(await asyncio.wait_for(client.recv(), 30))
             await stepped
             assert len(set(heard)) == len(heard)
             assert talk.exchange.counters["slow_cut"] == 0
@@ -126,7 +126,7 @@ def test_as_a_process_it_tells_its_address(root: Path) -> None:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
-            with urlopen(f"{url}/api/v3/ping", timeout=5) as answer:
+            with urlopen(f"{url}/api/v3/ping", timeout=30) as answer:
                 assert answer.read() == b"{}"
         finally:
             process.terminate()

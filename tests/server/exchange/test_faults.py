@@ -19,7 +19,7 @@ LIST = {"method": "LIST_SUBSCRIPTIONS", "id": 1}
 
 
 async def frames(talk: Any, client: Any, count: int) -> list[Any]:
-    return [json.loads(await asyncio.wait_for(client.recv(), 5)) for _ in range(count)]
+    return [json.loads(await asyncio.wait_for(client.recv(), 30)) for _ in range(count)]
 
 
 def test_muted_streams_are_silent_while_pings_go_on(stepping: Any) -> None:
@@ -28,10 +28,10 @@ def test_muted_streams_are_silent_while_pings_go_on(stepping: Any) -> None:
             talk.exchange.faults.mute_streams.add(STREAM)
             async with talk.raw(f"/ws/{STREAM}/qtumusdt@kline_1m") as client:
                 await talk.step(1, tickers_every_ms=0)
-                head = await asyncio.wait_for(client.reader.readexactly(2), 5)
+                head = await asyncio.wait_for(client.reader.readexactly(2), 30)
                 heard = bytearray()
                 while b"\x89" not in heard:  # the other stream's frame, then a ping
-                    heard += await asyncio.wait_for(client.reader.read(4096), 5)
+                    heard += await asyncio.wait_for(client.reader.read(4096), 30)
                 assert head[0] == 0x81
                 assert b"QTUMUSDT" in heard
                 assert b"BTCUSDT" not in heard
@@ -50,10 +50,10 @@ def test_subscriptions_can_go_without_ack_or_without_data(stepping: Any) -> None
             talk.exchange.faults.no_ack = True
             subscribe = {"method": "SUBSCRIBE", "params": [STREAM], "id": 1}
             await client.send(json.dumps(subscribe))
-            await asyncio.wait_for(await client.ping(), 5)  # what was sent has been read
+            await asyncio.wait_for(await client.ping(), 30)  # what was sent has been read
             talk.exchange.faults.ack_only = True
             await client.send(json.dumps(subscribe | {"params": ["qtumusdt@kline_1m"]}))
-            await asyncio.wait_for(await client.ping(), 5)
+            await asyncio.wait_for(await client.ping(), 30)
             talk.exchange.faults.no_ack = False
             await talk.step(1, tickers_every_ms=0)
             (heard,) = await frames(talk, client, 1)
@@ -132,7 +132,7 @@ def test_frames_can_be_cut_or_be_something_else(stepping: Any) -> None:
             talk.exchange.faults.truncate = 1
             talk.exchange.faults.malformed.extend([b"\x00", b'{"e":"kline"}'])
             await talk.step(2, tickers_every_ms=0)
-            heard = [await asyncio.wait_for(client.recv(decode=False), 5) for _ in range(4)]
+            heard = [await asyncio.wait_for(client.recv(decode=False), 30) for _ in range(4)]
             assert heard[0] == b"\x00"
             with pytest.raises(json.JSONDecodeError):
                 json.loads(heard[1])
@@ -190,7 +190,7 @@ def test_a_connection_can_end_in_the_middle_of_a_frame(stepping: Any, until: Any
             await talk.ask(client, LIST)
             talk.exchange.streams.cut_mid_frame('{"s":"币安人生USDT"}'.encode() * 20)
             with pytest.raises(ConnectionClosed):
-                await asyncio.wait_for(client.recv(), 5)
+                await asyncio.wait_for(client.recv(), 30)
             assert client.protocol.close_code == 1006
 
     asyncio.run(run())
@@ -211,7 +211,7 @@ def test_half_open_sockets_give_no_byte_and_no_end(stepping: Any, until: Any) ->
             assert len(talk.exchange.streams.connections) == 1
             assert talk.exchange.counters["life_over"] == 0
             talk.exchange.faults.half_open = False
-            assert await asyncio.wait_for(silent, 5)
+            assert await asyncio.wait_for(silent, 30)
 
     asyncio.run(run())
 

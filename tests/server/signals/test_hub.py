@@ -126,7 +126,7 @@ def test_wait_returns_when_something_is_published_and_when_ended() -> None:
         await waiting
         await subscriber.wait()
 
-    asyncio.run(asyncio.wait_for(scenario(), 5))
+    asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
 OPERATIONS = st.lists(

@@ -100,7 +100,7 @@ def started(folder: Path) -> tuple[list[str], str | None]:
 
     async def story() -> tuple[list[str], str | None]:
         async with opened(folder) as store:
-            await asyncio.wait_for(store.database.opened.wait(), 10)
+            await asyncio.wait_for(store.database.opened.wait(), 30)
             store.signals.put([signal(9999)])
             await settled(store)
             kept = await store.signals.get(signal(9999).id)
@@ -164,7 +164,7 @@ def test_damage_that_shows_while_the_server_runs_is_set_aside_by_the_next_start_
             assert store.database.damaged is None
             assert not list(tmp_path.glob("*.damaged-*"))
 
-    asyncio.run(asyncio.wait_for(story(), 10))
+    asyncio.run(asyncio.wait_for(story(), 30))
     names, place = started(tmp_path)
     assert names == ["trader 1", "trader 2"]
     assert place is not None

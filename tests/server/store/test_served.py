@@ -117,7 +117,7 @@ def test_while_another_program_holds_the_file_the_rest_is_served_and_traders_get
             assert await names(server) == ["bounce"]
             assert (await ask(server, "GET", "/health"))[0] == 200
             other.close()
-            async with asyncio.timeout(5):  # until the writer has tried again
+            async with asyncio.timeout(30):  # until the writer has tried again
                 while status == 503:
                     status, _ = await ask(server, "POST", "/v1/traders", BODY | {"name": "again"})
                     await asyncio.sleep(0.01)
@@ -142,7 +142,7 @@ def test_a_start_without_the_disk_runs_built_in_traders_and_takes_up_the_others(
             assert len((await ask(server, "GET", "/v1/traders"))[1]["traders"]) >= 5
             assert (await ask(server, "POST", "/v1/traders", BODY))[0] == 503
             other.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await names(server) != ["bounce"]:
                     await asyncio.sleep(0.05)
 

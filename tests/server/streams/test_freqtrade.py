@@ -71,7 +71,7 @@ class Place(NamedTuple):
     def truth(self, symbol: str, first_ms: int) -> dict[int, list[float]]:
         """The exchange's own klines from a time on, by open time."""
         query = f"symbol={symbol}&interval=1m&startTime={first_ms}&limit=1000"
-        with urllib.request.urlopen(f"{self.exchange}/api/v3/klines?{query}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.exchange}/api/v3/klines?{query}", timeout=30) as answer:
             return {row[0]: [float(text) for text in row[1:6]] for row in json.load(answer)}
 
     def command(self, *arguments: str) -> list[str]:

@@ -116,7 +116,7 @@ def test_what_a_key_opened_ends_with_it(tmp_path: Path) -> None:
                 keys.file.revoke(keys.id_of(keys.trade), now_ms=keys.now_ms)
                 for client in (gone, late):
                     with pytest.raises(ConnectionClosed):
-                        await asyncio.wait_for(client.recv(), 10)
+                        await asyncio.wait_for(client.recv(), 30)
                     assert client.close_code == UNAUTHORIZED_CODE
                 assert stays.close_code is None
             job.cancel()

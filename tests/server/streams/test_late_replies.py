@@ -25,7 +25,7 @@ def fill(server: Running) -> None:
 async def call(client: ClientConnection, method: str, params: object = None, id: int = 1) -> Any:
     """Ask, and read the next reply."""
     await client.send(json.dumps({"id": id, "method": method, "params": params or {}}))
-    return json.loads(await asyncio.wait_for(client.recv(), 5))
+    return json.loads(await asyncio.wait_for(client.recv(), 30))
 
 
 class SlowHistory:

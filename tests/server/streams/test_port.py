@@ -216,11 +216,13 @@ def test_properties_are_binances() -> None:
     uvloop.run(story())
 
 
-def test_a_client_that_answers_a_close_is_not_waited_for() -> None:
+def test_a_client_that_answers_a_close_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.streams.messages.CLOSE_S", 600.0)
+
     async def story() -> None:
         async with running() as server, server.connect("/ws/0") as client:
             server.streams.close_all()
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(30):
                 await client.wait_closed()
                 while len(server.streams):
                     await asyncio.sleep(0.01)

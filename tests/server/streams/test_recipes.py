@@ -47,7 +47,7 @@ class House(NamedTuple):
         """The exchange's own klines from a time on, by open time."""
         query = f"symbol=BTCUSDT&interval=1m&startTime={first_ms}&limit=1000"
         target = f"{self.exchange}/klines?{query}"
-        with urllib.request.urlopen(target, timeout=5) as answer:
+        with urllib.request.urlopen(target, timeout=30) as answer:
             return {row[0]: row for row in json.load(answer)}
 
     def localised(self, program: str) -> str:

@@ -63,7 +63,7 @@ async def call(client: ClientConnection, method: object, params: object = None, 
     """Ask, and read the reply."""
     message = {"id": 1, "method": method} | ({} if params is None else {"params": params}) | more
     await client.send(json.dumps(message))
-    return json.loads(await asyncio.wait_for(client.recv(), 5))
+    return json.loads(await asyncio.wait_for(client.recv(), 30))
 
 
 # --- the same as over HTTP -----------------------------------------------------------------------
@@ -435,7 +435,7 @@ def test_replies_wait_for_who_reads_late_and_come_in_order() -> None:
                 if number % 100 == 0:
                     held = max(held, only_client(server).waiting)
                     await asyncio.sleep(0.001)
-                assert json.loads(await asyncio.wait_for(client.recv(), 5))["id"] == number
+                assert json.loads(await asyncio.wait_for(client.recv(), 30))["id"] == number
             await asking
             assert held < 128 * 1024
             assert server.streams._desk.waiting == 0
@@ -452,7 +452,7 @@ def test_who_takes_nothing_holds_little_and_is_ended() -> None:
             request = json.dumps({"id": 1, "method": "klines", "params": asked})
             requests = masked(request) * 20_000
             sending = asyncio.create_task(
-                asyncio.wait_for(asyncio.get_running_loop().sock_sendall(raw, requests), 2)
+                asyncio.wait_for(asyncio.get_running_loop().sock_sendall(raw, requests), 30)
             )
             most = 0
             while server.streams._clients:
