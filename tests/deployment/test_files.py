@@ -109,3 +109,16 @@ def test_what_restarts_or_routes_asks_for_life_and_what_deploys_for_fresh_data(
     assert check["path"] == "/health"
     assert fly["checks"]["ready"]["path"] == "/ready"
     assert fly["checks"]["ready"]["port"] == fly["services"][0]["internal_port"]
+
+
+def test_a_unit_of_systemd_asks_one_process_to_end_and_grants_it_the_time(root: Path) -> None:
+    text = (root / "deploy" / "klineserver.service").read_text(encoding="utf-8")
+    unit = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
+    assert unit["KillMode"] == "mixed"
+    assert float(unit["TimeoutStopSec"]) >= SHUTDOWN_S + SLACK_S
+    assert unit["User"] != "root"
+    assert unit["MemoryMax"] == "256M"
+    assert unit["StateDirectoryMode"] == "0700"
+    told = dict(pair.split("=", 1) for pair in unit["Environment"].split())
+    assert told["KLINE_DATA_DIR"] == f"/var/lib/{unit['StateDirectory']}"
+    assert told["MALLOC_ARENA_MAX"] == "2"

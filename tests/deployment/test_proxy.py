@@ -1,0 +1,119 @@
+"""The nginx configuration that is shipped, without TLS: a real nginx before a real server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Demo, fetch, free_port, until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+pytestmark = pytest.mark.slow
+
+KEY = "only-for-this-test"
+NAME, STREAMS = "klines.example", "streams.klines.example"
+MAIN = """
+daemon off;
+pid {folder}/pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {shipped}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def proxy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an nginx before both ports of a demo that asks for a key."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    folder = tmp_path_factory.mktemp("nginx")
+    streams, port = free_port(), free_port()
+    demo = Demo("--stream-port", str(streams), API_KEY=KEY)
+    try:
+        shipped = (root / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+        shipped = re.sub(r"ssl_certificate.*;", "", shipped)
+        shipped = shipped.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+        shipped = shipped.replace("127.0.0.1:8080", f"127.0.0.1:{demo.port}")
+        shipped = shipped.replace("127.0.0.1:8081", f"127.0.0.1:{streams}")
+        main = folder / "nginx.conf"
+        main.write_text(MAIN.format(folder=folder, shipped=shipped))
+        log = folder / "log"
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [nginx, "-p", str(folder), "-c", str(main)], stdout=output, stderr=output
+            )
+        try:
+            until(
+                lambda: fetch(port, "/health", Host=NAME)[0] == 200 or server.poll() is not None,
+                log.read_text,
+            )
+            assert server.poll() is None, log.read_text()
+            yield port
+        finally:
+            server.terminate()
+            server.wait(30)
+    finally:
+        demo.command.end()
+
+
+def test_routes_are_passed_on_and_metrics_are_not(proxy: int) -> None:
+    key = {"Host": NAME, "X-API-Key": KEY}
+    assert fetch(proxy, "/klines/BTCUSDT/1m?limit=1", **key)[0] == 200
+    assert fetch(proxy, "/klines/BTCUSDT/1m?limit=1", Host=NAME)[0] == 401
+    assert fetch(proxy, "/metrics", **key)[0] == 404
+
+
+def joined(proxy: int, name: str, **options: Any) -> ClientConnection:
+    """A socket to ``/ws`` of one of the names, with the key."""
+    return connect(
+        f"ws://{name}:{proxy}/ws",
+        sock=socket.create_connection(("127.0.0.1", proxy), 30),
+        subprotocols=[Subprotocol("klinecore.v1"), Subprotocol(f"klinecore.key.{KEY}")],
+        open_timeout=30,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", [NAME, STREAMS])
+def test_sockets_of_both_ports_are_passed_on(proxy: int, name: str) -> None:
+    with joined(proxy, name) as client:
+        client.send(json.dumps({"id": 7, "method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"]}))
+        while json.loads(client.recv(30)).get("id") != 7:
+            pass
+
+
+def test_a_page_of_ours_is_told_from_others(proxy: int) -> None:
+    joined(proxy, NAME, origin=f"https://{NAME}:{proxy}").close()
+    with pytest.raises(InvalidStatus) as refused:
+        joined(proxy, NAME, origin=f"https://elsewhere.example:{proxy}")
+    assert refused.value.response.status_code == 403
+
+
+def test_events_come_as_they_happen(proxy: int) -> None:
+    asked = http.client.HTTPConnection("127.0.0.1", proxy, timeout=30)
+    asked.request("GET", "/events?streams=btcusdt@ticker", headers={"Host": NAME, "X-API-Key": KEY})
+    answer = asked.getresponse()
+    assert answer.status == 200
+    while not answer.readline().startswith(b"data:"):
+        pass
+    asked.close()
