@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from server.app import create
+from server.api.types import Application
 from server.settings import Settings
 
 __all__ = ["HEADER_BYTES_MAX", "HEADER_TIMEOUT_MS", "run"]
@@ -43,4 +43,11 @@ def run(settings: Settings) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         # Not by name: granian would put the working directory first on the import path.
-        server.serve(target_loader=create, wrap_loader=False)
+        server.serve(target_loader=_create, wrap_loader=False)
+
+
+def _create() -> Application:
+    """In the worker: the parent, which only watches it, need not hold a server's code."""
+    from server.app import create
+
+    return create()
