@@ -156,6 +156,11 @@ def test_older_klines_come_as_one_scrolls_and_a_bar_is_shown(page: Page, demo: D
         assert [there["o"], there["h"], there["l"], there["c"]] == theirs[0][1:5]
         expect(page.locator(".legend b").nth(3)).to_have_text(there["c"].rstrip("0").rstrip("."))
 
+        # Whoever sees far sees klines everywhere.
+        page.get_by_role("button", name="Newest").click()
+        page.locator("kline-chart").evaluate("chart => { chart.view = 0.7; }")
+        until(lambda: not page.locator("kline-chart").evaluate("chart => chart.atEdge"), "empty")
+
 
 def test_any_expression_becomes_a_line_and_is_kept(page: Page, demo: Demo) -> None:
     with watched(page, demo.url, expected=("/v1/indicators/",)):

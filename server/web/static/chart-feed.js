@@ -80,6 +80,7 @@ export class ChartFeed extends EventTarget {
         this._again = false;
         this._later(0);
       }
+      this._fill();
     }
   }
 
@@ -177,8 +178,14 @@ export class ChartFeed extends EventTarget {
       this._say("older", `Older klines: ${problem.body?.msg ?? problem.message}`);
     } finally {
       older.busy = false;
+      this._fill();
     }
     return !older.done;
+  }
+
+  /** What is seen and empty is asked for, also while nobody scrolls. */
+  _fill() {
+    if (!this._ended.signal.aborted && this._chart.atEdge) setTimeout(() => this.readOlder(), 0);
   }
 
   /** @param {string} name @param {any} detail */

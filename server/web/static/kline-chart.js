@@ -415,10 +415,15 @@ class KlineChart extends HTMLElement {
     this._chart?.timeScale().resetTimeScale();
   }
 
-  _moved() {
+  /** Whether one sees the oldest klines, or almost. */
+  get atEdge() {
     const range = this._chart?.timeScale().getVisibleLogicalRange();
-    if (!range || !this._rows.size) return;
-    if (range.from < EDGE) this.dispatchEvent(new Event("older"));
+    return Boolean(range) && this._rows.size > 0 && range.from < EDGE;
+  }
+
+  _moved() {
+    if (!this._rows.size) return;
+    if (this.atEdge) this.dispatchEvent(new Event("older"));
     this.dispatchEvent(new Event("view"));
   }
 
