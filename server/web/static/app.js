@@ -12,17 +12,21 @@ import "./vital-signs.js";
 
 /**
  * Pages by the first part of their address; each module defines the element named. Those that are
- * not `open` are for who may read.
+ * not `open` are for who may read; `visited` ones show others what the lowest tier sees.
  *
- * @type {Map<string, {tag: string, title: string, load: () => Promise<any>, open?: boolean}>}
+ * @typedef {{tag: string, title: string, load: () => Promise<any>}} Listed
+ * @type {Map<string, Listed & {open?: boolean, visited?: boolean}>}
  */
 const PAGES = new Map([
   ["", { tag: "page-market", title: "Market", load: () => import("./market-page.js") }],
+  ["traders", { tag: "page-traders", title: "Traders", load: () => import("./traders-page.js"),
+    visited: true }],
+  ["signals", { tag: "page-signals", title: "Signals", load: () => import("./signals-page.js") }],
   ["chart", { tag: "page-chart", title: "Chart", load: () => import("./chart-page.js") }],
   ["status", { tag: "page-status", title: "Status", load: () => import("./status-page.js") }],
   ["about", { tag: "page-about", title: "About", load: () => import("./about-page.js"), open: true }],
 ]);
-const SHOWN = ["", "chart", "status"];
+const SHOWN = ["", "chart", "traders", "signals", "status"];
 
 class App extends HTMLElement {
   connectedCallback() {
@@ -110,7 +114,8 @@ class App extends HTMLElement {
       this._outlet.replaceChildren(h("p", { class: "empty" }, "There is no such page."));
       return;
     }
-    if (!page.open && !identity.me?.reads) {
+    const shows = page.open || (page.visited ? identity.me : identity.me?.reads);
+    if (!shows) {
       this._wanted = "";
       this._outlet.replaceChildren(this._gate());
       return;

@@ -12,8 +12,8 @@ const TOGETHER = 50;
 /** @typedef {(message: any) => void} Follower */
 
 /**
- * Events: `state` when `state` has changed, `joined` each time the socket is open again, when
- * pages read anew what they may have missed.
+ * Events: `state` when `state` has changed; `joined` each time the server has taken what a new
+ * socket asks for, when pages read anew what they may have missed; `refusal` of a stream.
  */
 class Live extends EventTarget {
   constructor() {
@@ -36,6 +36,10 @@ class Live extends EventTarget {
     this._pending = false;
     /** @type {string | null} the market of streams; null: the server's first */
     this._market = null;
+    /** @type {Map<number, string[]>} streams asked for, by the id of what is not answered yet */
+    this._sent = new Map();
+    /** Id of the last request of a new socket; 0: it has been answered. */
+    this._joining = 0;
     api.addEventListener("identity", () => this._renew());
     addEventListener("online", () => this._now());
   }
@@ -98,6 +102,7 @@ class Live extends EventTarget {
     for (let from = 0; from < streams.length; from += TOGETHER) {
       const params = streams.slice(from, from + TOGETHER);
       this._socket?.send(JSON.stringify({ method, params, id: ++this._id }));
+      if (method === "SUBSCRIBE") this._sent.set(this._id, params);
     }
   }
 
@@ -114,9 +119,10 @@ class Live extends EventTarget {
       this._attempts = 0;
       this._asked.clear();
       this._left.clear();
+      this._sent.clear();
       this._say("SUBSCRIBE", [...this._followers.keys()]);
+      this._joining = this._id;
       this._tell("open");
-      this.dispatchEvent(new Event("joined"));
     };
     socket.onmessage = (event) => {
       this.messages += 1;
@@ -166,9 +172,39 @@ class Live extends EventTarget {
       this._give("!barrier", message.data);
     } else if (message.type === "symbol") {
       this._give("!symbols", message.data);
+    } else if (message.id) {
+      this._answered(message.id, message.error);
     } else if (message.error) {
-      this.dispatchEvent(new CustomEvent("refusal", { detail: message.error }));
+      this._refused(message.error);
     }
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} error none: it was done
+   */
+  _answered(id, error) {
+    const streams = this._sent.get(id) ?? [];
+    this._sent.delete(id);
+    if (error) {
+      this._refused(error);
+      // One unknown stream, of a trader that is gone, is named and spoils the whole request.
+      const others = streams.filter((stream) => !error.msg?.includes(`'${stream}'`));
+      if (others.length < streams.length && others.length) {
+        this._say("SUBSCRIBE", others);
+        if (id === this._joining) this._joining = this._id;
+        return;
+      }
+    }
+    if (id === this._joining) {
+      this._joining = 0;
+      this.dispatchEvent(new Event("joined"));
+    }
+  }
+
+  /** @param {any} error */
+  _refused(error) {
+    this.dispatchEvent(new CustomEvent("refusal", { detail: error }));
   }
 
   /**

@@ -1,0 +1,303 @@
+// @ts-check
+/** A filter tried before it is saved: where it would have fired, and what it says now. */
+
+import { api } from "./api.js";
+import { h, say } from "./dom.js";
+import { moment } from "./format.js";
+import { address } from "./page.js";
+import { counted, reasonWords, refusalWords, unknownWords, valueWords } from "./trader-words.js";
+import "./kline-chart.js";
+
+/** Firings of the table, and of the chart. */
+const FIRINGS_SHOWN = 50;
+const MARKERS_MAX = 1000;
+/** Symbols that are listed with the values of their parts. */
+const SYMBOLS_SHOWN = 50;
+
+/**
+ * @typedef {object} Draft what is tried
+ * @property {string} filter
+ * @property {string} interval
+ * @property {string[]} symbols none: all
+ * @property {string} market
+ * @property {"edge" | "level"} mode
+ * @property {number} cooldown
+ * @property {number} capacity klines that are held
+ */
+
+class TraderTrial extends HTMLElement {
+  constructor() {
+    super();
+    /** Gives what is to be tried, or null if that is not complete. @type {() => Draft | null} */
+    this.draft = () => null;
+    this._left = new AbortController();
+    this._shown = "";
+    this._past = h(
+      "button",
+      { type: "button", onclick: () => this._run(this._replay) },
+      "What it would have fired",
+    );
+    this._now = h(
+      "button",
+      { type: "button", onclick: () => this._run(this._evaluate) },
+      "Matches now",
+    );
+    this._note = h("p", { class: "soft", role: "status" });
+    this._result = h("div", { class: "stack" });
+  }
+
+  connectedCallback() {
+    if (this._left.signal.aborted) this._left = new AbortController();
+    this.replaceChildren(
+      h("div", { class: "row" }, this._past, this._now),
+      this._note,
+      this._result,
+    );
+  }
+
+  disconnectedCallback() {
+    this._left.abort();
+  }
+
+  /** What is shown belongs to another draft than the present one. */
+  outdate() {
+    if (!this._shown || this._shown === JSON.stringify(this.draft())) return;
+    this._result.classList.add("outdated");
+    say(this._note, "The trader has changed since.");
+  }
+
+  /** @param {(draft: Draft, signal: AbortSignal) => Promise<string>} work */
+  async _run(work) {
+    const draft = this.draft();
+    if (!draft) {
+      say(this._note, "The filter must be right first, and symbols chosen.");
+      return;
+    }
+    this._asking?.abort();
+    const asking = (this._asking = new AbortController());
+    const signal = AbortSignal.any([asking.signal, this._left.signal]);
+    say(this._note, "Computing …");
+    try {
+      const told = await work.call(this, draft, signal);
+      this._shown = JSON.stringify(draft);
+      this._result.classList.remove("outdated");
+      say(this._note, told);
+      this.outdate();
+    } catch (error) {
+      if (!signal.aborted) say(this._note, refusalWords(error));
+    }
+  }
+
+  // --- the past --------------------------------------------------------------------------------
+
+  /**
+   * @param {Draft} draft
+   * @param {AbortSignal} signal
+   */
+  async _replay(draft, signal) {
+    const found = await api.post("/v1/filters/replay", asked(draft, FIRINGS_SHOWN), {}, signal);
+    const counts = Object.entries(found.by_symbol).sort((one, other) => other[1] - one[1]);
+    const unknown = unknownWords(found.unknown);
+    const chart = h("div", { class: "stack" });
+    const choices = counts.map(([symbol, count]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          "aria-pressed": "false",
+          onclick: (/** @type {any} */ event) => {
+            for (const one of choices) one.setAttribute("aria-pressed", "false");
+            event.currentTarget.setAttribute("aria-pressed", "true");
+            this._draw(draft, symbol, chart);
+          },
+        },
+        `${symbol} ${count}`,
+      ),
+    );
+    this._result.replaceChildren(
+      ...(unknown
+        ? [h("p", { class: "warn" }, `Nothing could be said at some closes: ${unknown}.`)]
+        : []),
+      h("div", { class: "row", role: "group", "aria-label": "Firings by symbol" }, choices),
+      chart,
+      firingsTable(found.firings.slice().reverse(), draft.interval),
+    );
+    choices[0]?.click();
+    const symbols = counted(found.symbols, "symbol");
+    return (
+      `It would have fired ${counted(found.fired, "time")}, on ${counts.length} of ${symbols}, ` +
+      `in ${counted(found.rows, "close")} that are in memory.`
+    );
+  }
+
+  /**
+   * The klines of a symbol with its firings.
+   *
+   * @param {Draft} draft
+   * @param {string} symbol
+   * @param {HTMLElement} place
+   */
+  _draw(draft, symbol, place) {
+    const chart = h("kline-chart", { "aria-label": `${symbol} ${draft.interval}` });
+    const told = h("p", { class: "soft", role: "status" }, `${symbol} ${draft.interval}`);
+    chart.addEventListener("ready", async () => {
+      const signal = this._left.signal;
+      const query = { limit: draft.capacity, market: draft.market };
+      const body = { ...asked(draft, MARKERS_MAX), symbols: [symbol] };
+      try {
+        const [answer, found] = await Promise.all([
+          api.get(`/klines/${encodeURIComponent(symbol)}/${draft.interval}`, query, signal),
+          api.post("/v1/filters/replay", body, {}, signal),
+        ]);
+        chart.set(answer.klines);
+        chart.setMarkers(
+          found.firings.map((/** @type {any} */ firing) => ({
+            time: firing.open_time_ms,
+            text: "would have fired",
+            kind: "fired",
+          })),
+        );
+        const newest = found.firings.at(-1);
+        if (newest) chart.showAt(newest.open_time_ms);
+        const marked = counted(found.firings.length, "marker");
+        say(told, `${symbol} ${draft.interval}: ${marked}.`);
+      } catch (error) {
+        if (!signal.aborted) say(told, refusalWords(error));
+      }
+    });
+    place.replaceChildren(told, chart);
+  }
+
+  // --- now -------------------------------------------------------------------------------------
+
+  /**
+   * @param {Draft} draft
+   * @param {AbortSignal} signal
+   */
+  async _evaluate(draft, signal) {
+    const { filter, interval, market } = draft;
+    const symbols = draft.symbols.length ? draft.symbols : null;
+    const body = { filter, interval, market, symbols };
+    const found = await api.post("/v1/filters/evaluate", body, {}, signal);
+    const order = (/** @type {any} */ one) => (one.result === null ? 2 : one.result ? 0 : 1);
+    const listed = found.symbols.sort(
+      (/** @type {any} */ a, /** @type {any} */ b) => order(a) - order(b),
+    );
+    this._result.replaceChildren(
+      h(
+        "ul",
+        { class: "verdicts" },
+        listed
+          .slice(0, SYMBOLS_SHOWN)
+          .map((/** @type {any} */ one) => h("li", null, verdict(one, found.parts, interval))),
+      ),
+      ...(listed.length > SYMBOLS_SHOWN
+        ? [h("p", { class: "soft" }, `And ${listed.length - SYMBOLS_SHOWN} more.`)]
+        : []),
+    );
+    const { counts } = found;
+    const unknown = counts.unknown ? `; unknown are ${unknownWords(found.unknown)}` : "";
+    return (
+      `${counted(counts.true, "symbol matches", "symbols match")} now, ` +
+      `${counts.false.toLocaleString("en")} ${counts.false === 1 ? "does" : "do"} not${unknown}.`
+    );
+  }
+}
+
+/**
+ * @param {Draft} draft
+ * @param {number} limit
+ */
+function asked({ filter, interval, symbols, market, mode, cooldown }, limit) {
+  return {
+    filter,
+    interval,
+    market,
+    mode,
+    cooldown,
+    limit,
+    symbols: symbols.length ? symbols : null,
+  };
+}
+
+/**
+ * @param {any[]} firings
+ * @param {string} interval
+ */
+function firingsTable(firings, interval) {
+  if (!firings.length) return h("p", { class: "empty" }, "It fired nowhere.");
+  return h(
+    "table",
+    { class: "grid" },
+    h("caption", null, "Newest firings"),
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        ["Kline", "Symbol", "Close"].map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    h(
+      "tbody",
+      null,
+      firings.map(({ symbol, open_time_ms: time, price }) =>
+        h(
+          "tr",
+          null,
+          h(
+            "td",
+            null,
+            h(
+              "a",
+              { href: address(["chart", symbol, interval], { at: String(time) }) },
+              moment(time),
+            ),
+          ),
+          h("td", null, symbol),
+          h("td", null, String(price)),
+        ),
+      ),
+    ),
+  );
+}
+
+/**
+ * One symbol, and why.
+ *
+ * @param {any} one
+ * @param {any[]} parts
+ * @param {string} interval
+ */
+function verdict(one, parts, interval) {
+  const words =
+    one.result === null
+      ? `unknown: ${reasonWords(one.reason)}`
+      : one.result
+        ? "matches"
+        : "does not match";
+  return h(
+    "details",
+    null,
+    h(
+      "summary",
+      null,
+      h("strong", null, one.symbol),
+      " ",
+      h("span", { class: one.result ? "up" : "soft" }, words),
+    ),
+    h("p", null, h("a", { href: address(["chart", one.symbol, interval]) }, "Chart")),
+    h(
+      "dl",
+      { class: "parts" },
+      parts.map((part, place) => [
+        h("dt", null, h("code", null, part.text)),
+        h("dd", null, valueWords(one.values[place])),
+      ]),
+    ),
+  );
+}
+
+customElements.define("trader-trial", TraderTrial);
