@@ -99,9 +99,12 @@ def day(seed: int, hours: float = 24.0) -> tuple[World, Outcome]:
     return made[0], outcome
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_day_of_faults_loses_and_invents_no_signal(seed: int) -> None:
-    world, outcome = day(seed)
+@pytest.mark.parametrize(
+    ("seed", "hours"),
+    [(1, 8.0), *(pytest.param(seed, 24.0, marks=pytest.mark.slow) for seed in (1, 2))],
+)
+def test_a_day_of_faults_loses_and_invents_no_signal(seed: int, hours: float) -> None:
+    world, outcome = day(seed, hours)
     assert outcome.ok, outcome.verdict.faults
     assert outcome.injected["restarts"] > 0
     wrong = judged(world, symbol_names(5), START_MS + 30 * MINUTE_MS, world.end_ms - 20 * MINUTE_MS)

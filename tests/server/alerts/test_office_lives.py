@@ -79,9 +79,8 @@ def test_a_stop_finishes_what_is_under_way_and_the_next_life_goes_on(tmp_path: P
     run(scenario())
 
 
-@pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 2, 3, 4, 5))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_fails_each_signal_arrives_once_or_is_accounted_for(
     tmp_path: Path, seed: int
 ) -> None:
