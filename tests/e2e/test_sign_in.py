@@ -1,0 +1,205 @@
+"""Signing in and out in a real browser: by key, by account, and what happens when that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from commands import Demo, until
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from sign_in_service import EMAIL, PASSWORD, SignInService, sign_in_service
+
+from server.access.keys import KeysFile
+from server.identity import Scope, Tier
+
+pytestmark = pytest.mark.browser
+
+OPERATOR_KEY = "operators-own-key"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[SignInService]:
+    with sign_in_service() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeysFile:
+    file = KeysFile(str(tmp_path_factory.mktemp("keys") / "keys.json"))
+    file.add("first", tier=Tier.PRO, scope=Scope.READ, now_ms=0)
+    return file
+
+
+@pytest.fixture(scope="module")
+def locked(keys: KeysFile, service: SignInService) -> Iterator[Demo]:
+    demo = Demo(
+        API_KEY=OPERATOR_KEY,
+        KLINE_API_KEYS_FILE=keys.path,
+        SUPABASE_URL=service.url,
+        SUPABASE_PUBLISHABLE_KEY=service.tokens.publishable_key,
+    )
+    yield demo
+    assert demo.command.end() == 0
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def sign_in(page: Page, key: str, *, remember: bool = False) -> None:
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog).to_be_visible()
+    if remember:
+        dialog.get_by_label("Remember on this device").check()
+    dialog.get_by_label("API key or access token").fill(key)
+    dialog.get_by_role("button", name="Use the key").click()
+
+
+def expect_signed_in(page: Page, name: str) -> None:
+    expect(page.locator("account-menu summary")).to_have_text(name)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_visitor_is_asked_and_nothing_is_read_without_a_key(page: Page, locked: Demo) -> None:
+    """Requests without a key would use up the guesses of the visitor's address."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(locked.url)))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(locked.url + "/#/status")
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    assert {url for url in asked if not url.startswith(("/assets/", "data:"))} == {"/", "/v1/me"}
+
+
+def test_a_wrong_key_is_refused_and_the_right_one_never_stands_in_an_address(
+    page: Page, locked: Demo
+) -> None:
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.goto(locked.url + "/")
+    sign_in(page, "wrong")
+    expect(page.get_by_text("This key is not known to the server.")).to_be_visible()
+    sign_in(page, OPERATOR_KEY)
+    expect_signed_in(page, "operator")
+    expect(page.locator("vital-signs .live")).to_have_text("Live")
+    assert not [url for url in [page.url, *sockets] if OPERATOR_KEY in url]
+    assert not [request.url for request in asked if OPERATOR_KEY in request.url]
+    assert any(request.headers.get("x-api-key") == OPERATOR_KEY for request in asked)
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_key_is_kept_for_the_tab_or_on_the_device(
+    context: BrowserContext, page: Page, locked: Demo, remember: bool
+) -> None:
+    page.goto(locked.url + "/")
+    sign_in(page, OPERATOR_KEY, remember=remember)
+    expect_signed_in(page, "operator")
+    page.reload()
+    expect_signed_in(page, "operator")
+    other = context.new_page()
+    other.goto(locked.url + "/")
+    if remember:
+        expect_signed_in(other, "operator")
+    else:
+        expect(other.get_by_role("dialog", name="Sign in")).to_be_visible()
+
+
+def test_signing_out_forgets_the_key_and_what_it_read(page: Page, locked: Demo) -> None:
+    page.goto(locked.url + "/#/status")
+    sign_in(page, OPERATOR_KEY, remember=True)
+    expect(page.get_by_role("heading", name="Status")).to_be_visible()
+    page.locator("account-menu summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Status")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+
+
+def test_a_revoked_key_ends_the_page_at_once(page: Page, locked: Demo, keys: KeysFile) -> None:
+    text, key = keys.add("anna", tier=Tier.PRO, scope=Scope.TRADE, now_ms=now_ms())
+    page.goto(locked.url + "/#/status")
+
+    def accepted() -> bool:  # the server looks at the file each second
+        sign_in(page, text)
+        expect(
+            page.locator("account-menu summary", has_text="anna")
+            .or_(page.get_by_text("This key is not known"))
+            .first
+        ).to_be_visible()
+        return page.get_by_role("dialog").count() == 0
+
+    until(accepted)
+    expect(page.locator("vital-signs .live")).to_have_text("Live")
+    keys.revoke(key.id, now_ms=now_ms())
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+
+
+def test_who_is_signed_in_sees_what_is_left(page: Page, locked: Demo) -> None:
+    page.goto(locked.url + "/")
+    sign_in(page, OPERATOR_KEY)
+    page.locator("account-menu summary").click()
+    sheet = page.locator("account-menu .sheet")
+    expect(sheet).to_contain_text("elite")
+    expect(sheet).to_contain_text("not counted")
+    page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+
+
+def with_account(page: Page, locked: Demo, password: str, *, remember: bool = False) -> None:
+    page.goto(locked.url + "/")
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog).to_be_visible()
+    if remember:
+        dialog.get_by_label("Remember on this device").check()
+    dialog.get_by_label("Mail address").fill(EMAIL)
+    dialog.get_by_label("Password", exact=True).fill(password)
+    dialog.get_by_role("button", name="Sign in").click()
+
+
+def test_a_user_of_the_project_signs_in_and_out(
+    page: Page, locked: Demo, service: SignInService
+) -> None:
+    with_account(page, locked, "wrong")
+    expect(page.get_by_text("Mail address or password is wrong.")).to_be_visible()
+    with_account(page, locked, PASSWORD)
+    expect_signed_in(page, EMAIL)
+    expect(page.locator("vital-signs .live")).to_have_text("Live")
+    page.reload()
+    expect_signed_in(page, EMAIL)
+    before = service.signed_out
+    page.locator("account-menu summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    until(lambda: service.signed_out > before, "the project is told")
+
+
+def test_a_token_is_renewed_before_it_ends(
+    page: Page, locked: Demo, service: SignInService
+) -> None:
+    service.expires_in = 62  # renewed two seconds after it was given
+    service.granted.clear()
+    try:
+        with_account(page, locked, PASSWORD)
+        expect_signed_in(page, EMAIL)
+        until(lambda: "refresh_token" in service.granted, "no renewal")
+    finally:
+        service.expires_in = 3600
+    expect_signed_in(page, EMAIL)
+
+
+def test_a_session_that_the_project_ended_ends_on_the_page(
+    browser: Browser, page: Page, locked: Demo, service: SignInService
+) -> None:
+    service.expires_in = 62
+    try:
+        with_account(page, locked, PASSWORD)
+        expect_signed_in(page, EMAIL)
+        service.refreshes.clear()
+        expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    finally:
+        service.expires_in = 3600
