@@ -14,6 +14,8 @@ from tests.e2e.conftest import ARGUMENTS, PATIENCE_S
 PAGES = {
     "market": ("#/", "market-table a"),
     "chart": ("#/chart/BTCUSDT/1m", "kline-chart canvas"),
+    "traders": ("#/traders", "page-traders *"),
+    "signals": ("#/signals", "page-signals *"),
     "status": ("#/status", "status-barriers tbody tr"),
     "about": ("#/about", "blockquote"),
 }
