@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from klinecore import Market
-from server.api import routes
+from server.api import status
 from server.api.state import ServedMarket
 from server.errors import FeedError
 from server.feeds.universe import NoRoomError, UnknownSymbolsError
@@ -126,7 +126,7 @@ def test_a_symbol_added_later_is_in_every_answer(server: Any) -> None:
 def test_a_symbol_removed_while_the_status_is_written_is_left_out(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "STATUS_CHUNK", 1)
+    monkeypatch.setattr(status, "STATUS_CHUNK", 1)
     market = serve_with_room(server)
     gone = market.symbols[1]
     told = server.feed.series_state
