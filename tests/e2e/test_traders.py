@@ -20,6 +20,7 @@ pytestmark = pytest.mark.browser
 #: Simulated seconds a second: a minute closes every three.
 SPEED = 20
 CHECK = "/v1/filters/check"
+VOCABULARY = "/v1/filters/vocabulary"
 KEY = "operators-key-of-the-dashboard"
 
 
@@ -52,11 +53,16 @@ def editor(page: Page) -> Locator:
 def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: Demo) -> None:
     with watched(page, demo.url, expected=(CHECK,)):
         page.goto(demo.url + "/#/traders")
-        page.get_by_role("link", name="New trader").click()
+        held: list[Any] = []
+        page.route("**" + VOCABULARY, lambda route: held.append(route))
+        with page.expect_request("**" + VOCABULARY):
+            page.get_by_role("link", name="New trader").click()
         page.get_by_label("Name", exact=True).fill("always low")
 
-        # A name is offered while it is typed, and taken with the keyboard.
+        # A name is offered while it is typed, and taken with the keyboard; also where the words of
+        # the language come later than the first letters.
         editor(page).press_sequentially("rs")
+        held.pop().continue_()
         offered = page.get_by_role("option", name=re.compile(r"^rsi\(14\)"))
         expect(offered).to_have_attribute("aria-selected", "true")
         editor(page).press("Enter")
@@ -84,6 +90,13 @@ def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: 
             re.compile(r"would have fired [\d,]+ times, on 2 of 2 symbols")
         )
         expect(trial).to_contain_text("too few klines yet")
+        # What has just been typed is checked first.
+        editor(page).fill("close > 0 and rsi(14) < -1")
+        page.get_by_role("button", name="What it would have fired").click()
+        expect(trial).to_contain_text("would have fired 0 times")
+        editor(page).fill("close > 0 and rsi(14) < 101")
+        page.get_by_role("button", name="What it would have fired").click()
+        expect(trial).to_contain_text(re.compile(r"would have fired [1-9]"))
         page.get_by_role("button", name=re.compile("^ETHUSDT")).click()
         expect(trial).to_contain_text(re.compile(r"ETHUSDT 1m: \d+ markers"))
         expect(page.locator("kline-chart")).to_contain_text("would have fired")

@@ -117,6 +117,8 @@ class FilterEditor extends HTMLElement {
     }
     this._ready.append(...groups.values());
     this._show();
+    // What was typed meanwhile had no names to be offered.
+    if (document.activeElement === this._text) this._suggest(false);
   }
 
   disconnectedCallback() {
@@ -158,9 +160,18 @@ class FilterEditor extends HTMLElement {
     this._asking?.abort();
     clearTimeout(this._timer);
     this.checked = null;
-    if (this.value.trim()) this._timer = setTimeout(() => this._check(), pause);
+    this._due = this.value.trim() !== "";
+    if (this._due) this._timer = setTimeout(() => this._check(), pause);
     else this._show();
     this._tell();
+  }
+
+  /** Checks what stands there now, if that was still to come. */
+  async settle() {
+    if (!this._due) return;
+    this._asking?.abort();
+    clearTimeout(this._timer);
+    await this._check();
   }
 
   async _check() {
@@ -181,6 +192,7 @@ class FilterEditor extends HTMLElement {
       }
     }
     if (asking.signal.aborted) return;
+    this._due = false;
     this._show();
     this._tell();
   }

@@ -60,7 +60,10 @@ class TraderForm extends Page {
     );
     this._past = h("input", { name: "past", type: "checkbox" });
     this._symbols = h("symbol-choice", { onchange: changed });
-    this._trial = h("trader-trial", { draft: () => this._draft() });
+    this._trial = h("trader-trial", {
+      draft: () => this._draft(),
+      settle: () => this._filter.settle(),
+    });
     this._error = h("p", { class: "error", role: "alert" });
     this._save = h(
       "button",

@@ -30,6 +30,8 @@ class TraderTrial extends HTMLElement {
     super();
     /** Gives what is to be tried, or null if that is not complete. @type {() => Draft | null} */
     this.draft = () => null;
+    /** Ends when the draft is as it will be. @type {() => Promise<void>} */
+    this.settle = async () => {};
     this._left = new AbortController();
     this._shown = "";
     this._past = h(
@@ -68,6 +70,7 @@ class TraderTrial extends HTMLElement {
 
   /** @param {(draft: Draft, signal: AbortSignal) => Promise<string>} work */
   async _run(work) {
+    await this.settle();
     const draft = this.draft();
     if (!draft) {
       say(this._note, "The filter must be right first, and symbols chosen.");
