@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ ROOT = Path(__file__).parent.parent
 # The reference implementations (`reference.*`) are plain modules beside the tests, in no package:
 # the project's root must stay off the path, or an installed klinecore would be shadowed by it.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+# Started in the background of a shell, we were told to ignore Ctrl-C, and so would be every program
+# that a test starts, and ends by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", max_examples=150, deadline=None)
 settings.register_profile(
