@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from commands import Demo, fetch, free_port, serve, simulated_exchange, until
 from dashboard import WIDTHS, too_wide, watched
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
@@ -123,6 +123,29 @@ def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: 
         expect(page).to_have_url(
             re.compile(r"#/chart/(BTC|ETH)USDT/1m\?at=\d+&trader=[0-9a-f-]{36}$")
         )
+
+
+def test_nothing_that_comes_late_takes_the_place_of_what_was_written(
+    page: Page, demo: Demo
+) -> None:
+    held: list[Route] = []
+    late = True
+
+    def answer(route: Route) -> None:
+        if late:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/symbols", answer)
+    page.goto(demo.url + "/#/traders/new")
+    expect(page.get_by_text("Reading …")).to_be_visible()
+    expect(page.locator("trader-form form")).to_be_hidden()
+    late = False
+    for route in held:
+        route.continue_()
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    expect(page.locator("trader-form form")).to_be_visible()
 
 
 def test_a_trader_is_changed_stopped_and_deleted(page: Page, demo: Demo) -> None:

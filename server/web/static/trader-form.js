@@ -16,7 +16,7 @@ class TraderForm extends Page {
     this._id = what === "edit" ? first : "";
     this._make();
     this._fill().catch((error) => {
-      if (!this.left.aborted) say(this._error, refusalWords(error));
+      if (!this.left.aborted) say(this._note, refusalWords(error));
     });
   }
 
@@ -74,13 +74,17 @@ class TraderForm extends Page {
     this._place();
   }
 
+  /** The form is not to be seen before it is filled: what somebody writes is theirs. */
   _place() {
+    this._note = h("p", { class: "empty", role: "status" }, "Reading …");
     this.replaceChildren(
       h("h1", null, this._id ? "Edit trader" : "New trader"),
-      h(
+      this._note,
+      (this._form = h(
         "form",
         {
           class: "stack",
+          hidden: true,
           onsubmit: (/** @type {Event} */ event) => this._send(event),
         },
         h("label", null, "Name", this._name),
@@ -120,7 +124,7 @@ class TraderForm extends Page {
           ),
           this._save,
         ),
-      ),
+      )),
     );
   }
 
@@ -134,6 +138,8 @@ class TraderForm extends Page {
     const from = this._id || this.place.query.get("copy");
     if (from) this._take(await api.get(`/v1/traders/${encodeURIComponent(from)}`, {}, this.left));
     else this._filter.value = this.place.query.get("filter") ?? "";
+    this._note.hidden = true;
+    this._form.hidden = false;
     if (!from) this._name.focus();
   }
 
