@@ -103,9 +103,13 @@ def test_sockets_of_both_ports_are_passed_on(proxy: int, name: str) -> None:
 
 
 def test_a_page_of_ours_is_told_from_others(proxy: int) -> None:
-    joined(proxy, NAME, origin=f"https://{NAME}:{proxy}").close()
-    with pytest.raises(InvalidStatus) as refused:
-        joined(proxy, NAME, origin=f"https://elsewhere.example:{proxy}")
+    with joined(proxy, NAME, origin=f"https://{NAME}:{proxy}") as client:
+        client.ping()
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        joined(proxy, NAME, origin=f"https://elsewhere.example:{proxy}"),
+    ):
+        pass
     assert refused.value.response.status_code == 403
 
 
