@@ -20,6 +20,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-dev-shm-usage",  # containers have 64 MB there
 )
 #: Seconds a step may take; what waits for a page on a busy machine must be patient.
 PATIENCE_S = 60
