@@ -87,7 +87,7 @@ export async function readLines({ symbol, interval, market, capacity }, texts, s
  * @param {any[]} values
  * @param {{low: number, high: number}} range of the klines
  */
-export function isPrice(text, kind, values, { low, high }) {
+function isPrice(text, kind, values, { low, high }) {
   if (kind !== "number" || SELDOM.has(text.replace(/\(.*\)/, ""))) return false;
   const names = text.toLowerCase().match(/[a-z_][a-z_0-9]*/g) ?? [];
   if (!names.length || !names.every((name) => PRICES.has(name))) return false;

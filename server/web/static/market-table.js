@@ -44,7 +44,7 @@ function number(text) {
 }
 
 /** Events: `star` with a symbol, `sort`. */
-export class MarketTable extends HTMLElement {
+class MarketTable extends HTMLElement {
   constructor() {
     super();
     /** @type {Map<string, Entry>} */
