@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sysconfig
 import time
 import timeit
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ PEER_ROUND_S = 0.005
 REPORT_ROUNDS, REPORT_ROUND_S = 600, 0.001
 RETRIES = 5  # measurements more while over budget, so long apart
 RETRY_PAUSE_S = 2.0
+TRIES = 3  # runs of a whole benchmark while a figure of it is over budget
 
 # Compiled like the core itself, so that a loop around it hides nothing and adds nothing.
 SETUP = """
@@ -44,6 +46,7 @@ class Line(NamedTuple):
     """One line of the table at the end."""
 
     name: str
+    value: float
     measured: str
     budget: str
     passed: bool
@@ -84,33 +87,51 @@ class Bench:
         self._name = name
         self._budget = budget
         self._ns: float | None = None
-        self.lines: list[Line] = []
-        self._figures: list[dict[str, Any]] = []
-        benchmark.extra_info["figures"] = self._figures
+        self._lines: dict[str, Line] = {}
+        self._figures: dict[str, dict[str, Any]] = {}
+        self._repeats = False
         benchmark.extra_info["load"] = os.getloadavg()[0]
+
+    @property
+    def lines(self) -> list[Line]:
+        return list(self._lines.values())
+
+    @property
+    def passed(self) -> bool:
+        return all(line.passed for line in self.lines)
+
+    def repeat(self) -> None:
+        """From now on the benchmark's function runs once more: of each figure the best stays."""
+        self._repeats = True
 
     def __call__(self, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
         """Measure ``function(*args)``, which handles ``items`` items; returns its result."""
         # A first call may map or make what later ones reuse. Calibration would take it for the
         # speed and time single calls, of which a clock reading is a good part.
-        function(*args)
-        result = self._benchmark(function, *args)
-        if not self._benchmark.disabled:
-            self._ns = self._benchmark.stats.stats.min * 1e9 / items
-            limit = self._budget.get("ns_per_item")
-            for _ in range(RETRIES):
-                if limit is None or self._ns <= limit:
-                    break
-                # A neighbour on this machine may have slowed all of the rounds: the minimum over
-                # more of them is still the minimum.
-                time.sleep(RETRY_PAUSE_S)
-                self._ns = min(self._ns, fastest_ns(function, *args) / items)
-            self._line(self._name, self._ns, limit, "{:,.1f} ns", "<= {:,} ns")
-            self._figures.append(figure(self._name, self._ns, "ns"))
+        result = function(*args)
+        if not self._repeats:  # pytest-benchmark measures one single time
+            result = self._benchmark(function, *args)
+        if self._benchmark.disabled:
+            return result
+        seconds = None if self._repeats else self._benchmark.stats.stats.min
+        ns = (fastest_ns(function, *args) if seconds is None else seconds * 1e9) / items
+        limit = self._budget.get("ns_per_item")
+        for _ in range(RETRIES):
+            if limit is None or ns <= limit:
+                break
+            # A neighbour on this machine may have slowed all of the rounds: the minimum over
+            # more of them is still the minimum.
+            time.sleep(RETRY_PAUSE_S)
+            ns = min(ns, fastest_ns(function, *args) / items)
+        line = self._line(self._name, ns, limit, "{:,.1f} ns", "<= {:,} ns")
+        self._keep(line, figure(self._name, ns, "ns"))
+        self._ns = ns
         return result
 
     def once(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run what takes seconds and is not timed closely one single time; returns its result."""
+        if self._repeats:
+            return function(*args, **kwargs)
         return self._benchmark.pedantic(function, args=args, kwargs=kwargs, rounds=1)
 
     def peer(self, name: str, function: Callable[..., Any], *args: Any, items: int = 1) -> Any:
@@ -119,20 +140,28 @@ class Bench:
         if self._ns is not None:
             ns = fastest_ns(function, *args, **self._rounds) / items
             limit = self._budget.get("ratio", {}).get(name)
-            self._line(f"  / {name}, {ns:,.1f} ns", self._ns / ns, limit, "{:,.2f} x", "<= {:g} x")
-            self._figures.append(figure(name, self._ns / ns, "x", ns))
+            shown = f"  / {name}, {ns:,.1f} ns"
+            line = self._line(shown, self._ns / ns, limit, "{:,.2f} x", "<= {:g} x")
+            self._keep(line, figure(name, self._ns / ns, "x", ns))
         return result
 
     def quantity(self, name: str, value: float) -> None:
         """Report a number that is no time, such as bytes."""
         limit = self._budget.get("limit", {}).get(name)
-        self._line(f"{self._name}: {name}", value, limit, "{:,.1f}", "<= {:g}")
-        self._figures.append(figure(name, value, ""))
+        line = self._line(f"{self._name}: {name}", value, limit, "{:,.1f}", "<= {:g}")
+        self._keep(line, figure(name, value, ""))
 
-    def _line(self, name: str, value: float, limit: float | None, shown: str, bound: str) -> None:
+    def _line(self, name: str, value: float, limit: float | None, shown: str, bound: str) -> Line:
         passed = limit is None or value <= limit
         budget = "" if limit is None else bound.format(limit)
-        self.lines.append(Line(name, shown.format(value), budget, passed))
+        return Line(name, value, shown.format(value), budget, passed)
+
+    def _keep(self, line: Line, made: dict[str, Any]) -> None:
+        known = self._lines.get(made["name"])
+        if known is None or line.value < known.value:
+            self._lines[made["name"]] = line
+            self._figures[made["name"]] = made
+        self._benchmark.extra_info["figures"] = list(self._figures.values())
 
     def check(self) -> None:
         """Fail with everything that was over budget, after all of it was measured."""
@@ -160,6 +189,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(
             f"{line.name:<{width}}  {line.measured:>14}   {line.budget}{mark}".rstrip()
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Run a benchmark that is over budget again: a neighbour may have slowed it, all through."""
+    result = yield
+    bench = pyfuncitem.funcargs.get("bench")
+    names = inspect.signature(pyfuncitem.function).parameters
+    for n in range(1, TRIES):
+        if bench is None or bench.passed:
+            break
+        time.sleep(RETRY_PAUSE_S)
+        bench.repeat()
+        arguments = {name: pyfuncitem.funcargs[name] for name in names}
+        if "tmp_path" in arguments:
+            arguments["tmp_path"] = arguments["tmp_path"] / f"again{n}"
+            arguments["tmp_path"].mkdir()
+        pyfuncitem.obj(**arguments)
+    return result
 
 
 @pytest.fixture
