@@ -14,7 +14,7 @@ from libc.string cimport memset
 from klinecore.filters.cells cimport (
     AWAITED, HELD, AsOf, Cell, Past, Rows, as_of, bit, put_bit,
 )
-from klinecore.filters.memories cimport make, relink
+from klinecore.filters.memories cimport Since, make, relink
 from klinecore.filters.stages cimport NEVER, Root, Stage
 from klinecore.kline cimport CLOSE
 from klinecore.market cimport Market
@@ -179,6 +179,7 @@ cdef class Runner:
                 other for other in self.ordered if stage.key.builds_on(other.key)
             ]
             stage.reads = [self.stages[key] for key in stage.key.reads]
+            stage.sinces = [cell for cell in stage.cells if isinstance(cell, Since)]
             stage.endless = any([(<Cell>cell).endless for cell in stage.cells])
             stage.repeatable = stage.across and not any(
                 [(<Cell>cell).remembers for cell in stage.cells]
@@ -406,10 +407,15 @@ cdef class Runner:
         cdef bint again = False
         memset(stage.missing, 0, self.places // 8)
         memset(stage.tickerless, 0, self.places // 8)
+        memset(stage.told, 0, self.places // 8)
+        memset(stage.fresh, 0, self.places // 8)
         for i in range(stage.count):
             lane = stage.lanes[i]
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
             again |= open_ms <= stage.seen[lane]
+            if self.records and open_ms > stage.floor[lane]:
+                put_bit(stage.told, lane, True)
+                put_bit(stage.fresh, lane, open_ms > stage.seen[lane])
             if stage.fed[lane] != open_ms:
                 self.enter_row(stage, lane)
             if again and stage.fed[lane] < 0:
@@ -452,19 +458,20 @@ cdef class Runner:
             if mask == 0:
                 continue
             fires = stage.fires[word]
-            unknown = ~root.cell.known[word] & mask
-            while unknown and self.records:
+            unknown = ~root.cell.known[word] & stage.fresh[word]
+            while unknown:
                 lane = word * 64 + __builtin_ctzll(unknown)
                 unknown &= unknown - 1
                 self.count_unknown(stage, root, lane)
             if root.quiet != NULL:
                 fires = cool(root, mask, fires, word)
-            while fires and self.records:
+            fires &= stage.told[word]
+            while fires:
                 lane = word * 64 + __builtin_ctzll(fires)
                 fires &= fires - 1
                 series = self.series(stage, lane)
                 open_ms = series.open_time_ms[stage.slots[lane]]
-                if open_ms <= root.since[lane] or open_ms <= stage.floor[lane]:
+                if open_ms <= root.since[lane]:
                     continue
                 again = open_ms <= stage.seen[lane]
                 whole = not bit(stage.missing, lane)
@@ -480,10 +487,7 @@ cdef class Runner:
         """Count one evaluation that gave neither true nor false, by its reason."""
         cdef int64_t open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
         cdef int reason
-        if (
-            open_ms <= stage.seen[lane] or open_ms <= root.since[lane]
-            or open_ms <= stage.floor[lane]
-        ):
+        if open_ms <= root.since[lane]:
             return
         if bit(stage.missing, lane):
             reason = MISSING_CLOSE

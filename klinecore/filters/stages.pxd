@@ -19,6 +19,7 @@ cdef class Root:
     cdef readonly bint endless
     cdef uint64_t* armed                # lanes whose last known value was false
     cdef uint64_t* doubtful             # lanes that began anew, and whose value is not certain yet
+    cdef uint64_t* told                 # lanes that began anew after firings that were told
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown
     cdef uint64_t* armed_before         # the newest row: only where symbols are compared
     cdef int32_t* quiet_before
@@ -42,6 +43,7 @@ cdef class Stage:
     cdef bint repeatable                # no step remembers rows: the newest can be taken again
     cdef public list cells              # arguments before what uses them
     cdef public list roots
+    cdef list sinces                    # cells that count rows since something was true
     cdef list below                     # stages of the same interval it builds on
     cdef list reads                     # stages of other intervals it reads
     cdef list readers                   # and those that read it
@@ -57,6 +59,8 @@ cdef class Stage:
     cdef Py_ssize_t count
     cdef uint64_t* mask
     cdef uint64_t* fires
+    cdef uint64_t* told                 # of those that move, the ones whose row is no history
+    cdef uint64_t* fresh                # and, of them, those whose row is a new one
     cdef uint64_t* blind
     cdef uint64_t* missing
     cdef uint64_t* tickerless

@@ -29,9 +29,10 @@ cdef class Root:
         self.endless = any(below.endless for below in step.walk())
         self.armed = <uint64_t*>calloc(places // 64, 8)
         self.doubtful = <uint64_t*>calloc(places // 64, 8)
+        self.told = <uint64_t*>calloc(places // 64, 8)
         self.since = <int64_t*>calloc(places, 8)
         self.anchor = <int64_t*>calloc(places, 8)
-        self.size = places // 4 + 16 * places
+        self.size = places // 8 * 3 + 16 * places
         if cooldown:
             self.quiet = <int32_t*>calloc(places, 4)
             self.size += 4 * places
@@ -46,7 +47,8 @@ cdef class Root:
                 if self.quiet_before == NULL:
                     raise MemoryError(f"no {self.size} bytes for a filter")
         if (
-            self.armed == NULL or self.doubtful == NULL or self.since == NULL or self.anchor == NULL
+            self.armed == NULL or self.doubtful == NULL or self.told == NULL
+            or self.since == NULL or self.anchor == NULL
             or (cooldown and self.quiet == NULL)
         ):
             raise MemoryError(f"no {self.size} bytes for a filter")
@@ -57,6 +59,7 @@ cdef class Root:
     def __dealloc__(self):
         free(self.armed)
         free(self.doubtful)
+        free(self.told)
         free(self.armed_before)
         free(self.quiet_before)
         free(self.since)
@@ -102,6 +105,7 @@ cdef class Stage:
         self.interval = interval
         self.cells = []
         self.roots = []
+        self.sinces = []
         self.below = []
         self.reads = []
         self.readers = []
@@ -115,6 +119,8 @@ cdef class Stage:
         self.lanes = <int32_t*>self.take(4 * places)
         self.mask = <uint64_t*>self.take(places // 8)
         self.fires = <uint64_t*>self.take(places // 8)
+        self.told = <uint64_t*>self.take(places // 8)
+        self.fresh = <uint64_t*>self.take(places // 8)
         self.blind = <uint64_t*>self.take(places // 8)
         self.missing = <uint64_t*>self.take(places // 8)
         self.tickerless = <uint64_t*>self.take(places // 8)
@@ -134,6 +140,8 @@ cdef class Stage:
         free(self.lanes)
         free(self.mask)
         free(self.fires)
+        free(self.told)
+        free(self.fresh)
         free(self.blind)
         free(self.missing)
         free(self.tickerless)
