@@ -1,17 +1,15 @@
 """The one place that knows how the parts are connected; the rest know only what they are given.
 
-``serving`` starts granian, whose worker process calls ``create``: the settings travel through the
+``serving`` gives what ``create`` makes to granian, in the same process: settings come from the
 environment. HTTP answers at once, while symbols are resolved and windows are filled.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random as random_module
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -20,7 +18,7 @@ from klinecore.market import Event, Market
 from server import logs
 from server.api.application import create_api
 from server.api.state import ServedMarket, ServerState
-from server.api.types import Application, Receive, Scope, Send
+from server.api.types import Receive, Scope, Send
 from server.clock import PACE_VARIABLE, Clock, SystemClock, read_pace
 from server.disk import Disk, SystemDisk, data_directory
 from server.errors import FeedError, SettingsError
@@ -33,7 +31,7 @@ from server.feeds.session import ConnectLimiter
 from server.feeds.universe import Selection, assume_symbols, resolve_symbols
 from server.feeds.waits import WaitFile
 from server.metrics import Registry
-from server.process import leave_terminal, settle_memory
+from server.process import settle_memory
 from server.settings import Settings
 from server.signals.channels import Channels
 from server.signals.hub import Hub
@@ -153,9 +151,6 @@ class Server:
             log.critical("%s", error)
             await send({"type": "lifespan.startup.failed"})
             return
-        # granian cuts open sockets on SIGTERM; clients are told first, then it gets its SIGINT.
-        with contextlib.suppress(ValueError, NotImplementedError):  # not in the main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminate)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()
@@ -183,19 +178,19 @@ class Server:
             self._wait_for(name, "asking the exchange for its symbols")
             self._spawn(self._bring_up(name))
 
-    def _terminate(self) -> None:
-        """The first request to end says goodbye to clients; a second one does not wait for them."""
+    def leave(self, end: Callable[[], None]) -> None:
+        """Say goodbye to clients, then ``end``, which cuts their sockets; asked again, at once."""
         if self.state.draining:
-            os.kill(os.getpid(), signal.SIGINT)
+            end()
         else:
-            self._spawn(self._drain())
+            self._spawn(self._drain(end))
 
-    async def _drain(self) -> None:
+    async def _drain(self, end: Callable[[], None]) -> None:
         self._say_goodbye()
         deadline = self._clock.monotonic() + DRAIN_S
         while self._clients and self._clock.monotonic() < deadline:
             await self._clock.sleep(_DRAIN_LOOK_S)
-        os.kill(os.getpid(), signal.SIGINT)
+        end()
 
     def _say_goodbye(self) -> None:
         self.state.draining = True
@@ -495,12 +490,8 @@ class Server:
 # --- the process ---------------------------------------------------------------------------------
 
 
-def create() -> Application:
-    """What granian's worker serves; settings come from the environment.
-
-    Raises SettingsError.
-    """
-    leave_terminal()
+def create() -> Server:
+    """The server of this process; settings come from the environment. Raises SettingsError."""
     settings = Settings.load(os.environ)
     logs.configure(settings.log_level, settings.log_format)
     clock = SystemClock()

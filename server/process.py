@@ -1,19 +1,12 @@
-"""What a worker process does about the machine and knows of itself: terminal, memory, version."""
+"""What the server's process does about the machine and knows of itself: memory, version."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import multiprocessing
-import os
-import signal
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["leave_terminal", "memory_bytes", "program_version", "settle_memory"]
-
-_PR_SET_PDEATHSIG = 1
+__all__ = ["memory_bytes", "program_version", "settle_memory"]
 
 
 def settle_memory() -> None:
@@ -38,12 +31,3 @@ def program_version() -> str:
         return version("klinecore")
     except PackageNotFoundError:
         return "0"
-
-
-def leave_terminal() -> None:
-    """In the worker: Ctrl-C goes to the parent, which asks us to end; if it dies, so do we."""
-    if multiprocessing.parent_process() is None:
-        return
-    os.setpgid(0, 0)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -153,6 +153,7 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
             env=environment,
+            start_new_session=True,  # Ctrl-C is the server's to hear
         )
         self._process = process
         self._starts.inc()

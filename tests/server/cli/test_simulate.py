@@ -23,7 +23,7 @@ MINUTE_MS = 60_000
 def test_ctrl_c_tells_clients_and_ends_every_process() -> None:
     demo = Demo()
     processes = demo.command.descendants()
-    assert len(processes) == 3  # exchange, granian, its worker
+    assert len(processes) == 2  # exchange and server
     with connect(f"ws://127.0.0.1:{demo.port}/ws") as client:
         client.recv(timeout=PATIENCE_S)
         demo.command._process.send_signal(signal.SIGINT)
