@@ -22,3 +22,6 @@ cdef bytes encode_kline_tuples(
 )
 cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol)
 cdef bytes encode_tickers(Scratch scratch, TickerRecord** records, list places, list symbols)
+cdef bytes encode_ticker_frame(
+    Scratch scratch, const TickerRecord* record, bytes symbol, bint mini
+)

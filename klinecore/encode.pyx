@@ -8,7 +8,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 from klinecore.kline cimport (
     CLOSE, HIGH, LOW, OPEN, QUOTE_VOLUME, TAKER_BUY_BASE, TAKER_BUY_QUOTE, TRADES,
@@ -16,12 +16,16 @@ from klinecore.kline cimport (
 )
 from klinecore.number cimport NUMBER_TEXT_MAX, write_bytes, write_int, write_number, write_uint
 from klinecore.merge cimport FORMAT_MASK, SeriesMemory, series_close_time, series_find
-from klinecore.ticker cimport TickerRecord, text_place, ticker_has
+from klinecore.ticker cimport (
+    TICKER_INTEGERS, TICKER_TEXT_MAX, TICKER_TEXTS, TickerRecord, integer_place, text_place,
+    ticker_has,
+)
 
 __all__ = ["Scratch"]
 
 cdef enum:
     ROW_SIZE_MAX = 8 * NUMBER_TEXT_MAX + 4 * 20 + 96
+    FRAME_SIZE_MAX = TICKER_TEXTS * (TICKER_TEXT_MAX + 7) + (TICKER_INTEGERS + 1) * 26 + 32
     SCRATCH_KEPT_MAX = 4 << 20      # bytes; a larger body gives its memory back
 
 
@@ -290,4 +294,46 @@ cdef bytes encode_tickers(Scratch scratch, TickerRecord** records, list places, 
         p = write_bytes(p, PyBytes_AS_STRING(symbol), PyBytes_GET_SIZE(symbol))
         p = write_bytes(p, b'"', 1)
     p = write_bytes(p, b"{", 1)
+    return PyBytes_FromStringAndSize(p, end - p)
+
+
+cdef inline char* _lettered(char* p, const TickerRecord* record, char letter) noexcept:
+    """``,"x":"<text>"`` or ``,"x":<integer>``, if there is one."""
+    cdef int place = integer_place(letter)
+    if not ticker_has(record, letter):
+        return p
+    if place >= 0:
+        p = write_int(p, record.integers[place])
+        p = write_bytes(p, b'":', 2)
+    else:
+        p = write_bytes(p, b'"', 1)
+        p = _text(p, record, letter)
+        p = write_bytes(p, b'":"', 3)
+    p = write_bytes(p, &letter, 1)
+    return write_bytes(p, b',"', 2)
+
+
+cdef bytes encode_ticker_frame(
+    Scratch scratch, const TickerRecord* record, bytes symbol, bint mini
+):
+    """The exchange's frame of a ticker, in full or as a mini ticker, of the letters it has.
+
+    ``symbol`` is already escaped for JSON.
+    """
+    cdef const char* letters = b"cohlvq" if mini else b"pPwxcQbBaAohlvqOCFLn"
+    cdef Py_ssize_t place = strlen(letters)
+    cdef Py_ssize_t size = FRAME_SIZE_MAX + PyBytes_GET_SIZE(symbol)
+    cdef char* data = scratch.reserve(size)
+    cdef char* end = data + size
+    cdef char* p = write_bytes(end, b"}", 1)
+    while place > 0:
+        place -= 1
+        p = _lettered(p, record, letters[place])
+    p = write_int(p, record.event_time_ms)
+    p = write_bytes(p, b'","E":', 6)
+    p = write_bytes(p, PyBytes_AS_STRING(symbol), PyBytes_GET_SIZE(symbol))
+    if mini:
+        p = write_bytes(p, b'{"e":"24hrMiniTicker","s":"', 27)
+    else:
+        p = write_bytes(p, b'{"e":"24hrTicker","s":"', 23)
     return PyBytes_FromStringAndSize(p, end - p)

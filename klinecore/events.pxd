@@ -20,6 +20,7 @@ cdef struct EventRecord:
 cdef class EventQueue:
     cdef EventRecord* records
     cdef uint32_t count
+    cdef bint urgent                # some event is neither a ticker nor a forming row
     cdef uint64_t lost
     cdef uint32_t _limit
     cdef uint32_t _conflated        # room kept for one ticker and one forming event of each

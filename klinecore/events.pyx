@@ -41,6 +41,8 @@ cdef class EventQueue:
     cdef void emit(self, uint32_t kind, uint32_t index, int64_t open_time_ms) noexcept:
         """Remember one event."""
         cdef EventRecord* record
+        if kind > FORMING:
+            self.urgent = True
         if kind == TICKER:
             if self._ticker_pending[index]:
                 return
@@ -80,11 +82,13 @@ cdef class EventQueue:
         for i in range(self.count):
             self._settle(&self.records[i])
         self.count = 0
+        self.urgent = False
 
     cdef void forget(self, uint32_t symbol, uint32_t interval_count) noexcept:
         """Forget the events of a symbol and of its series; the others move up, in order."""
         cdef EventRecord* record
         cdef uint32_t i, kept = 0
+        self.urgent = False
         for i in range(self.count):
             record = &self.records[i]
             if (
@@ -94,5 +98,6 @@ cdef class EventQueue:
                 self._settle(record)
                 continue
             self.records[kept] = record[0]
+            self.urgent |= record.kind > FORMING
             kept += 1
         self.count = kept

@@ -68,6 +68,9 @@ class Market:
     @property
     def pending(self) -> bool:
         """False when ``drain`` would return nothing."""
+    @property
+    def urgent(self) -> bool:
+        """True when ``drain`` would tell of more than tickers and forming rows."""
     def __getitem__(self, key: tuple[str, str], /) -> Series:
         """Case of the symbol is folded. Raises UnknownSeriesError."""
     def __contains__(self, key: object, /) -> bool: ...
@@ -186,5 +189,10 @@ class Market:
         """The same rows as Binance's REST array of 12-tuples."""
     def ticker_json(self, symbol: str) -> bytes | None:
         """``{"s","c","v","q","P","h","l","t"}``; None before the first ticker."""
+    def ticker_frame(self, symbol: str, *, mini: bool = False) -> bytes | None:
+        """The exchange's ``24hrTicker`` or ``24hrMiniTicker`` frame of the newest ticker.
+
+        None if only bid and ask have come yet. Raises UnknownSeriesError.
+        """
     def tickers_json(self) -> bytes:
         """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""

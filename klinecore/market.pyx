@@ -9,7 +9,7 @@ from klinecore.arena cimport Arena
 from klinecore.barrier cimport new_barriers
 from klinecore.encode cimport (
     Scratch, asked_rows, asks_forming, encode_kline_tuples, encode_klines, encode_ticker,
-    encode_tickers,
+    encode_ticker_frame, encode_tickers,
 )
 from klinecore.events cimport EventKind, EventQueue, EventRecord
 from klinecore.kline cimport NUMBER_COLUMNS, SOURCE_PUSH, VOLUME, KlineRow
@@ -519,6 +519,11 @@ cdef class Market:
         """False when ``drain`` would return nothing."""
         return self.has_events
 
+    @property
+    def urgent(self):
+        """True when ``drain`` would tell of more than tickers and forming rows."""
+        return self._events.urgent
+
     def drain(self):
         """Take all events since the last call, in order; tickers and forming rows conflated."""
         cdef EventRecord* record
@@ -761,6 +766,18 @@ cdef class Market:
         if not ticker_has(record, c'c'):
             return None
         return encode_ticker(self._scratch, record, self._json_names[index])
+
+    def ticker_frame(self, symbol, *, bint mini=False):
+        """The exchange's ``24hrTicker`` or ``24hrMiniTicker`` frame of the newest ticker.
+
+        None if only bid and ask have come yet. Raises UnknownSeriesError.
+        """
+        cdef Py_ssize_t index = self._symbol(symbol)
+        cdef TickerRecord* record = self._tickers[index]
+        for letter in b"cohlvq":
+            if not ticker_has(record, letter):
+                return None
+        return encode_ticker_frame(self._scratch, record, self._json_names[index], mini)
 
     def tickers_json(self):
         """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""

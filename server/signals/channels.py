@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias, TypeGuard
 
 import msgspec
 
@@ -30,8 +29,6 @@ SYMBOLS = "!symbols"
 #: without bid, ask and change.
 ARRAYS = ("!ticker@arr", "!miniTicker@arr")
 
-#: Letters of a mini ticker, in the exchange's order.
-_MINI = "Escohlvq"
 #: python-binance asks for arrays with a period behind the name. There is one period.
 _PERIODS = ("@1000ms", "@3000ms")
 
@@ -138,11 +135,12 @@ class Channels:
         if not changed:
             return
         self._follow_symbols()
-        tickers = [self._market.ticker(s) for s in changed if s in self._ticker_topics]
+        symbols = [symbol for symbol in changed if symbol in self._ticker_topics]
         for topic, name in self._arrays.items():
             if self._hub.wanted(topic):
-                framed = _ticker_frame if name == ARRAYS[0] else _mini_frame
-                frames = [framed(ticker) for ticker in tickers if _is_whole(ticker)]
+                mini = name != ARRAYS[0]
+                told = [self._market.ticker_frame(symbol, mini=mini) for symbol in symbols]
+                frames = [frame for frame in told if frame is not None]
                 if frames:
                     # Each tells of other symbols: a newer one must not take its place.
                     self._hub.publish(topic, b"[" + b",".join(frames) + b"]")
@@ -156,14 +154,11 @@ class Channels:
         if any(map(self._hub.wanted, self._arrays)):
             self._changed[symbol] = None
         full, mini = self._ticker_topics[symbol], self._mini_topics[symbol]
-        wants_full, wants_mini = self._hub.wanted(full), self._hub.wanted(mini)
-        if wants_full or wants_mini:
-            ticker = self._market.ticker(symbol)
-            if _is_whole(ticker):
-                if wants_full:
-                    self._hub.publish(full, _ticker_frame(ticker), conflate_key=full)
-                if wants_mini:
-                    self._hub.publish(mini, _mini_frame(ticker), conflate_key=mini)
+        for topic in (full, mini):
+            if self._hub.wanted(topic):
+                frame = self._market.ticker_frame(symbol, mini=topic is mini)
+                if frame is not None:
+                    self._hub.publish(topic, frame, conflate_key=topic)
 
     def _publish_barrier(self, event: Event) -> None:
         """After the closes it tells of: they were stored, and their events came, before."""
@@ -266,21 +261,3 @@ def _barrier_message(barrier: Barrier, revised: bool) -> bytes:
         "revised": revised,
     }
     return msgspec.json.encode({"type": "barrier", "data": data})
-
-
-_Ticker: TypeAlias = dict[str, str | int]
-
-
-def _is_whole(ticker: _Ticker | None) -> TypeGuard[_Ticker]:
-    """Not if only bid and ask have come yet."""
-    return ticker is not None and all(letter in ticker for letter in _MINI)
-
-
-def _ticker_frame(ticker: _Ticker) -> bytes:
-    return msgspec.json.encode({"e": "24hrTicker", **ticker})
-
-
-def _mini_frame(ticker: _Ticker) -> bytes:
-    return msgspec.json.encode(
-        {"e": "24hrMiniTicker", **{letter: ticker[letter] for letter in _MINI}}
-    )

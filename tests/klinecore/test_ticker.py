@@ -218,3 +218,38 @@ def test_a_number_of_up_to_31_characters_is_kept(digits: int) -> None:
     market = one_market()
     market.apply(dump({**TICKER, "q": "9" * digits}))
     assert ticker_of(market)["q"] == "9" * digits
+
+
+MESSAGES = (TICKER, TICKER_UM, MINI_TICKER, BOOK_TICKER, BOOK_TICKER_UM)
+
+
+@given(messages=st.lists(st.sampled_from(MESSAGES), max_size=5), symbol=st.sampled_from("ABC"))
+def test_a_frame_says_what_the_ticker_holds_in_full_or_as_a_mini_ticker(
+    messages: list[dict[str, Any]], symbol: str
+) -> None:
+    name = {"A": "BTCUSDT", "B": "币安人生USDT", "C": 'A"B'}[symbol]
+    market = kc.Market([name], ["1m"], 1)
+    for message in messages:
+        market.apply(dump({**message, "s": name}))
+    ticker = market.ticker(name)
+    full, mini = market.ticker_frame(name), market.ticker_frame(name, mini=True)
+    if ticker is None or "c" not in ticker:
+        assert full is mini is None
+    else:
+        assert full is not None
+        assert mini is not None
+        assert json.loads(full) == {"e": "24hrTicker", **ticker}
+        assert json.loads(mini) == {
+            "e": "24hrMiniTicker", **{letter: ticker[letter] for letter in "sEcohlvq"}
+        }  # fmt: skip
+
+
+def test_the_longest_frame_has_room() -> None:
+    name = "N" * 64
+    market = kc.Market([name], ["1m"], 1)
+    texts = dict.fromkeys("pPwxcQbBaAohlvq", "9" * 31)
+    integers = dict.fromkeys("OCFLnE", 10**18 - 1)
+    market.apply(dump({"e": "24hrTicker", "s": name, **texts, **integers}))
+    frame = market.ticker_frame(name)
+    assert frame is not None
+    assert json.loads(frame) == {"e": "24hrTicker", "s": name, **texts, **integers}
