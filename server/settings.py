@@ -109,6 +109,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "stream_queue_bytes_max": (1 << 16, 1 << 26),
     "stream_log_bytes": (0, 1 << 30),
     "stream_patience_s": (0.0, 1.0),
+    "gather_s": (0.0, 1.0),
     "stream_ping_s": (0.1, 3600.0),
     "body_cache_bytes": (0, 1 << 32),
     "request_body_max": (0, 1 << 26),
@@ -207,6 +208,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stale_after_s: float = 30.0  # older data is called stale
     kline_update_s: float = 0.0  # between two updates of a stream; 0: as the exchange does
     ticker_update_s: float = 0.0  # the same of tickers
+    gather_s: float = 0.01  # forming klines and tickers wait for others to be told of; closes never
 
     # limits towards clients
     subscriber_queue_max: int = 256  # messages; beyond it the connection ends with 1013

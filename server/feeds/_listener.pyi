@@ -9,13 +9,20 @@ __all__ = ["ChangeNotifier", "FeedListener"]
 
 @final
 class ChangeNotifier:
-    """Calls ``on_change`` once in the next pass of the event loop, however often it is told."""
+    """Calls ``on_change`` once in the next pass of the event loop, however often it is told.
+
+    What can wait is gathered for ``gather_s`` after a call.
+    """
 
     @property
     def scheduled(self) -> bool: ...
-    def __init__(self, on_change: Callable[[], None]) -> None: ...
+    def __init__(self, on_change: Callable[[], None], gather_s: float = 0.0) -> None: ...
     def notify(self) -> None:
-        """Call within a running event loop."""
+        """Something does not wait. Call within a running event loop."""
+    def gather(self) -> None:
+        """Likewise of something that can wait."""
+    def stop(self) -> None:
+        """Call nobody any more for what was gathered."""
 
 @final
 class FeedListener(WSListener):

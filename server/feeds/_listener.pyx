@@ -17,25 +17,52 @@ __all__ = ["ChangeNotifier", "FeedListener"]
 cdef class ChangeNotifier:
     """Calls ``on_change`` once in the next pass of the event loop, however often it is told.
 
+    What can wait is gathered: a pass costs as much as storing many rows. The first of it is told
+    like anything else, what follows within ``gather_s`` of a call together, or by the next call.
     All that writes into one market shares one: whether the market has something to drain says
     nothing about whether somebody was told.
     """
 
     cdef readonly bint scheduled
+    cdef bint _gathered
+    cdef double _gather_s
     cdef object _on_change
+    cdef object _pause                  # a timer's handle while what can wait does so
 
-    def __init__(self, on_change):
+    def __init__(self, on_change, double gather_s=0.0):
         self._on_change = on_change
+        self._gather_s = gather_s
 
     cpdef notify(self):
-        """Call within a running event loop."""
+        """Something does not wait. Call within a running event loop."""
         if not self.scheduled:
             asyncio.get_running_loop().call_soon(self._run)
             self.scheduled = True
 
+    cpdef gather(self):
+        """Likewise of something that can wait."""
+        if self._pause is None:
+            self.notify()
+        else:
+            self._gathered = True
+
+    def stop(self):
+        """Call nobody any more for what was gathered."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._gathered = False
+
     def _run(self):
-        self.scheduled = False
+        self.scheduled = self._gathered = False
+        if self._gather_s > 0 and self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(self._gather_s, self._resume)
         self._on_change()
+
+    def _resume(self):
+        self._pause = None
+        if self._gathered:
+            self._run()
 
 
 @cython.final
@@ -139,7 +166,10 @@ cdef class FeedListener(WSListener):
         self.frames += 1
         self.size += size
         if self._market.has_events and not self._changes.scheduled:
-            self._changes.notify()
+            if self._market._events.urgent:
+                self._changes.notify()
+            else:
+                self._changes.gather()
         if kind == REPLY or kind == ERROR_REPLY or kind == SHUTDOWN:
             self.controls += 1
             self._on_control(kind, PyBytes_FromStringAndSize(data, size))

@@ -20,21 +20,48 @@ _CONTROLS = frozenset({FrameKind.REPLY, FrameKind.ERROR_REPLY, FrameKind.SHUTDOW
 
 
 class ChangeNotifier:
-    """Calls ``on_change`` once in the next pass of the event loop, however often it is told."""
+    """Calls ``on_change`` once in the next pass of the event loop, however often it is told.
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    What can wait is gathered for ``gather_s`` after a call.
+    """
+
+    def __init__(self, on_change: Callable[[], None], gather_s: float = 0.0) -> None:
         self.scheduled = False
+        self._gathered = False
+        self._gather_s = gather_s
         self._on_change = on_change
+        self._pause: asyncio.TimerHandle | None = None
 
     def notify(self) -> None:
-        """Call within a running event loop."""
+        """Something does not wait. Call within a running event loop."""
         if not self.scheduled:
             asyncio.get_running_loop().call_soon(self._run)
             self.scheduled = True
 
+    def gather(self) -> None:
+        """Likewise of something that can wait."""
+        if self._pause is None:
+            self.notify()
+        else:
+            self._gathered = True
+
+    def stop(self) -> None:
+        """Call nobody any more for what was gathered."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._gathered = False
+
     def _run(self) -> None:
-        self.scheduled = False
+        self.scheduled = self._gathered = False
+        if self._gather_s > 0 and self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(self._gather_s, self._resume)
         self._on_change()
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._gathered:
+            self._run()
 
 
 class FeedListener(WSListener):
@@ -130,7 +157,10 @@ class FeedListener(WSListener):
         self.frames += 1
         self.size += len(message)
         if self._market.pending and not self._changes.scheduled:
-            self._changes.notify()
+            if self._market.urgent:
+                self._changes.notify()
+            else:
+                self._changes.gather()
         if kind in _CONTROLS:
             self.controls += 1
             self._on_control(int(kind), message)

@@ -137,7 +137,8 @@ def open_api(settings: Settings, market_name: str, clock: Clock, rest: Rest | No
 class Feed:
     """Keeps one market current from ``start`` to ``stop``.
 
-    ``on_change`` is called, at most once per pass of the event loop, after the market has events.
+    ``on_change`` is called, at most once per pass of the event loop, after the market has events;
+    forming rows and tickers are gathered for ``settings.gather_s`` before it.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Feed:
         self._tasks: dict[asyncio.Task[None], None] = {}  # in the order of their start
         self._failure: str | None = None  # a task of ours ended by mistake
         self._time_known = asyncio.Event()
-        changes = ChangeNotifier(on_change)
+        changes = self._changes = ChangeNotifier(on_change, settings.gather_s)
         self._answers = Answers(market, api, settings=settings, on_change=changes.notify)
         self._backfill = Backfill(
             market, self._answers, settings=settings, clock=clock, on_progress=on_progress
@@ -236,6 +237,7 @@ class Feed:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._changes.stop()
         await self._api.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

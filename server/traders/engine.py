@@ -234,7 +234,7 @@ class TraderEngine:
 
     def catch_up(self, now_ms: int) -> list[Signal]:
         """Evaluate rows that came without an event: a snapshot's, or those of a backfill."""
-        if self.market.pending:
+        if self.market.urgent:
             return []  # what is drained next may be new; here it would count as history
         self._follow_symbols()
         return self._tell(self.engine.catch_up(), now_ms)
