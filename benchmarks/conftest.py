@@ -21,6 +21,7 @@ import pytest
 import klinecore
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # for what benchmarks share: benchmarks.processes
 BUDGETS = tomllib.loads((HERE / "budgets.toml").read_text())
 PEER_ROUNDS = 15
 PEER_ROUND_S = 0.005

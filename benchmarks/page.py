@@ -39,6 +39,7 @@ BUDGETS = {
 READY_S = 300.0
 FRAMES_S = 10.0
 SAMPLE_S = 15.0
+#: Those of tests/e2e.
 ARGUMENTS = (
     "--disable-gpu",
     "--disable-quic",
@@ -46,6 +47,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-dev-shm-usage",  # containers have 64 MB there
 )
 
 #: Run before the page: when the first price stands in the table, in ms since the navigation.

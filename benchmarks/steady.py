@@ -10,15 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
@@ -26,7 +23,8 @@ from uuid import UUID, uuid5
 import click
 import picows
 
-from benchmarks.bench_signals import PREDICATES, Hearing, ask, free_port
+from benchmarks.bench_signals import PREDICATES, Hearing
+from benchmarks.processes import ask, free_port, process
 from server.clock import SystemClock
 from server.disk import SystemDisk
 from server.identity import OPERATOR
@@ -50,8 +48,8 @@ MEMORY_MAX_MB = 200.0
 
 #: Traders of each interval, of a hundred.
 SHARES = {"1m": 40, "5m": 30, "15m": 20, "1h": 10}
-#: What a page shows: the market, a chart, signals, and when closes were in.
-SUBSCRIPTIONS = ["!miniTicker@arr", "coin0usdt@kline_1m", "signals", "!barrier"]
+#: What the dashboard subscribes to: its market page, one chart beside it, and signals.
+SUBSCRIPTIONS = ["!ticker@arr", "!symbols", "!barrier", "coin0usdt@kline_1m", "signals"]
 
 #: How often the exchange says that it updates a stream, and where.
 SOURCES = {
@@ -110,32 +108,6 @@ def memory_mb(pids: list[int]) -> tuple[float, float]:
             if name in sums:
                 sums[name] += int(size)
     return sums["Rss:"] * 1024 / 1e6, sums["Pss:"] * 1024 / 1e6
-
-
-@contextlib.contextmanager
-def process(*command: str, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("KLINE") and k != "API_KEY"}
-    child = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=clean | extra,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield child
-    finally:
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait(15)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 # --- traders -------------------------------------------------------------------------------------
