@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def memory_bytes() -> tuple[int | None, int | None]:
     return kilobytes["Rss"] * 1024, kilobytes["Pss"] * 1024
 
 
+@cache
 def program_version() -> str:
     """Of the installed package; "0" of a source tree that was never installed."""
     try:

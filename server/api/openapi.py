@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -37,10 +38,7 @@ def describe(table: Iterable[Route]) -> bytes:
     types = [route.answer for route in routes if _is_type(route.answer)]
     types += [route.body for route in routes if route.body is not None]
     types += [Problem, FunctionError, ExchangeError]
-    schemas, components = msgspec.json.schema_components(
-        types, ref_template="#/components/schemas/{name}"
-    )
-    by_type = dict(zip(map(str, types), schemas, strict=True))
+    by_type, components = _schemas(*types)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -52,6 +50,16 @@ def describe(table: Iterable[Route]) -> bytes:
         "components": {"schemas": components, "securitySchemes": _KEYS},
     }
     return msgspec.json.encode(document)
+
+
+@lru_cache(maxsize=1)
+def _schemas(*types: Any) -> tuple[dict[str, Any], msgspec.Raw]:
+    """By type, and JSON of what they refer to: most of the work, and the same in each server."""
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    by_type = dict(zip(map(str, types), schemas, strict=True))
+    return by_type, msgspec.Raw(msgspec.json.encode(components))
 
 
 def _paths(routes: Iterable[Route], by_type: dict[str, Any]) -> dict[str, Any]:
