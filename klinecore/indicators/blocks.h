@@ -24,6 +24,16 @@ static void kc_fill_limits(void) {
             kc_limits[set][lane] = set >> lane & 1 ? 1e100 : -1.0;
 }
 
+/* Write down at which slots the lanes of a block are, the first `ahead` of them one further, and
+   let `beats` say nothing. */
+static void kc_write_slots(const KcSweep *w, Py_ssize_t block, int ahead) {
+    if (w->slots < 0 || w->beats[block] < 0) return;
+    const double beat = w->beats[block], next = beat + 1 == w->period[0] ? 0 : beat + 1;
+    double *slots = w->blocks + block * w->size + w->slots;
+    for (int lane = 0; lane < KC_BLOCK; lane++) slots[lane] = lane < ahead ? next : beat;
+    w->beats[block] = -1;
+}
+
 #define KC_INLINE static inline __attribute__((always_inline))
 
 #define KC_WIDTH 2

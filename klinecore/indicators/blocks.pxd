@@ -16,7 +16,10 @@ cdef extern from *:
         Py_ssize_t count;                   /* blocks */
         unsigned tail;                      /* lanes there are in the last one */
         uint8_t *warm, *left;               /* lanes, by block */
-        int32_t *beats;                     /* by block: the slot of all lanes, -1: not known */
+        int32_t *beats;                     /* by block: the slot of all lanes; -1: see its row */
+        Py_ssize_t slots;                   /* where in a block that row begins; it is out of date
+                                               where `beats` says something. -1: there is not one
+                                               ring but none or several */
         double *closed[4], *live[4];        /* outputs by lane, room for whole blocks */
         Py_ssize_t period[4], ring[4];      /* of each ring: its length, and its first row */
         double full[3];                     /* what a warm lane has counted */
@@ -40,6 +43,7 @@ cdef extern from *:
         uint8_t* warm
         uint8_t* left
         int32_t* beats
+        Py_ssize_t slots
         double** closed
         double** live
         Py_ssize_t* period
@@ -82,6 +86,7 @@ cdef struct Shape:
     Count[COUNTS_MAX] count  # all of them full: the lane is warm
     int rings
     Ring[RINGS_MAX] ring    # in the order in which the kernel takes memory for them
+    int slots               # the field that says where in its only ring a lane is; -1: none
     Py_ssize_t[3] constant  # where a, b and c of the sweep stand
 
 
@@ -89,6 +94,7 @@ cdef const Shape* shape_of(str name)
 cdef Loop loop_of(const Shape* shape, bint commit) noexcept nogil
 cdef Py_ssize_t shape_rows(const Shape* shape, const char* state) noexcept nogil
 cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) noexcept nogil
+cdef void write_slots(const Sweep* sweep, Py_ssize_t block) noexcept nogil
 cdef void shape_gather(
     const Shape* shape, const double* column, char* state
 ) noexcept nogil

@@ -14,6 +14,7 @@ cdef extern from "blocks.h" nogil:
     Loop find_loop "kc_loop"(int width, int loop, bint commit)
     void fill_limits "kc_fill_limits"()
     int widest "kc_widest"()
+    void write_out "kc_write_slots"(const Sweep* sweep, Py_ssize_t block, int ahead)
 
 cdef enum:
     SHAPES_MAX = 16
@@ -71,9 +72,15 @@ cdef void shape_describe(const Shape* shape, const char* state, Sweep* sweep) no
         row += sweep.period[i] + shape.ring[i].beyond
     for i in range(shape.counts):
         sweep.full[i] = read_size(state, shape.count[i].full) - shape.count[i].short
+    sweep.slots = shape.slots * BLOCK if shape.slots >= 0 else -1
     for i in range(3):
         if shape.constant[i] >= 0:
             to[i] = (<const double*>(state + shape.constant[i]))[0]
+
+
+cdef void write_slots(const Sweep* sweep, Py_ssize_t block) noexcept nogil:
+    """Write the slots down in the block, as one of its lanes is to be read or stepped alone."""
+    write_out(sweep, block, 0)
 
 
 cdef void shape_gather(const Shape* shape, const double* column, char* state) noexcept nogil:
@@ -125,6 +132,7 @@ cdef Shape* begin(str name, int loop, void* state):
     origin = <char*>state
     shape.loop = loop
     shape.constant[:] = [-1, -1, -1]
+    shape.slots = -1
     return shape
 
 
@@ -137,6 +145,12 @@ cdef void take(Shape* shape, const void* member, FieldKind kind) noexcept:
     shape.field[shape.fields].offset = offset_of(member)
     shape.field[shape.fields].kind = kind
     shape.fields += 1
+
+
+cdef void take_slot(Shape* shape, const void* member) noexcept:
+    """The next row: the slots of a shape with one ring."""
+    shape.slots = shape.fields
+    take(shape, member, SIZE)
 
 
 cdef void count_to(Shape* shape, const void* full, Py_ssize_t short) noexcept:
@@ -164,7 +178,7 @@ cdef void make_sma():
     cdef SumState s
     cdef Shape* shape = begin("sma", 0, &s)
     take(shape, &s.sum, DOUBLE)
-    take(shape, &s.slot, SIZE)
+    take_slot(shape, &s.slot)
     take(shape, &s.count, SIZE)
     count_to(shape, &s.period, 1)
     ring_at(shape, &s.period, &s.ring, &s.stride, 0)
@@ -184,7 +198,7 @@ cdef void make_wma():
     cdef Shape* shape = begin("wma", 2, &s)
     take(shape, &s.sum, DOUBLE)
     take(shape, &s.weighted, DOUBLE)
-    take(shape, &s.slot, SIZE)
+    take_slot(shape, &s.slot)
     take(shape, &s.count, SIZE)
     count_to(shape, &s.period, 1)
     ring_at(shape, &s.period, &s.ring, &s.stride, 0)
@@ -227,7 +241,7 @@ cdef void make_bb():
     take(shape, &s.moments.mean, DOUBLE)
     take(shape, &s.moments.squares, DOUBLE)
     take(shape, &s.moments.peak, DOUBLE)
-    take(shape, &s.moments.slot, SIZE)
+    take_slot(shape, &s.moments.slot)
     take(shape, &s.moments.count, SIZE)
     count_to(shape, &s.moments.period, 1)
     ring_at(shape, &s.moments.period, &s.moments.ring, &s.moments.stride, 0)
@@ -268,7 +282,7 @@ cdef void make_top(str name, int loop):
     cdef TopState s
     cdef Shape* shape = begin(name, loop, &s)
     take(shape, &s.prefix, DOUBLE)
-    take(shape, &s.slot, SIZE)
+    take_slot(shape, &s.slot)
     take(shape, &s.count, SIZE)
     count_to(shape, &s.period, 1)
     ring_at(shape, &s.period, &s.ring, &s.stride, 1)

@@ -7,6 +7,8 @@ typedef double KC(U) __attribute__((vector_size(8 * KC_WIDTH), aligned(8), may_a
 #define V KC(V)
 #define M KC(M)
 #define FULL ((1u << KC_WIDTH) - 1)
+/* The lanes there are of a block. */
+#define THERE(b) ((b) + 1 == w->count ? w->tail : KC_ALL)
 #define HALVES(h) for (int h = 0; h < KC_BLOCK; h += KC_WIDTH)
 #define REST(h) for (int h = from; h < KC_BLOCK; h += KC_WIDTH)
 
@@ -41,21 +43,30 @@ KC_TARGET KC_INLINE void KC(put)(double *to, V value, unsigned want, int h) {
 
 /* The slot all lanes of a block are at; -1 if they are not at the same one. */
 KC_TARGET KC_INLINE Py_ssize_t KC(beat)(const KcSweep *w, Py_ssize_t b, const double *slots) {
-    const unsigned there = b + 1 == w->count ? w->tail : KC_ALL;
     unsigned equal = 0;
     HALVES(h) {
         const M same = KC_EQUAL(KC(load)(slots + h), KC(all)(slots[0]));
         equal |= KC_BITS(same) << h;
     }
-    return (equal & there) == there ? (Py_ssize_t)slots[0] : -1;
+    return (equal & THERE(b)) == THERE(b) ? (Py_ssize_t)slots[0] : -1;
 }
 
-/* The same of a body: where lanes were stepped together last, it is known. */
-#define BEAT(slots) (whole && w->beats[b] >= 0 ? w->beats[b] : KC(beat)(w, b, slots))
-/* And after a row that was committed. */
-#define MOVE do { \
-    if (whole && commit) w->beats[b] = beat + 1 == w->period[0] ? 0 : (int32_t)(beat + 1); \
-} while (0)
+/* The end, at most `last`, of a run of blocks whose lanes are all at the same slot; block b alone if
+   its own are not. */
+KC_TARGET static Py_ssize_t KC(alike)(const KcSweep *w, Py_ssize_t b, Py_ssize_t last) {
+    if (w->slots < 0) return last;
+    if (last > b + 64) last = b + 64; /* many short runs must not look far ahead each */
+    const int32_t *beats = w->beats, beat = beats[b];
+    int32_t differ = beat < 0;
+    for (Py_ssize_t e = b; e < last; e++) differ |= beats[e] ^ beat;
+    if (!differ) return last;
+    for (Py_ssize_t e = b; e < last; e++) {
+        if (beats[e] < 0)
+            w->beats[e] = (int32_t)KC(beat)(w, e, w->blocks + e * w->size + w->slots);
+        if (beats[e] < 0 || beats[e] != beats[b]) return e > b ? e : e + 1;
+    }
+    return last;
+}
 
 /* Ring values of lanes that are at slots of their own, `ahead` rows further. */
 KC_TARGET KC_INLINE V KC(gather)(const double *ring, const double *slots, int h, int ahead) {
@@ -78,13 +89,13 @@ KC_TARGET KC_INLINE M KC(last)(const double *slots, int h, Py_ssize_t period) {
 }
 
 /* Write value to the ring and move the slot on, for the lanes in `ok`. Lanes out of step are not
-   at the ring's end: those are left to the scalar kernel. */
+   at the ring's end: those are left to the scalar kernel. Of a whole block `beats` moves on, once
+   its run has been stepped. */
 KC_TARGET KC_INLINE void KC(push)(
     double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V value, M ok, int whole
 ) {
     if (whole) {
         KC(store)(ring + beat * KC_BLOCK + h, value);
-        KC(store)(slots + h, KC(all)(beat + 1 == period ? 0.0 : (double)(beat + 1)));
         return;
     }
     const V slot = KC(load)(slots + h);
@@ -102,11 +113,13 @@ KC_TARGET KC_INLINE void KC(push)(
 /* A body steps some lanes of a block, `on`, from vector `from` on, and is compiled twice. For a
    `whole` block, as nearly all are, there are no masks; it returns where it came upon a vector that
    has not all lanes in the common case, and has stepped nothing from there on. The other one goes
-   on from there, and returns the lanes of `want` that it has left. */
+   on from there, and returns the lanes of `want` that it has left. All lanes are at the slot `beat`
+   of their ring, if they have one, which is the last one at a `turn`; -1: each is at its own. */
 #define BODY(name) \
     KC_TARGET KC_INLINE unsigned KC(name)( \
         const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want, \
-        unsigned on, int from, const int commit, const int whole \
+        unsigned on, int from, Py_ssize_t beat, const int turn, const int commit, \
+        const int whole \
     )
 
 #define BEGIN \
@@ -115,7 +128,7 @@ KC_TARGET KC_INLINE void KC(push)(
     const Py_ssize_t lane = b * KC_BLOCK; \
     double *s = w->blocks + b * w->size; \
     unsigned left = want & ~on; \
-    (void)nan;
+    (void)nan, (void)beat, (void)turn;
 
 #define END return whole ? KC_BLOCK : left;
 
@@ -253,10 +266,10 @@ BODY(adx) {
 
 /* A step of a sum over a ring; lanes that want more than the common case are added to `rare`. */
 KC_TARGET KC_INLINE V KC(slide)(
-    const double *ring, Py_ssize_t period, const double *slots, Py_ssize_t beat, int h, V sum,
-    V value, M *rare
+    const double *ring, Py_ssize_t period, const double *slots, Py_ssize_t beat, int turn, int h,
+    V sum, V value, M *rare
 ) {
-    if (beat + 1 == period) {
+    if (turn) {
         V total = KC(all)(0.0);
         for (Py_ssize_t i = 0; i < beat; i++) total += KC(load)(ring + i * KC_BLOCK + h);
         return total + value;
@@ -281,10 +294,10 @@ KC_TARGET KC_INLINE V KC(top)(
 
 /* Keep a value for the largest of a window; its new prefix. */
 KC_TARGET KC_INLINE V KC(keep_top)(
-    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int h, V prefix, V value, M ok,
-    int whole
+    double *ring, Py_ssize_t period, double *slots, Py_ssize_t beat, int turn, int h, V prefix,
+    V value, M ok, int whole
 ) {
-    if (beat + 1 == period) {
+    if (turn) {
         V suffix = value;
         prefix = KC(all)(-INFINITY);
         for (Py_ssize_t i = beat - 1; i >= 0; i--) {
@@ -302,12 +315,10 @@ KC_TARGET KC_INLINE V KC(keep_top)(
 BODY(sma) {
     BEGIN
     double *slots = ROW(1), *ring = ROW(3);
-    const Py_ssize_t beat = BEAT(slots);
-    if (whole && beat < 0) return 0;
     REST(h) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h);
         M ok = USABLE(value), rare = {0};
-        const V now = KC(slide)(ring, w->period[0], slots, beat, h, sum, value, &rare);
+        const V now = KC(slide)(ring, w->period[0], slots, beat, turn, h, sum, value, &rare);
         LEAVE(rare);
         SETTLE
         if (commit) {
@@ -316,7 +327,6 @@ BODY(sma) {
         }
         PUT(0, now / (double)w->period[0]);
     }
-    MOVE;
     END
 }
 
@@ -324,13 +334,11 @@ BODY(wma) {
     const double loss = 1024.0;
     BEGIN
     double *slots = ROW(2), *ring = ROW(4);
-    const Py_ssize_t beat = BEAT(slots);
-    if (whole && beat < 0) return 0;
     REST(h) {
         const V value = INPUT(0), sum = KC(load)(ROW(0) + h), weighted = KC(load)(ROW(1) + h);
         M ok = USABLE(value);
         V total, weight;
-        if (beat + 1 == w->period[0]) {
+        if (turn) {
             total = weight = KC(all)(0.0);
             for (Py_ssize_t i = 0; i < beat; i++) {
                 const V one = KC(load)(ring + i * KC_BLOCK + h);
@@ -356,7 +364,6 @@ BODY(wma) {
         }
         PUT(0, weight / w->a);
     }
-    MOVE;
     END
 }
 
@@ -365,8 +372,6 @@ BODY(bb) {
     const double loss = 64.0;
     BEGIN
     double *slots = ROW(4), *ring = ROW(6);
-    const Py_ssize_t beat = BEAT(slots);
-    if (whole && beat < 0) return 0;
     const double period = w->period[0];
     REST(h) {
         const V value = INPUT(0);
@@ -374,7 +379,7 @@ BODY(bb) {
         const V spread = KC(load)(ROW(2) + h), top = KC(load)(ROW(3) + h);
         M ok = USABLE(value);
         V origin, mean, squares, peak;
-        if (beat + 1 == w->period[0]) {
+        if (turn) {
             V total = none, rest = none, off;
             squares = none;
             origin = value;
@@ -406,7 +411,7 @@ BODY(bb) {
         }
         SETTLE
         if (commit) {
-            KEEP(0, origin, base);
+            if (turn) KEEP(0, origin, base);
             KEEP(1, mean, average);
             KEEP(2, squares, spread);
             KEEP(3, peak, top);
@@ -419,19 +424,17 @@ BODY(bb) {
         PUT(2, middle - reach);
         PUT(3, KC(pick)(KC_EQUAL(middle, none), nan, 2.0 * reach / middle));
     }
-    MOVE;
     END
 }
 
 /* Largest of the window; `sign` -1 makes it the smallest, of what has its sign turned. */
 KC_TARGET KC_INLINE unsigned KC(extreme)(
     const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want,
-    unsigned on, int from, const int commit, const int whole, const int smallest
+    unsigned on, int from, Py_ssize_t beat, const int turn, const int commit, const int whole,
+    const int smallest
 ) {
     BEGIN
     double *slots = ROW(1), *ring = ROW(3);
-    const Py_ssize_t beat = BEAT(slots);
-    if (whole && beat < 0) return 0;
     REST(h) {
         const V given = INPUT(0), before = KC(load)(ROW(0) + h);
         M ok = USABLE(given), rare = {0};
@@ -442,26 +445,31 @@ KC_TARGET KC_INLINE unsigned KC(extreme)(
         SETTLE
         if (commit) {
             const V now = KC(keep_top)(
-                ring, w->period[0], slots, beat, h, prefix, value, ok, whole);
+                ring, w->period[0], slots, beat, turn, h, prefix, value, ok, whole);
             KEEP(0, now, before);
         }
         PUT(0, smallest ? -best : best);
     }
-    MOVE;
     END
 }
 
-BODY(highest) { return KC(extreme)(w, x, b, at, want, on, from, commit, whole, 0); }
+BODY(highest) {
+    return KC(extreme)(w, x, b, at, want, on, from, beat, turn, commit, whole, 0);
+}
 
-BODY(lowest) { return KC(extreme)(w, x, b, at, want, on, from, commit, whole, 1); }
+BODY(lowest) {
+    return KC(extreme)(w, x, b, at, want, on, from, beat, turn, commit, whole, 1);
+}
 
 BODY(stoch) {
     const V still = KC(all)(w->a), none = KC(all)(0.0);
     BEGIN
-    const Py_ssize_t beat = KC(beat)(w, b, ROW(4));
+    beat = KC(beat)(w, b, ROW(4));
     if (whole && beat < 0) return 0;
     const Py_ssize_t k_beat = KC(beat)(w, b, ROW(6)), d_beat = KC(beat)(w, b, ROW(7));
     if (whole && (k_beat < 0 || d_beat < 0)) return 0;
+    const int end = beat + 1 == w->period[0];
+    const int k_end = k_beat + 1 == w->period[2], d_end = d_beat + 1 == w->period[3];
     double *tops = ROW(w->ring[0]), *bottoms = ROW(w->ring[1]);
     double *k_ring = ROW(w->ring[2]), *d_ring = ROW(w->ring[3]);
     REST(h) {
@@ -475,22 +483,30 @@ BODY(stoch) {
         const V bottom = -KC(top)(bottoms, w->period[1], ROW(5), beat, h, low_prefix, &rare);
         const V raw = KC(pick)(
             KC_LESS(still, top - bottom), 100.0 * ((close - bottom) / (top - bottom)), none);
-        const V k_sum = KC(slide)(k_ring, w->period[2], ROW(6), k_beat, h, k_before, raw, &rare);
+        const V k_sum = KC(slide)(
+            k_ring, w->period[2], ROW(6), k_beat, k_end, h, k_before, raw, &rare);
         const V k = k_sum / (double)w->period[2];
-        const V d_sum = KC(slide)(d_ring, w->period[3], ROW(7), d_beat, h, d_before, k, &rare);
+        const V d_sum = KC(slide)(
+            d_ring, w->period[3], ROW(7), d_beat, d_end, h, d_before, k, &rare);
         LEAVE(rare);
         SETTLE
         if (commit) {
             const V high_now = KC(keep_top)(
-                tops, w->period[0], ROW(4), beat, h, high_prefix, high, ok, whole);
+                tops, w->period[0], ROW(4), beat, end, h, high_prefix, high, ok, whole);
             const V low_now = KC(keep_top)(
-                bottoms, w->period[1], ROW(5), beat, h, low_prefix, below, ok, whole);
+                bottoms, w->period[1], ROW(5), beat, end, h, low_prefix, below, ok, whole);
             KEEP(0, high_now, high_before);
             KEEP(1, low_now, low_before);
             KEEP(2, k_sum, k_before);
             KEEP(3, d_sum, d_before);
             KC(push)(k_ring, w->period[2], ROW(6), k_beat, h, raw, ok, whole);
             KC(push)(d_ring, w->period[3], ROW(7), d_beat, h, k, ok, whole);
+            if (whole) { /* `beats` has room for one ring */
+                KC(store)(ROW(4) + h, KC(all)(end ? 0.0 : (double)(beat + 1)));
+                KC(store)(ROW(5) + h, KC(all)(end ? 0.0 : (double)(beat + 1)));
+                KC(store)(ROW(6) + h, KC(all)(k_end ? 0.0 : (double)(k_beat + 1)));
+                KC(store)(ROW(7) + h, KC(all)(d_end ? 0.0 : (double)(d_beat + 1)));
+            }
         }
         PUT(0, k);
         PUT(1, d_sum / (double)w->period[3]);
@@ -498,48 +514,78 @@ BODY(stoch) {
     END
 }
 
-/* The other body stands apart, so that this one has all registers. */
-#define LOOP(name, commit) \
-    KC_TARGET __attribute__((noinline)) static unsigned KC(name##_rest_##commit)( \
-        const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want, \
-        unsigned on, int from \
-    ) { return KC(name)(w, x, b, at, want, on, from, commit, 0); } \
-    KC_TARGET static unsigned KC(name##_##commit)( \
-        const KcSweep *sweep, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
+/* A run: whole blocks from b on, up to `last` or to the first one that has not all lanes in the
+   common case; which one, `from` which vector. It calls nothing, so constants stay in registers. */
+#define RUN(name, inputs, rings, commit) \
+    KC_TARGET __attribute__((noinline)) static Py_ssize_t KC(name##_run_##commit)( \
+        const KcSweep *sweep, const double **columns, Py_ssize_t first, Py_ssize_t b, \
+        Py_ssize_t last, Py_ssize_t beat, int *from \
     ) { \
-        unsigned all_left = 0; \
-        if (want != KC_ALL) { /* some lanes of one block */ \
-            if (commit) sweep->beats[first] = -1; \
-            return sweep->left[first] = KC(name##_rest_##commit)( \
-                sweep, x, first, 0, want, want & sweep->warm[first], 0); \
-        } \
-        const KcSweep w = *sweep; /* which no store can change */ \
-        for (Py_ssize_t b = first; b < last; b++) { \
-            const unsigned on = want & w.warm[b]; \
-            const Py_ssize_t at = (b - first) * KC_BLOCK; \
-            unsigned from = 0; \
-            if (__builtin_expect(on == KC_ALL, 1)) \
-                from = KC(name)(&w, x, b, at, want, on, 0, commit, 1); \
-            if (__builtin_expect(from == KC_BLOCK, 1)) continue; \
-            if (commit) w.beats[b] = -1; \
-            w.left[b] = KC(name##_rest_##commit)(sweep, x, b, at, want, on, from); \
-            all_left |= w.left[b]; \
-        } \
-        return all_left; \
+        const KcSweep w = *sweep; /* which no store can change, */ \
+        const double *x[inputs];  /* nor these */ \
+        for (int k = 0; k < inputs; k++) x[k] = columns[k]; \
+        unsigned done = KC_BLOCK; \
+        if (rings && beat + 1 == w.period[0]) EACH(name, 1, commit) \
+        else EACH(name, 0, commit) \
+        *from = (int)done; \
+        return b; \
     }
-#define PAIR(name) LOOP(name, 0) LOOP(name, 1)
+#define EACH(name, turn, commit) \
+    for (; b < last; b++) { \
+        done = __builtin_expect(w.warm[b] != KC_ALL, 0) ? 0 : KC(name)( \
+            &w, x, b, (b - first) * KC_BLOCK, KC_ALL, KC_ALL, 0, beat, turn, commit, 1); \
+        if (__builtin_expect(done != KC_BLOCK, 0)) break; \
+    }
+/* Some lanes of one block, from vector `from` on. */
+#define SOME(name, rings, commit) \
+    KC_TARGET __attribute__((noinline)) static unsigned KC(name##_some_##commit)( \
+        const KcSweep *w, const double **x, Py_ssize_t b, Py_ssize_t at, unsigned want, int from, \
+        Py_ssize_t beat \
+    ) { \
+        if (commit) kc_write_slots(w, b, from); \
+        return w->left[b] = KC(name)( \
+            w, x, b, at, want, want & w->warm[b], from, beat, \
+            rings && beat + 1 == w->period[0], commit, 0); \
+    }
+#define LOOP(name, inputs, rings, commit) \
+    RUN(name, inputs, rings, commit) \
+    SOME(name, rings, commit) \
+    KC_TARGET static unsigned KC(name##_##commit)( \
+        const KcSweep *w, const double **x, Py_ssize_t first, Py_ssize_t last, unsigned want \
+    ) { \
+        unsigned left = 0; \
+        for (Py_ssize_t b = first; b < last;) { \
+            int from = 0; \
+            const Py_ssize_t end = KC(alike)(w, b, last), beat = rings ? w->beats[b] : -1; \
+            if (want != KC_ALL) /* some lanes of one block */ \
+                return KC(name##_some_##commit)(w, x, first, 0, want, 0, beat); \
+            const Py_ssize_t stop = rings && beat < 0 ? b \
+                : KC(name##_run_##commit)(w, x, first, b, end, beat, &from); \
+            if (rings && commit) \
+                for (; b < stop; b++) w->beats[b] = beat + 1 == w->period[0] ? 0 : beat + 1; \
+            b = stop; \
+            if (b == end) continue; \
+            left |= KC(name##_some_##commit)(w, x, b, (b - first) * KC_BLOCK, THERE(b), from, \
+                beat); \
+            b++; \
+        } \
+        return left; \
+    }
+#define PAIR(name, inputs, rings) \
+    LOOP(name, inputs, rings, 0) \
+    LOOP(name, inputs, rings, 1)
 
-PAIR(ema)
-PAIR(rsi)
-PAIR(macd)
-PAIR(atr)
-PAIR(adx)
-PAIR(sma)
-PAIR(wma)
-PAIR(bb)
-PAIR(highest)
-PAIR(lowest)
-PAIR(stoch)
+PAIR(ema, 1, 0)
+PAIR(rsi, 1, 0)
+PAIR(macd, 1, 0)
+PAIR(atr, 3, 0)
+PAIR(adx, 3, 0)
+PAIR(sma, 1, 1)
+PAIR(wma, 1, 1)
+PAIR(bb, 1, 1)
+PAIR(highest, 1, 1)
+PAIR(lowest, 1, 1)
+PAIR(stoch, 3, 0)
 
 /* In the order of the shapes in blocks.pyx. */
 static const KcLoop KC(table)[][2] = {
@@ -569,8 +615,10 @@ static const KcLoop KC(table)[][2] = {
 #undef INPUT
 #undef PUT
 #undef SETTLE
-#undef BEAT
-#undef MOVE
+#undef THERE
+#undef EACH
+#undef RUN
+#undef SOME
 #undef FULL
 #undef KEEP
 #undef LEAVE

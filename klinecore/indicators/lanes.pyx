@@ -17,7 +17,8 @@ import numpy as np
 from klinecore.indicators.kernels import kernel_of
 
 from klinecore.indicators.blocks cimport (
-    ALL, BLOCK, loop_of, shape_describe, shape_gather, shape_of, shape_rows, shape_scatter,
+    ALL, BLOCK, loop_of, write_slots, shape_describe, shape_gather, shape_of, shape_rows,
+    shape_scatter,
 )
 from klinecore.indicators.kernel cimport (
     INPUTS_MAX, OUTPUTS_MAX, PARAMETERS_MAX, TIME, Kernel, Room, address_of, borrow,
@@ -82,11 +83,11 @@ cdef class Lanes:
         self.lanes = lanes
         self.lookback = kernel.entry.lookback(*self.parameters)
         self.make_fresh(numbers)
+        self.make_outputs()
         if self.shape == NULL:
             self.make_states()
         else:
             self.make_blocks()
-        self.make_outputs()
         digest = hashlib.blake2b(
             f"{LAYOUT} {name} {self.lane_size()}".encode() + (<char*>numbers)[:8 * len(order)],
             digest_size=8,
@@ -162,7 +163,7 @@ cdef class Lanes:
 
     cdef int make_blocks(self) except -1:
         cdef Sweep* sweep = &self.sweep
-        cdef Py_ssize_t i, j, size
+        cdef Py_ssize_t i, size
         if self.kernel.state_size > STATE_WORDS * sizeof(double):
             raise SystemError(f"a state of {self.kernel.name} has outgrown its room")
         shape_describe(self.shape, self.fresh, sweep)
@@ -174,9 +175,10 @@ cdef class Lanes:
         self.blocks = calloc(1, size + 64)
         self.column = <double*>calloc(self.rows * BLOCK, sizeof(double))
         sweep.warm = <uint8_t*>calloc(sweep.count, 3)
-        sweep.beats = <int32_t*>calloc(sweep.count, sizeof(int32_t))
+        sweep.beats = <int32_t*>malloc(sweep.count * sizeof(int32_t))
         if not (self.blocks and self.column and sweep.warm and sweep.beats):
             raise MemoryError
+        memset(sweep.beats, -1, sweep.count * sizeof(int32_t))
         sweep.left = sweep.warm + sweep.count
         self.wanted = sweep.left + sweep.count
         sweep.blocks = <double*>((<uintptr_t>self.blocks + 63) & ~<uintptr_t>63)
@@ -187,9 +189,7 @@ cdef class Lanes:
                 <double*>(self.fresh + self.kernel.state_size)
             )[i - self.shape.fields]
         for i in range(sweep.count * BLOCK):
-            for j in range(self.rows):
-                self.column_of(i)[j * BLOCK] = self.column[j * BLOCK]
-            self.mark(i)
+            self.reset_lane(i)
         # Lanes that are not there are never fed, so never left over either.
         sweep.warm[sweep.count - 1] |= ALL & ~sweep.tail
         self.nbytes += size + sweep.size * sizeof(double) + 7 * sweep.count
@@ -304,10 +304,10 @@ cdef class Lanes:
         if whole and loop_of(self.shape, commit)(&self.sweep, inputs, 0, whole, ALL):
             self.step_left(inputs, 0, whole, commit)
         if whole < self.sweep.count:
-            self.step_run(inputs, whole, self.sweep.tail, commit)
+            self.step_run(inputs, whole, ALL, commit)
 
     cdef void step_whole(self, const double** inputs, bint commit) noexcept nogil:
-        """Take a row of all lanes from columns that have NaN up to a whole block."""
+        """Take a row of all lanes from columns that go on up to a whole block, as the last lane."""
         if self.shape == NULL:
             self.step(inputs, NULL, self.lanes, commit)
             return
@@ -316,7 +316,7 @@ cdef class Lanes:
             self.step_left(inputs, 0, self.sweep.count, commit)
 
     cdef void step_tick(self, const double** inputs, Py_ssize_t lane) noexcept nogil:
-        """Preview one lane, from columns that have NaN up to a whole block."""
+        """Preview one lane, from columns that go on up to a whole block."""
         cdef const double* x[INPUTS_MAX]
         cdef Py_ssize_t block = lane // BLOCK
         cdef int k
@@ -333,7 +333,7 @@ cdef class Lanes:
     cdef void step_run(
         self, const double** inputs, Py_ssize_t block, unsigned want, bint commit
     ) noexcept nogil:
-        """Step some lanes of one block."""
+        """Step some lanes of one block, or all: lanes that are not there go with the last one."""
         cdef double[INPUTS_MAX][8] padded
         cdef const double* x[INPUTS_MAX]
         cdef Py_ssize_t first = block * BLOCK, k, i
@@ -341,7 +341,7 @@ cdef class Lanes:
             x[k] = inputs[k] + first
             if first + BLOCK > self.lanes:      # the columns end within the block
                 for i in range(BLOCK):
-                    padded[k][i] = x[k][i] if first + i < self.lanes else NAN
+                    padded[k][i] = x[k][min(i, self.lanes - 1 - first)]
                 x[k] = padded[k]
         if loop_of(self.shape, commit)(&self.sweep, x, block, block + 1, want):
             self.step_left(inputs, block, block + 1, commit)
@@ -365,16 +365,16 @@ cdef class Lanes:
                 self.sweep.left[block] = 0
 
     cdef double* column_of(self, Py_ssize_t lane) noexcept nogil:
-        """Where a lane's rows begin; they are eight doubles apart."""
+        """Where a lane's rows begin, its slot among them; they are eight doubles apart."""
+        write_slots(&self.sweep, lane // BLOCK)
         return self.sweep.blocks + lane // BLOCK * self.sweep.size + lane % BLOCK
 
     cdef void mark(self, Py_ssize_t lane) noexcept nogil:
-        """Note whether the lane is warm, so that loops may step it; its slot may be another now."""
+        """Note whether the lane is warm, so that loops may step it."""
         cdef unsigned bit = 1u << (lane % BLOCK)
         cdef uint8_t* warm = self.sweep.warm + lane // BLOCK
         cdef const double* column = self.column_of(lane)
         cdef int i
-        self.sweep.beats[lane // BLOCK] = -1
         for i in range(self.shape.counts):
             if column[self.shape.count[i].field * BLOCK] < self.sweep.full[i]:
                 warm[0] &= ~bit

@@ -5,7 +5,6 @@ from cpython.buffer cimport PyBuffer_Release
 from cpython.float cimport PyFloat_FromDouble
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
-from libc.math cimport NAN
 from libc.stdint cimport int32_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -50,7 +49,7 @@ cdef class Sweep:
         self.parts = parts
         self.lanes = len(parts[0])
         self.count, self.width = len(parts), len(self.inputs)
-        room = (self.lanes + BLOCK - 1) // BLOCK * BLOCK
+        self.room = room = (self.lanes + BLOCK - 1) // BLOCK * BLOCK
         self.nbytes = (len(self.inputs) * room + BLOCK) * sizeof(double)
         self.memory = calloc(1, self.nbytes)
         if self.memory == NULL:
@@ -59,8 +58,6 @@ cdef class Sweep:
             self.columns[k] = (
                 <double*>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63) + k * room
             )
-            for i in range(room):
-                self.columns[k][i] = NAN
         for i in range(len(parts)):
             part = parts[i]
             self.outputs += part.outputs
@@ -84,36 +81,38 @@ cdef class Sweep:
         """What each part's ``values`` are."""
         return self.closed_results
 
-    def update(self, *columns, where=None):
+    def update(self, column, /, *columns, where=None):
         """Take a closed row of every lane, or of those in ``where``, in every part.
 
         ``columns`` are float64 arrays, shape ``(lanes,)``, one for each of ``inputs``; ``where`` is
         as of ``Lanes.update``. Returns what the parts' ``update`` would, as a tuple. Raises
         ValueError as they do; nothing has been stepped then.
         """
-        self.feed(columns, where, True)
+        self.feed(column, columns, where, True)
         return self.closed_results
 
-    def preview(self, *columns, where=None):
+    def preview(self, column, /, *columns, where=None):
         """What ``update`` would give; commits nothing. Returns what the parts' ``preview`` would.
         """
-        self.feed(columns, where, False)
+        self.feed(column, columns, where, False)
         return self.live_results
 
-    cdef int feed(self, tuple columns, object where, bint commit) except -1:
+    cdef int feed(self, object given, tuple others, object where, bint commit) except -1:
         cdef Py_buffer view
         cdef const double* column
         cdef Lanes part
-        cdef Py_ssize_t i, count = 0, size = self.lanes * sizeof(double)
+        cdef Py_ssize_t i, k, count = 0, size = self.lanes * sizeof(double)
         cdef const int32_t* chosen = NULL
-        if len(columns) != self.width:
+        if 1 + len(others) != self.width:
             raise ValueError(f"a row of this sweep is {', '.join(self.inputs)}")
         for i in range(self.width):
-            column = column_at(columns[i], self.lanes)
+            if i:
+                given = others[i - 1]
+            column = column_at(given, self.lanes)
             if column != NULL:
                 memcpy(self.columns[i], column, size)
                 continue
-            borrow(columns[i], &view, "sweep", self.inputs[i])
+            borrow(given, &view, "sweep", self.inputs[i])
             try:
                 if view.shape[0] != self.lanes:
                     raise ValueError(
@@ -122,19 +121,26 @@ cdef class Sweep:
                 memcpy(self.columns[i], view.buf, size)
             finally:
                 PyBuffer_Release(&view)
+        for i in range(self.width):
+            # Lanes that are not there go with the last one, so that its block needs no masks.
+            for k in range(self.lanes, self.room):
+                self.columns[i][k] = self.columns[i][self.lanes - 1]
         if where is not None:
             part = <Lanes>PyTuple_GET_ITEM(self.parts, 0)
             count = part.choose(where)
             chosen = part.chosen
+        # Every other row begins at the other end: the states stepped last are the nearest still.
+        self.backwards = not self.backwards
         for i in range(self.count):
-            part = <Lanes>PyTuple_GET_ITEM(self.parts, i)
+            k = self.count - 1 - i if self.backwards else i
+            part = <Lanes>PyTuple_GET_ITEM(self.parts, k)
             if chosen != NULL:
-                part.step(self.column[i], chosen, count, commit)
+                part.step(self.column[k], chosen, count, commit)
             elif self.lanes < LONG:
-                part.step_whole(self.column[i], commit)
+                part.step_whole(self.column[k], commit)
             else:
                 with nogil:
-                    part.step_whole(self.column[i], commit)
+                    part.step_whole(self.column[k], commit)
         return 0
 
     def tick(self, Py_ssize_t lane, row, /):

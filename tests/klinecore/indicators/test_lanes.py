@@ -250,6 +250,40 @@ def test_a_saved_lane_goes_on_in_another_place(
             np.testing.assert_array_equal(expected[:, 0], expected[:, lane])
 
 
+@pytest.mark.parametrize("using", blocks.INSTRUCTIONS)
+@pytest.mark.parametrize("name", ["ema", "sma", "wma", "bb", "highest", "lowest", "stoch"])
+def test_a_lane_leaves_those_it_walked_with(name: str, using: str) -> None:
+    """Rows of all lanes together, for more than a turn of any ring; then one goes its own way."""
+    lanes, parameters = 19, some_parameters(name, 4, 0)
+    with instructions(using):
+        for way in ("save", "load", "reset", "some", "odd", "rare"):
+            random = np.random.default_rng(7)
+            made, model = kc.Lanes(name, *parameters, lanes=lanes), Model(name, parameters, lanes)
+            market = Market(name, lanes, random, 0.0)
+            alone = 17 if way == "odd" else 9
+            for at in range(48):
+                columns = market.rows()
+                if at % 16 == 15 and way in ("odd", "rare"):
+                    columns[-1][alone] = np.nan if way == "odd" else 1e9
+                some = [k for k in range(lanes) if way != "some" or at % 16 != 15 or k != alone]
+                for lane in some:
+                    model.update(lane, tuple(column[lane] for column in columns))
+                where = None if len(some) == lanes else some
+                same(made.update(*columns, where=where), model.closed)
+                if at % 16 != 15:
+                    continue
+                if way == "save":
+                    image = made.save(alone)
+                    made.reset(alone)
+                    made.load(alone, image)
+                elif way == "load":
+                    made.load(alone, kc.Lanes(name, *parameters, lanes=1).save(0))
+                elif way == "reset":
+                    made.reset(alone)
+                if way in ("load", "reset"):
+                    model.reset(alone)
+
+
 def test_an_image_of_other_lanes_is_refused_and_changes_nothing() -> None:
     lanes = kc.Lanes("sma", 3, lanes=2)
     for price in (1.0, 2.0, 3.0):
