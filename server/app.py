@@ -21,6 +21,7 @@ from server.api.state import ServedMarket, ServerState
 from server.api.types import Receive, Scope, Send
 from server.clock import PACE_VARIABLE, Clock, SystemClock, read_pace
 from server.disk import Disk, SystemDisk, data_directory
+from server.ending import end_within
 from server.errors import FeedError, SettingsError
 from server.feeds.base import Feed, open_api
 from server.feeds.binance import Api
@@ -59,6 +60,12 @@ FIRST_ANSWER_S = 10.0
 #: Seconds clients have to take their goodbye.
 DRAIN_S = 2.0
 _DRAIN_LOOK_S = 0.02
+
+#: Seconds that parts have to end, one group after the other. They and ``DRAIN_S`` are less than
+#: ``serving.SHUTDOWN_S``, so that the store always has its turn.
+FEEDS_END_S = 0.5
+PARTS_END_S = 4.5
+STORE_END_S = 2.3
 
 
 class Server:
@@ -209,20 +216,20 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._streams is not None:
-            await self._streams.stop()
-        await self._for_clients.close()
-        for feed in self._feeds:
-            await feed.stop()
-        await asyncio.gather(
+        ports = [] if self._streams is None else [self._streams.stop()]
+        await end_within(
+            FEEDS_END_S, *ports, self._for_clients.close(), *(feed.stop() for feed in self._feeds)
+        )
+        alerts = self.state.alerts
+        await end_within(
+            PARTS_END_S,
             self._sync.stop(),
             *(waits.stop() for waits in self._waits),
             *(snapshots.stop() for snapshots in self._snapshots),
+            *([] if alerts is None else [alerts.close()]),
         )
-        if self.state.alerts is not None:
-            await self.state.alerts.close()
-        if self._store is not None:
-            await self._store.close()
+        if self._store is not None:  # the last one: the others write into it
+            await end_within(STORE_END_S, self._store.close())
         log.info("stopped")
 
     # --- one market ----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ __all__ = ["Companion", "SnapshotStore", "find_contents"]
 log = logging.getLogger(__name__)
 
 #: Seconds the last snapshot may take when the server stops.
-LAST_S = 5.0
+LAST_S = 4.0
 #: Bytes given back at once while a snapshot is read: whole pages.
 GIVE_BACK_SIZE = 4 << 20
 

@@ -55,7 +55,7 @@ HOST_MAX, OWNER_MAX = 2, 4
 #: Requests at once to one target that takes one signal each.
 PARALLEL = 2
 #: Seconds for what is under way when the server stops: cut off, it would be sent again.
-CLOSE_S = 6.0
+CLOSE_S = 4.0
 CLOSE_LOOK_S = 0.01
 
 

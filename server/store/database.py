@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 #: Seconds the last group may take when the server stops.
-CLOSE_S = 5.0
+CLOSE_S = 2.0
 #: Bytes the write-ahead log keeps on disk between two checkpoints.
 _LOG_BYTES = 32 << 20
 
