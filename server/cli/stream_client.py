@@ -22,7 +22,7 @@ from server.errors import ServerError
 
 __all__ = ["StreamClient"]
 
-#: Messages read and not printed yet; a terminal that is slower loses the connection's oldest.
+#: Messages read and not printed yet; a terminal that is slower loses the oldest.
 _QUEUE_MAX = 10_000
 
 _CONNECT_S = 10.0
@@ -35,8 +35,9 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.TEXT:
-            if self.messages.qsize() < _QUEUE_MAX:
-                self.messages.put_nowait(frame.get_payload_as_utf8_text())
+            if self.messages.qsize() == _QUEUE_MAX:
+                self.messages.get_nowait()
+            self.messages.put_nowait(frame.get_payload_as_utf8_text())
         elif frame.msg_type == WSMsgType.CLOSE:
             text = (frame.get_close_message() or b"").decode("utf-8", "replace")
             self.reason = f"closed with {frame.get_close_code().value} {text}".rstrip()
