@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from commands import Demo, until
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 from sign_in_service import EMAIL, PASSWORD, SignInService, sign_in_service
 
 from server.access.keys import KeysFile
@@ -190,6 +190,30 @@ def test_a_token_is_renewed_before_it_ends(
     finally:
         service.expires_in = 3600
     expect_signed_in(page, EMAIL)
+
+
+def test_who_signs_out_while_a_token_is_renewed_stays_signed_out(
+    page: Page, locked: Demo, service: SignInService
+) -> None:
+    renewal = "**/auth/v1/token?grant_type=refresh_token"
+    held: list[Route] = []
+    page.route(renewal, lambda route: held.append(route))
+    service.expires_in = 62
+    try:
+        with page.expect_request(renewal):
+            with_account(page, locked, PASSWORD, remember=True)
+        expect_signed_in(page, EMAIL)
+        page.locator("account-menu summary").click()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+        held[0].fallback()
+        # The page holds this lock until it has dealt with the answer.
+        page.evaluate("navigator.locks.request('klinecore.session', () => true)")
+        assert page.evaluate("localStorage.getItem('klinecore.session')") is None
+        page.reload()
+        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+    finally:
+        service.expires_in = 3600
 
 
 def test_a_session_that_the_project_ended_ends_on_the_page(

@@ -93,13 +93,18 @@ class Session {
         this._keep(kept, remember);
         return true;
       }
+      const ours = this._kept;
       try {
-        this._keep(await this._grant("refresh_token", { refresh_token: kept.refresh }), remember);
+        const newer = await this._grant("refresh_token", { refresh_token: kept.refresh });
+        // Whoever has signed out meanwhile, or in as somebody else, stays so.
+        if (ours !== this._kept) return false;
+        this._keep(newer, remember);
         return true;
       } catch (error) {
         // Only the project's own word ends a session; a network that fails does not.
         const status = error instanceof Problem ? error.status : 0;
-        if (status >= 400 && status < 500 && status !== 429) this._drop();
+        const ended = status >= 400 && status < 500 && status !== 429;
+        if (ended && ours === this._kept) this._drop();
         return false;
       }
     };
@@ -115,7 +120,7 @@ class Session {
     this._timer = setTimeout(async () => {
       if (await this._renew(kept.token)) return;
       if (this._kept) this._timer = setTimeout(() => this._schedule(), AGAIN_MS);
-      else api.dispatchEvent(new Event("refused"));
+      else if (api.key === kept.token) api.dispatchEvent(new Event("refused"));
     }, Math.max(0, wait));
   }
 
