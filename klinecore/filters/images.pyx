@@ -116,6 +116,7 @@ cdef class Layout:
             memcpy(&part, image, sizeof(part))
             image += sizeof(part)
             stage.fed[lane] = part.fed
+            stage.due_ms[lane] = 0
             if not rewind:
                 stage.seen[lane] = part.seen
                 stage.floor[lane] = part.floor

@@ -58,7 +58,8 @@ cdef class Runner:
     cdef const SeriesMemory* series(self, Stage stage, Py_ssize_t lane) noexcept
     cdef Next next_row(self, Stage stage, Py_ssize_t lane, int64_t* boundary_ms) except *
     cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *
-    cdef int64_t next_boundary(self, Stage stage) except -2
+    cdef int64_t due(self, Stage stage, Py_ssize_t lane) except -2
+    cdef int64_t next_boundary(self, Stage stage, int64_t before_ms) except -2
     cdef bint gather(self, Stage stage, int64_t boundary_ms) except -1
     cdef bint gather_again(self, Stage stage, int64_t boundary_ms) except -1
     cdef void describe(self, Stage stage, Rows* rows) noexcept

@@ -224,6 +224,21 @@ cdef class Runner:
             return BROKEN           # others were compared without it
         return READY
 
+    cdef inline int64_t due(self, Stage stage, Py_ssize_t lane) except -2:
+        """The boundary of the row a lane has to move to, found once per row; NEVER without one."""
+        cdef int64_t boundary_ms = 0
+        cdef Next next
+        if stage.due_ms[lane]:
+            return stage.due_ms[lane]
+        next = self.next_row(stage, lane, &boundary_ms)
+        if next != READY:
+            boundary_ms = NEVER
+        if next == BROKEN:
+            self.broken[lane] = 1
+        elif not stage.across:          # there it depends on where the others went
+            stage.due_ms[lane] = boundary_ms
+        return boundary_ms
+
     cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *:
         """Whether all that a lane's next row is read together with stands where it must."""
         cdef const SeriesMemory* series
@@ -261,21 +276,18 @@ cdef class Runner:
             ) + 1
         return BROKEN if passed else READY
 
-    cdef int64_t next_boundary(self, Stage stage) except -2:
-        """The earliest boundary at which some lane can move; NEVER if none can."""
-        cdef int64_t earliest = NEVER, waiting = NEVER, passed = NEVER, boundary_ms = 0
+    cdef int64_t next_boundary(self, Stage stage, int64_t before_ms) except -2:
+        """The earliest boundary at which some lane can move, up to ``before_ms``; else NEVER."""
+        cdef int64_t earliest = NEVER, waiting = NEVER, passed = NEVER, boundary_ms
         cdef bint plain = not (stage.across or stage.reads or stage.readers)
         cdef Py_ssize_t i, lane
         cdef Next next
         for i in range(self.touched_count):
             lane = self.touched[i]
-            next = self.next_row(stage, lane, &boundary_ms)
-            if next == BROKEN:
-                self.broken[lane] = 1
-            if next != READY:
+            boundary_ms = self.due(stage, lane)
+            if boundary_ms == NEVER or (boundary_ms > before_ms and not stage.across):
                 continue
-            if not plain:
-                next = self.can_move(stage, lane, boundary_ms)
+            next = READY if plain else self.can_move(stage, lane, boundary_ms)
             if next == READY:
                 earliest = min(earliest, boundary_ms)
             elif next == WAITS:
@@ -296,21 +308,19 @@ cdef class Runner:
     cdef bint gather(self, Stage stage, int64_t boundary_ms) except -1:
         """Collect the lanes that move to a row of that boundary; False if there are none."""
         cdef bint plain = not (stage.across or stage.reads or stage.readers)
-        cdef int64_t own_ms = 0
+        cdef int64_t own_ms
         cdef Py_ssize_t i, lane
         cdef Next next
         stage.count = 0
         memset(stage.mask, 0, self.places // 8)
         for i in range(self.touched_count):
             lane = self.touched[i]
-            next = self.next_row(stage, lane, &own_ms)
-            if next == READY:
-                if stage.across and own_ms < boundary_ms:
-                    return False        # it waits for an earlier one
-                if own_ms != boundary_ms:
-                    continue
-                if not plain:
-                    next = self.can_move(stage, lane, boundary_ms)
+            own_ms = self.due(stage, lane)
+            if stage.across and (own_ms < boundary_ms or self.broken[lane]):
+                return False            # it waits for an earlier one
+            if own_ms != boundary_ms:
+                continue
+            next = READY if plain else self.can_move(stage, lane, boundary_ms)
             if stage.across and next >= WAITS:
                 return False
             if next == BROKEN:
@@ -438,6 +448,7 @@ cdef class Runner:
                 for root in stage.roots:
                     (<Root>root).anchor[lane] = open_ms
             stage.fed[lane] = open_ms
+            stage.due_ms[lane] = 0
         if stage.across:
             stage.done_ms = boundary_ms
 
@@ -464,7 +475,7 @@ cdef class Runner:
                 unknown &= unknown - 1
                 self.count_unknown(stage, root, lane)
             if root.quiet != NULL:
-                fires = cool(root, mask, fires, word)
+                fires = root.cool(mask, fires, word)
             fires &= stage.told[word]
             while fires:
                 lane = word * 64 + __builtin_ctzll(fires)
@@ -535,6 +546,9 @@ cdef class Runner:
     cdef touch(self, const uint8_t* marked):
         """Look for rows of the marked lanes; of all, for NULL."""
         cdef Py_ssize_t lane, count = 0
+        cdef Stage stage
+        for stage in self.ordered:
+            memset(stage.due_ms, 0, 8 * self.places)
         for lane in range(self.places):
             if (marked == NULL or marked[lane]) and self.order[lane] >= 0:
                 self.touched[count] = <int32_t>lane
@@ -547,12 +561,14 @@ cdef class Runner:
         cdef Py_ssize_t i, lane
         cdef Stage stage
         cdef int beginnings = 0
+        cdef bint every = True          # what was passed is found before anything moves
         self.rewinder.begin()
         while True:
             earliest = NEVER
             for stage in self.ordered:
-                earliest = min(earliest, self.next_boundary(stage))
-            if self.start_anew():
+                earliest = min(earliest, self.next_boundary(stage, NEVER if every else earliest))
+            every = self.start_anew()
+            if every:
                 beginnings += 1
                 if beginnings > BEGINNINGS_MAX:
                     raise RuntimeError("filters start anew without end")
@@ -564,7 +580,8 @@ cdef class Runner:
                 if self.gather(stage, earliest):
                     self.run(stage, earliest)
                     moved = True
-            if not moved and not self.start_anew():
+            every = not moved and self.start_anew()
+            if not (moved or every):
                 break
         for i in range(self.touched_count):
             lane = self.touched[i]
@@ -581,18 +598,3 @@ cdef int cold(Stage stage, Root root, Py_ssize_t lane, Py_ssize_t rows):
     if bit(stage.blind, lane) and (root.endless or stage.stretch[lane] < rows):
         return HOLE
     return NOT_WARM if stage.stretch[lane] < rows else 0
-
-
-cdef uint64_t cool(Root root, uint64_t mask, uint64_t fires, Py_ssize_t word) noexcept:
-    """Which of the firings are not within ``cooldown`` rows of the last one."""
-    cdef Py_ssize_t lane
-    cdef uint64_t allowed = 0, left = mask
-    while left:
-        lane = word * 64 + __builtin_ctzll(left)
-        left &= left - 1
-        if root.quiet[lane]:
-            root.quiet[lane] -= 1
-        elif fires >> (lane & 63) & 1:
-            allowed |= <uint64_t>1 << (lane & 63)
-            root.quiet[lane] = <int32_t>root.cooldown
-    return allowed

@@ -33,6 +33,7 @@ cdef class Root:
 
     cdef void reset(self, Py_ssize_t lane) noexcept
     cdef void begin_row(self, bint again) noexcept
+    cdef uint64_t cool(self, uint64_t mask, uint64_t fires, Py_ssize_t word) noexcept
 
 cdef class Stage:
     cdef readonly object key
@@ -52,6 +53,7 @@ cdef class Stage:
     cdef int64_t* seen                  # the newest there ever was
     cdef int64_t* floor                 # rows up to this one were there before the lane was
     cdef int64_t* limit                 # the last row to move to
+    cdef int64_t* due_ms                # boundary of the row to move to; 0: not looked for
     cdef int64_t* hole_ms               # open time of the row after the newest hole
     cdef int32_t* stretch               # rows since the newest hole
     cdef uint32_t* slots

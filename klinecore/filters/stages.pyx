@@ -10,6 +10,9 @@ __all__ = ["Root", "Stage"]
 
 NEVER = <int64_t>1 << 62
 
+cdef extern from *:
+    int __builtin_ctzll(unsigned long long value) nogil
+
 
 cdef class Root:
     """The condition of one filter, and at which rows it fires."""
@@ -93,6 +96,20 @@ cdef class Root:
             if self.quiet != NULL:
                 memcpy(self.quiet_before, self.quiet, 4 * places)
 
+    cdef uint64_t cool(self, uint64_t mask, uint64_t fires, Py_ssize_t word) noexcept:
+        """Which of the firings are not within ``cooldown`` rows of the last one."""
+        cdef Py_ssize_t lane
+        cdef uint64_t allowed = 0, left = mask
+        while left:
+            lane = word * 64 + __builtin_ctzll(left)
+            left &= left - 1
+            if self.quiet[lane]:
+                self.quiet[lane] -= 1
+            elif fires >> (lane & 63) & 1:
+                allowed |= <uint64_t>1 << (lane & 63)
+                self.quiet[lane] = <int32_t>self.cooldown
+        return allowed
+
 
 cdef class Stage:
     """Steps that advance together, and the row at which each lane stands."""
@@ -113,6 +130,7 @@ cdef class Stage:
         self.seen = <int64_t*>self.take(8 * places)
         self.floor = <int64_t*>self.take(8 * places)
         self.limit = <int64_t*>self.take(8 * places)
+        self.due_ms = <int64_t*>self.take(8 * places)
         self.hole_ms = <int64_t*>self.take(8 * places)
         self.stretch = <int32_t*>self.take(4 * places)
         self.slots = <uint32_t*>self.take(4 * places)
@@ -134,6 +152,7 @@ cdef class Stage:
         free(self.seen)
         free(self.floor)
         free(self.limit)
+        free(self.due_ms)
         free(self.hole_ms)
         free(self.stretch)
         free(self.slots)
@@ -156,6 +175,7 @@ cdef class Stage:
     cdef void reset(self, Py_ssize_t lane):
         """Stand before the lane's first row."""
         self.fed[lane] = -1
+        self.due_ms[lane] = 0
         self.stretch[lane] = 0
         self.done_ms = -1
         put_bit(self.blind, lane, False)
