@@ -55,7 +55,7 @@ cdef int64_t _month_end(int64_t time_ms) noexcept nogil:
 
 cdef uint32_t series_slots(uint32_t capacity) noexcept nogil:
     """Slots per column for ``capacity`` visible rows: the forming row and room to slide rarely."""
-    cdef uint32_t slack = capacity // 16
+    cdef uint32_t slack = capacity // 32
     return capacity + 1 + (slack if slack > 15 else 15)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from server.process import bound_memory
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _STDERR = 2
 
 def run(settings: Settings) -> None:
     """Serve until asked to end. Raises SystemExit: it could not start."""
+    bound_memory()
     import uvloop  # the command line's other uses need not load these
     from granian.errors import FatalError
 

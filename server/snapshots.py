@@ -11,7 +11,7 @@ import errno
 import logging
 import math
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from klinecore.errors import SnapshotError
@@ -34,10 +34,10 @@ GIVE_BACK_SIZE = 4 << 20
 class Companion(Protocol):
     """What is kept beside a snapshot and must not be newer than its rows."""
 
-    def take(self, time_ms: int) -> bytes | None:
-        """What is to be kept, before the first row of the snapshot is read; None for nothing."""
+    def take(self, time_ms: int) -> Sequence[bytes] | None:
+        """What is to be kept, in parts, before the snapshot's first row is read; None: nothing."""
 
-    async def write(self, taken: bytes) -> bool:
+    async def write(self, taken: Sequence[bytes]) -> bool:
         """Keep it, once the snapshot is whole. Never raises OSError."""
 
 

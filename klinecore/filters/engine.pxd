@@ -23,6 +23,7 @@ cdef class Engine:
     cdef Checkpoints _checkpoints
     cdef dict _roots            # filter id -> Root
     cdef dict _counts           # key of a step -> filters that need it
+    cdef dict _steps            # and the step itself: filters share those they have in common
     cdef Gone _gone
     cdef Teller _teller
     cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew

@@ -44,6 +44,7 @@ cdef class Engine:
         self._runner = Runner(market, records=True)
         self._roots = {}
         self._counts = {}
+        self._steps = {}
         self._gone = self._runner.doubts = Gone(self._runner)
         self._teller = Teller(self._runner, self._gone)
         self._next_id = 1
@@ -87,7 +88,7 @@ cdef class Engine:
             self._refused += 1
             raise FiltersFullError("filters_max", self.filters_max, self.filters_max + 1)
         self.market._interval(interval)
-        step = resolve(getattr(filter, "root", filter), interval)
+        step = resolve(getattr(filter, "root", filter), interval, self._steps)
         if when == "forming" and step.stage.across:
             raise ValueError("symbols are compared at their closes, not while klines form")
         for below in step.walk():
@@ -176,6 +177,7 @@ cdef class Engine:
                     stage.limit[lane] = NEVER
         for below in step.walk():
             self._counts[below.key] = self._counts.get(below.key, 0) + 1
+            self._steps[below.key] = below
             if below.key not in runner.cells:
                 cell = warm.cells[below.key]
                 runner.adopt(cell, below)
@@ -195,7 +197,7 @@ cdef class Engine:
         for step in root.step.walk():
             self._counts[step.key] -= 1
             if not self._counts[step.key]:
-                del self._counts[step.key]
+                del self._counts[step.key], self._steps[step.key]
                 gone.add(step.key)
         self._runner.drop(gone)
         self._replan()

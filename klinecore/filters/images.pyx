@@ -291,18 +291,15 @@ cdef list fed_rows(Runner runner, Py_ssize_t lane):
 
 
 cdef bytes write_image(Runner runner, dict told):
-    """All that the filters remember of every symbol."""
+    """All that the filters remember of every symbol; made in place, for it may be large."""
     cdef Layout layout = Layout(runner)
     cdef dict places = runner.market._places
-    cdef bytes blocks = PyBytes_FromStringAndSize(NULL, layout.size * len(places))
-    cdef char* to = PyBytes_AS_STRING(blocks)
-    cdef Py_ssize_t lane
-    memset(to, 0, layout.size * len(places))
+    cdef bytes image, index
+    cdef char* to
+    cdef Py_ssize_t lane, begin, size = layout.size * len(places)
     symbols = []
     for symbol, place in places.items():
         lane = place
-        layout.save(lane, to)
-        to += layout.size
         some = told.get(lane, {})
         symbols.append([
             symbol, fed_rows(runner, lane),
@@ -319,10 +316,21 @@ cdef bytes write_image(Runner runner, dict told):
         "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
         "symbols": symbols,
     }).encode()
-    return HEAD.pack(MAGIC, VERSION, digest_of(index, blocks), len(index)) + index + blocks
+    begin = HEAD.size + len(index)
+    image = PyBytes_FromStringAndSize(NULL, begin + size)
+    to = PyBytes_AS_STRING(image) + begin
+    memset(to, 0, size)
+    for place in places.values():
+        layout.save(place, to)
+        to += layout.size
+    digest = digest_of(index, memoryview(image)[begin:])
+    to = PyBytes_AS_STRING(image)
+    memcpy(to, PyBytes_AS_STRING(HEAD.pack(MAGIC, VERSION, digest, len(index))), HEAD.size)
+    memcpy(to + <Py_ssize_t>HEAD.size, PyBytes_AS_STRING(index), len(index))
+    return image
 
 
-cdef bytes digest_of(bytes index, bytes blocks):
+cdef bytes digest_of(bytes index, blocks):
     summed = hashlib.blake2b(index, digest_size=16)
     summed.update(blocks)
     return summed.digest()
@@ -340,7 +348,7 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
     if version != VERSION:
         raise SnapshotError(f"an image of filters of version {version}; this is {VERSION}")
     index_bytes = image[HEAD.size:HEAD.size + size]
-    blocks = image[HEAD.size + size:]
+    blocks = memoryview(image)[HEAD.size + size:]
     if digest_of(index_bytes, blocks) != digest:
         raise SnapshotError("an image of filters that is damaged or cut short")
     index = json.loads(index_bytes)
@@ -348,7 +356,7 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
         raise SnapshotError("an image of other filters than those held")
     if len(blocks) != layout.size * len(index["symbols"]):
         raise SnapshotError("an image of filters that lacks symbols, or has too many")
-    block = PyBytes_AS_STRING(blocks)
+    block = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
     left = []
     for symbol, rows, firings in index["symbols"]:
         lane = runner.market._places.get(symbol, -1)

@@ -7,7 +7,8 @@ and whether it looks across symbols.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -74,8 +75,8 @@ class Step:
                 stack.extend((arg, False) for arg in reversed(step.args))
 
 
-def resolve(root: Node, interval: str) -> Step:
-    """The steps of a filter on ``interval``; equal parts become one step.
+def resolve(root: Node, interval: str, held: Mapping[Key, Step] | None = None) -> Step:
+    """The steps of a filter on ``interval``; equal parts become one step, one of ``held`` if there.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def resolve(root: Node, interval: str) -> Step:
     """
     if root.kind != "condition":
         raise ValueError(f"a filter must be a condition, not a {root.kind}: {root.text}")
-    steps, made = _make(root, interval)
+    steps, made = _make(root, interval, held or {})
     return _read(made[id(root), _home(root, interval, interval)], interval, steps)
 
 
@@ -92,7 +93,7 @@ def parts_of(root: Node, interval: str) -> dict[str, Key]:
 
     A part on another interval is read as of the row, if the filter reads it so itself.
     """
-    steps, made = _make(root, interval)
+    steps, made = _make(root, interval, {})
     top = _read(made[id(root), _home(root, interval, interval)], interval, steps)
     computed = {step.key for step in top.walk()}
     several = {id(node.args[0]) for node in root.walk() if node.op == "output"}
@@ -111,9 +112,11 @@ def parts_of(root: Node, interval: str) -> dict[str, Key]:
     return found
 
 
-def _make(root: Node, interval: str) -> tuple[dict[Key, Step], dict[tuple[int, str], Step]]:
+def _make(
+    root: Node, interval: str, held: Mapping[Key, Step]
+) -> tuple[ChainMap[Key, Step], dict[tuple[int, str], Step]]:
     """Every step of a tree, by its key, and by its node and the interval it is computed on."""
-    steps: dict[Key, Step] = {}
+    steps = ChainMap[Key, Step]({}, held)  # type: ignore[arg-type]  # only the first is written to
     made: dict[tuple[int, str], Step] = {}
     homes = sorted({node.interval or interval for node in root.walk()} | {interval})
     for node in root.walk():
@@ -130,7 +133,7 @@ def _home(node: Node, reader: str, interval: str) -> str:
     return reader if node.op in {"const", "ticker"} else node.interval or interval
 
 
-def _read(arg: Step, home: str, steps: dict[Key, Step]) -> Step:
+def _read(arg: Step, home: str, steps: ChainMap[Key, Step]) -> Step:
     """``arg`` as a step of interval ``home``: itself, or its value as of a row's close there."""
     if arg.stage.interval == home:
         return arg
@@ -142,7 +145,7 @@ def _read(arg: Step, home: str, steps: dict[Key, Step]) -> Step:
     return steps.setdefault(key, step)
 
 
-def _step(node: Node, home: str, args: tuple[Step, ...], steps: dict[Key, Step]) -> Step:
+def _step(node: Node, home: str, args: tuple[Step, ...], steps: ChainMap[Key, Step]) -> Step:
     # The types matter: 1 == 1.0 == True, but they may be parameters of different meaning.
     params = tuple((type(value).__name__, value) for value in node.params)
     key = (node.op, params, tuple(arg.key for arg in args), home)

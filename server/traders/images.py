@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Literal, NamedTuple
@@ -67,8 +67,11 @@ class Image(NamedTuple):
         return self.header.time_ms
 
 
-def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> bytes:
-    """All that an engine remembers, at this moment; ``label`` says of which market."""
+def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> tuple[bytes, bytes]:
+    """All that an engine remembers, at this moment; ``label`` says of which market.
+
+    In two parts, to be joined: the second is large, and need not be copied for that.
+    """
     header = _Header(
         label=label,
         time_ms=time_ms,
@@ -92,7 +95,7 @@ def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> bytes:
     )
     head = msgspec.json.encode(header)
     state = engine.engine.save()
-    return _HEAD.pack(_MAGIC, _VERSION, _digest(head, state), len(head)) + head + state
+    return _HEAD.pack(_MAGIC, _VERSION, _digest(head, state), len(head)) + head, state
 
 
 def read_image(data: bytes, *, label: str) -> Image:
@@ -227,17 +230,17 @@ class ImageFile:
     def _read(self, path: str) -> Image:
         return read_image(bytes(self._disk.read(path)), label=self.label)
 
-    def take(self, time_ms: int) -> bytes | None:
+    def take(self, time_ms: int) -> Sequence[bytes] | None:
         """An image of this moment; None without filters: they would have nothing to remember."""
         engine = self.current()
         if engine is None or not len(engine):
             return None
         return take_image(engine, label=self.label, time_ms=time_ms)
 
-    async def write(self, image: bytes) -> bool:
+    async def write(self, image: Sequence[bytes]) -> bool:
         """Let this be the newest one; True once it is durable. Never raises OSError."""
         try:
-            size = await self._files.write([image])
+            size = await self._files.write(image)
         except OSError as error:
             self.failed(f"cannot write {self._files.path}", error)
             return False

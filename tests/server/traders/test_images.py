@@ -64,7 +64,8 @@ def restarted(
 
 
 def image_of(world: TraderWorld) -> bytes:
-    return take_image(world.desk.engines["spot"], label=LABEL, time_ms=world.clock.now_ms)
+    parts = take_image(world.desk.engines["spot"], label=LABEL, time_ms=world.clock.now_ms)
+    return b"".join(parts)
 
 
 def kinds() -> list[Trader]:
@@ -342,8 +343,8 @@ def test_the_one_before_is_taken_when_the_newest_is_torn(image: bytes) -> None:
     async def story() -> None:
         disk.claim("/d")
         file = file_on(disk)
-        assert await file.write(image)
-        assert await file.write(image)
+        assert await file.write([image])
+        assert await file.write([image])
         torn = disk.create("/d/spot.traders")
         torn.write(image[:-1])
         torn.close()
