@@ -142,7 +142,7 @@ cdef class Engine:
         warm.arrange()
         stage = warm.stages[step.stage]
         stage.roots.append(root)
-        needed += root.size + sum([
+        needed += root.size + root.since.size + root.anchor.size + sum([
             (<Stage>one).size for one in warm.ordered if one.key not in self._runner.stages
         ])
         if needed > self.state_bytes_max:
@@ -167,7 +167,7 @@ cdef class Engine:
         cdef Root root
         cdef Py_ssize_t lane
         root = (<Stage>warm.stages[step.stage]).roots[0]
-        memcpy(root.since, (<Stage>warm.stages[step.stage]).fed, 8 * warm.places)
+        memcpy(root.since.at, (<Stage>warm.stages[step.stage]).fed, 8 * warm.places)
         for warmed in warm.ordered:
             if warmed.key not in runner.stages:
                 stage = runner.stages[warmed.key] = warmed
@@ -182,7 +182,12 @@ cdef class Engine:
                 cell = warm.cells[below.key]
                 runner.adopt(cell, below)
         root.cell = runner.cells[step.key]
-        (<Stage>runner.stages[step.stage]).roots.append(root)
+        stage = runner.stages[step.stage]
+        if stage.roots:
+            held = {}
+            (<Root>stage.roots[len(stage.roots) - 1]).share(held)       # begun just before, mostly
+            root.share(held)
+        stage.roots.append(root)
         runner.arrange()
         return root
 
@@ -495,7 +500,7 @@ cdef class Engine:
         """Open time of the first row a filter was fed for a symbol; None before the first."""
         cdef Root root = self._root(filter_id)
         cdef Py_ssize_t lane = self.market._symbol(symbol)
-        return root.anchor[lane] if root.anchor[lane] >= 0 else None
+        return root.anchor.at[lane] if root.anchor.at[lane] >= 0 else None
 
     def history(self, int filter_id, symbol):
         """Open time of the newest row whose firings are not told, for it was there before; None
@@ -503,7 +508,7 @@ cdef class Engine:
         cdef Root root = self._root(filter_id)
         cdef Stage stage = self._runner.stages[root.step.stage]
         cdef Py_ssize_t lane = self.market._symbol(symbol)
-        cdef int64_t newest = max(root.since[lane], stage.floor[lane])
+        cdef int64_t newest = max(root.since.at[lane], stage.floor[lane])
         return newest if newest >= 0 else None
 
     def unknown(self, filter_id=None):

@@ -174,7 +174,7 @@ cdef class Gone(Doubts):
             if root.quiet != NULL:
                 root.quiet[lane] = <int32_t>root.cooldown
         elif (
-            bit(stage.fires, lane) and open_ms > root.since[lane] and open_ms > stage.floor[lane]
+            bit(stage.fires, lane) and open_ms > root.since.at[lane] and open_ms > stage.floor[lane]
         ):
             self.undecided.add((root, lane, open_ms))
 

@@ -93,8 +93,8 @@ cdef class Layout:
                 cell.save(lane, to)
                 to += cell.image_size()
             for root in roots:
-                root_part.since = root.since[lane]
-                root_part.anchor = root.anchor[lane]
+                root_part.since = root.since.at[lane]
+                root_part.anchor = root.anchor.at[lane]
                 root_part.quiet = root.quiet[lane] if root.quiet != NULL else 0
                 root_part.armed = bit(root.armed, lane)
                 root_part.quiet_before = root_part.spare = 0
@@ -130,8 +130,8 @@ cdef class Layout:
                 memcpy(&root_part, image, sizeof(root_part))
                 image += sizeof(root_part)
                 if not rewind:
-                    root.since[lane] = root_part.since
-                root.anchor[lane] = root_part.anchor
+                    root.since.at[lane] = root_part.since
+                root.anchor.at[lane] = root_part.anchor
                 if root.quiet != NULL:
                     root.quiet[lane] = root_part.quiet
                 put_bit(root.armed, lane, root_part.armed & 1)
@@ -357,6 +357,8 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
     if len(blocks) != layout.size * len(index["symbols"]):
         raise SnapshotError("an image of filters that lacks symbols, or has too many")
     block = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
+    for root in layout.roots:
+        (<Root>root).own()
     left = []
     for symbol, rows, firings in index["symbols"]:
         lane = runner.market._places.get(symbol, -1)
@@ -375,6 +377,10 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
         elif lane >= 0:
             left.append(symbol)
         block += layout.size
+    for _, _, roots in layout.stages:
+        held = {}
+        for root in roots:
+            (<Root>root).share(held)
     for name, (barrier_ms, deadline_ms, incomplete) in index["intervals"].items():
         i = runner.market._interval_index.get(name)
         if i is not None:

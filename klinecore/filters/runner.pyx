@@ -116,7 +116,8 @@ cdef class Runner:
         """Bytes of all steps and stages."""
         held = [*self.cells.values(), *self.ordered]
         held += [root for stage in self.ordered for root in (<Stage>stage).roots]
-        return sum([one.size for one in held])
+        times = {one for stage in self.ordered for one in (<Stage>stage).times()}
+        return sum([one.size for one in [*held, *times]])
 
     # --- steps ---------------------------------------------------------------------------------
 
@@ -446,7 +447,7 @@ cdef class Runner:
             open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
             if stage.fed[lane] < 0:
                 for root in stage.roots:
-                    (<Root>root).anchor[lane] = open_ms
+                    (<Root>root).anchor.at[lane] = open_ms
             stage.fed[lane] = open_ms
             stage.due_ms[lane] = 0
         if stage.across:
@@ -482,7 +483,7 @@ cdef class Runner:
                 fires &= fires - 1
                 series = self.series(stage, lane)
                 open_ms = series.open_time_ms[stage.slots[lane]]
-                if open_ms <= root.since[lane]:
+                if open_ms <= root.since.at[lane]:
                     continue
                 again = open_ms <= stage.seen[lane]
                 whole = not bit(stage.missing, lane)
@@ -498,7 +499,7 @@ cdef class Runner:
         """Count one evaluation that gave neither true nor false, by its reason."""
         cdef int64_t open_ms = self.series(stage, lane).open_time_ms[stage.slots[lane]]
         cdef int reason
-        if open_ms <= root.since[lane]:
+        if open_ms <= root.since.at[lane]:
             return
         if bit(stage.missing, lane):
             reason = MISSING_CLOSE

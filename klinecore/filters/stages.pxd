@@ -6,6 +6,14 @@ from klinecore.filters.cells cimport Cell
 
 cdef int64_t NEVER              # beyond every time
 
+cdef class Times:
+    # One time per lane; shared by filters of a stage while they have the same.
+    cdef int64_t* at
+    cdef Py_ssize_t places
+    cdef readonly Py_ssize_t size
+
+    cdef Times copy(self)
+
 cdef class Root:
     cdef readonly int number
     cdef public Cell cell
@@ -23,12 +31,14 @@ cdef class Root:
     cdef int32_t* quiet                 # by lane: rows without a firing left; NULL without cooldown
     cdef uint64_t* armed_before         # the newest row: only where symbols are compared
     cdef int32_t* quiet_before
-    cdef int64_t* since                 # by lane: rows up to this one are history
-    cdef int64_t* anchor                # by lane: the first row; -1 before
+    cdef Times since                    # rows up to this one are history
+    cdef Times anchor                   # the first row; -1 before
     cdef uint64_t[7] unknown            # by Reason
     cdef public tuple part_names        # normal forms of parts that firings are told with
     cdef public tuple part_cells
 
+    cdef own(self)
+    cdef share(self, dict held)
     cdef tuple part_values(self, Py_ssize_t lane)
 
     cdef void reset(self, Py_ssize_t lane) noexcept
@@ -68,6 +78,7 @@ cdef class Stage:
     cdef uint64_t* tickerless
     cdef int64_t done_ms                # across: boundary of the newest rows
 
+    cdef list times(self)
     cdef void* take(self, size_t size) except NULL
     cdef void reset(self, Py_ssize_t lane)
     cdef forget(self, Py_ssize_t lane)

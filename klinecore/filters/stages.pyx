@@ -14,6 +14,27 @@ cdef extern from *:
     int __builtin_ctzll(unsigned long long value) nogil
 
 
+cdef class Times:
+    """One time per lane, at first -1 on all."""
+
+    def __cinit__(self, Py_ssize_t places):
+        self.places = places
+        self.size = 8 * places
+        self.at = <int64_t*>calloc(places, 8)
+        if self.at == NULL:
+            raise MemoryError(f"no {self.size} bytes for the times of a filter")
+        for lane in range(places):
+            self.at[lane] = -1
+
+    def __dealloc__(self):
+        free(self.at)
+
+    cdef Times copy(self):
+        cdef Times other = Times(self.places)
+        memcpy(other.at, self.at, self.size)
+        return other
+
+
 cdef class Root:
     """The condition of one filter, and at which rows it fires."""
 
@@ -33,9 +54,9 @@ cdef class Root:
         self.armed = <uint64_t*>calloc(places // 64, 8)
         self.doubtful = <uint64_t*>calloc(places // 64, 8)
         self.told = <uint64_t*>calloc(places // 64, 8)
-        self.since = <int64_t*>calloc(places, 8)
-        self.anchor = <int64_t*>calloc(places, 8)
-        self.size = places // 8 * 3 + 16 * places
+        self.since = Times(places)
+        self.anchor = Times(places)
+        self.size = places // 8 * 3
         if cooldown:
             self.quiet = <int32_t*>calloc(places, 4)
             self.size += 4 * places
@@ -51,13 +72,10 @@ cdef class Root:
                     raise MemoryError(f"no {self.size} bytes for a filter")
         if (
             self.armed == NULL or self.doubtful == NULL or self.told == NULL
-            or self.since == NULL or self.anchor == NULL
             or (cooldown and self.quiet == NULL)
         ):
             raise MemoryError(f"no {self.size} bytes for a filter")
         self.part_names = self.part_cells = ()
-        for lane in range(places):
-            self.since[lane] = self.anchor[lane] = -1
 
     def __dealloc__(self):
         free(self.armed)
@@ -65,12 +83,25 @@ cdef class Root:
         free(self.told)
         free(self.armed_before)
         free(self.quiet_before)
-        free(self.since)
-        free(self.anchor)
         free(self.quiet)
 
+    cdef own(self):
+        """Have times of its own, to be set."""
+        self.since = self.since.copy()
+        self.anchor = self.anchor.copy()
+
+    cdef share(self, dict held):
+        """Have those times that another root of the stage has, if they are the same.
+
+        They stay the same: what happens to a lane happens to all roots of its stage.
+        """
+        self.since = held.setdefault(b"s" + (<char*>self.since.at)[:self.since.size], self.since)
+        self.anchor = held.setdefault(
+            b"a" + (<char*>self.anchor.at)[:self.anchor.size], self.anchor
+        )
+
     cdef void reset(self, Py_ssize_t lane) noexcept:
-        self.anchor[lane] = -1
+        self.anchor.at[lane] = -1
         put_bit(self.armed, lane, False)
         put_bit(self.doubtful, lane, True)
         if self.quiet != NULL:
@@ -165,6 +196,11 @@ cdef class Stage:
         free(self.missing)
         free(self.tickerless)
 
+    cdef list times(self):
+        """Those that its filters have, again and again where they share them."""
+        cdef Root root
+        return [one for root in self.roots for one in (root.since, root.anchor)]
+
     cdef void* take(self, size_t size) except NULL:
         cdef void* memory = calloc(1, size)
         if memory == NULL:
@@ -191,4 +227,4 @@ cdef class Stage:
         self.done_ms = done_ms          # the others were compared, and stay so
         self.seen[lane] = self.floor[lane] = -1
         for root in self.roots:
-            (<Root>root).since[lane] = -1
+            (<Root>root).since.at[lane] = -1

@@ -307,6 +307,21 @@ def test_equal_parts_are_computed_once_and_given_back_with_the_last_filter() -> 
     assert desk.run(LOW, HIGH) == []
 
 
+def test_filters_that_began_together_share_when_they_began() -> None:
+    """Two times a symbol, 16 bytes: the same for all traders that are there at the start."""
+    desk = Desk()
+    first = desk.engine.add(compile(ABOVE), "1m")
+    size = desk.engine.state_bytes
+    desk.engine.add(compile(ABOVE), "1m", mode="level")
+    places = 64  # of a market with one symbol
+    assert desk.engine.state_bytes - size < 8 * places
+    desk.run(LOW, HIGH)
+    late = desk.engine.add(compile(ABOVE), "1m")
+    assert (desk.engine.history(first, "A") or 0) < START
+    assert desk.engine.history(late, "A") == START + MINUTE
+    assert desk.engine.anchor(first, "A") == desk.engine.anchor(late, "A") == START
+
+
 def test_a_removed_filter_is_not_told_and_its_number_is_not_given_again() -> None:
     desk = Desk()
     first = desk.engine.add(compile(ABOVE), "1m", mode="level")

@@ -50,6 +50,21 @@ def test_filters_that_were_added_in_another_order_take_it_too() -> None:
     assert other.save() == image
 
 
+def test_filters_of_different_ages_stay_so() -> None:
+    market = market_of(PRICES[:3])
+    engine = engine_of(market, TEXT, "close > 4")
+    for minute, price in list(enumerate(PRICES))[3:]:
+        push(market, "A", minute, price)
+    engine.add(compile("close > 5"), "1m")
+    image = engine.save()
+    other = engine_of(market, TEXT, "close > 4", "close > 5")
+    ages = [engine.history(number, "A") for number in (1, 2, 3)]
+    assert [other.history(number, "A") for number in (1, 2, 3)] != ages
+    assert other.load(image) == ()
+    assert [other.history(number, "A") for number in (1, 2, 3)] == ages
+    assert other.save() == image
+
+
 def test_an_image_says_the_same_whenever_it_is_written() -> None:
     engine = engine_of(market_of(PRICES))
     assert engine.save() == engine.save()
