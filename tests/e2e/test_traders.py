@@ -50,6 +50,18 @@ def editor(page: Page) -> Locator:
     return page.get_by_role("combobox", name="Filter", exact=True)
 
 
+def marks(page: Page) -> Locator:
+    """What the chart has drawn on its klines, in words."""
+    return page.locator("kline-chart").get_by_role("list", name="Marks in view").locator("li")
+
+
+def asked_time(page: Page) -> str:
+    """The opening time of the kline that a chart was opened at."""
+    found = re.search(r"[?&]at=(\d+)", page.url)
+    assert found
+    return found[1]
+
+
 def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: Demo) -> None:
     with watched(page, demo.url, expected=(CHECK,)):
         page.goto(demo.url + "/#/traders")
@@ -63,6 +75,7 @@ def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: 
         # the language come later than the first letters.
         editor(page).press_sequentially("rs")
         held.pop().continue_()
+        page.unroute("**" + VOCABULARY)
         offered = page.get_by_role("option", name=re.compile(r"^rsi\(14\)"))
         expect(offered).to_have_attribute("aria-selected", "true")
         editor(page).press("Enter")
@@ -123,6 +136,9 @@ def test_a_trader_is_written_mended_tried_and_saved_and_fires(page: Page, demo: 
         expect(page).to_have_url(
             re.compile(r"#/chart/(BTC|ETH)USDT/1m\?at=\d+&trader=[0-9a-f-]{36}$")
         )
+        # The chart opens there, and the signal is drawn on its kline.
+        mark = marks(page).and_(page.locator(f'[data-time="{asked_time(page)}"]'))
+        expect(mark).to_contain_text(re.compile("▲ always low \\((fired|confirmed)\\)"))
 
 
 def test_nothing_that_comes_late_takes_the_place_of_what_was_written(
@@ -197,6 +213,45 @@ def test_signals_of_a_trader_and_symbol_share_a_row_if_wanted(page: Page, demo: 
         expect(rows).to_have_count(1)
         expect(page).to_have_url(re.compile("symbol=BTCUSDT"))
         page.get_by_label("Sound").check()
+
+
+def test_markup_in_what_a_trader_says_of_itself_stays_text(page: Page, demo: Demo) -> None:
+    name = "<img src=x onerror=\"document.title='broken'\"><b>bold</b>"
+    about = "<script>document.title='broken'</script><i>it</i> &amp; <svg/onload=1>"
+    filter = "close <high+1 and close> 0"  # what a parser of HTML would take for a tag
+    draft = {
+        "name": name, "description": about, "filter": filter, "interval": "1m", "mode": "level"
+    }  # fmt: skip
+    trader = post(demo.url, "/v1/traders", draft)["id"]
+    said = page.locator("main")
+    with watched(page, demo.url):
+        page.goto(f"{demo.url}/#/traders")
+        card = page.locator("trader-card", has_text="onerror")
+        for text in (name, about, filter):
+            expect(card.get_by_text(text, exact=True)).to_be_visible()
+        page.goto(f"{demo.url}/#/traders/{trader}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        expect(page.locator("signal-feed tbody .trader").first).to_have_text(name)
+        assert said.locator("img, script, b:text('bold'), svg").count() == 0
+        card = page.locator("trader-card")
+        card.get_by_role("button", name="Delete").click()
+        expect(card.get_by_role("dialog")).to_contain_text(name)
+        card.get_by_role("button", name="Keep it").click()
+        page.goto(f"{demo.url}/#/signals?trader={trader}")
+        expect(page.locator("signal-feed tbody .trader").first).to_have_text(name)
+        expect(page.get_by_label("Trader").locator("option:checked")).to_have_text(name)
+        page.locator("signal-feed tbody .then").first.click()
+        expect(marks(page).first).to_contain_text(f"▲ {name} (")
+        expect(page.locator(".legend .about")).to_contain_text(name)
+        expect(page.get_by_label("Signals of").locator("option:checked")).to_have_text(name)
+        page.goto(f"{demo.url}/#/traders/{trader}/edit")
+        expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+        expect(page.locator(".right code")).to_contain_text("close < high + 1")
+        page.goto(f"{demo.url}/#/status")
+        expect(page.locator("page-status .verdict")).to_contain_text("Ready")
+        expect(said).not_to_contain_text("broken")
+        assert said.locator("img").count() == 0
+        assert page.title() != "broken"
 
 
 def test_without_a_key_the_page_says_what_is_needed(page: Page) -> None:

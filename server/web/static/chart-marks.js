@@ -12,10 +12,16 @@ const AWAY = 7;
 const HATCH = 6;
 /** Marks of one kline that are drawn; the legend names all. */
 const STACK_MAX = 3;
+/** Marks in view that are told in words, newest first. */
+const TOLD_MAX = 50;
 
 /** A primitive of the chart library: it is asked to draw whenever the chart moves. */
 export class Marks {
-  constructor() {
+  /** @param {(drawn: Marker[]) => void} told called when other marks are drawn than before */
+  constructor(told) {
+    this._told = told;
+    /** @type {Marker[]} told of, newest first */
+    this._drawn = [];
     /** @type {Map<number, Marker[]>} */
     this._markers = new Map();
     /** @type {Gap[]} */
@@ -97,13 +103,24 @@ export class Marks {
       if (!at) return;
       const x = (/** @type {number} */ time) => at.chart.timeScale().timeToCoordinate(time / 1000);
       for (const gap of this._gaps) this._drawGap(context, mediaSize, x(gap.from), x(gap.to));
+      const drawn = [];
       for (const [time, markers] of this._markers) {
         const middle = x(time);
         if (middle === null || middle < -SIZE || middle > mediaSize.width + SIZE) continue;
         const row = this._rows.get(time);
-        if (row) this._drawStack(context, middle, row, markers);
+        if (row && this._drawStack(context, middle, row, markers)) drawn.push(...markers);
       }
+      this._tell(drawn);
     });
+  }
+
+  /** Says what has been drawn, if it is not what was before. @param {Marker[]} drawn */
+  _tell(drawn) {
+    const told = drawn.sort((one, other) => other.time - one.time).slice(0, TOLD_MAX);
+    const before = this._drawn;
+    if (told.length === before.length && told.every((one, at) => one === before[at])) return;
+    this._drawn = told;
+    this._told(told);
   }
 
   /**
@@ -111,12 +128,13 @@ export class Marks {
    * @param {number} x
    * @param {Row} row
    * @param {Marker[]} markers
+   * @returns {boolean} whether there is a place for them
    */
   _drawStack(context, x, row, markers) {
     const series = this._at.series;
     const low = series.priceToCoordinate(+row.l);
     const high = series.priceToCoordinate(+row.h);
-    if (low === null || high === null) return;
+    if (low === null || high === null) return false;
     let below = low + AWAY;
     for (const { kind } of markers.slice(0, STACK_MAX)) {
       context.beginPath();
@@ -136,6 +154,7 @@ export class Marks {
       else context.fill();
       below += 2 * SIZE + 3;
     }
+    return true;
   }
 
   /**

@@ -5,6 +5,7 @@ import { legendOf } from "./chart-legend.js";
 import { Marks } from "./chart-marks.js";
 import { bar, decimals, points, shape } from "./chart-points.js";
 import { h } from "./dom.js";
+import { moment } from "./format.js";
 
 /**
  * @typedef {object} Row a kline as `/klines` and kline frames tell it
@@ -82,7 +83,8 @@ class KlineChart extends HTMLElement {
     this._lines = [];
     /** @type {any[]} in step with `_lines` */
     this._drawn = [];
-    this._marks = new Marks();
+    this._seen = h("ul", { class: "unseen", "aria-label": "Marks in view" });
+    this._marks = new Marks((drawn) => this._tellMarks(drawn));
     this._legend = legendOf();
     this._frame = 0;
     this._digits = 0;
@@ -124,7 +126,7 @@ class KlineChart extends HTMLElement {
       class: "plane", tabIndex: 0, role: "application", onkeydown: this._key.bind(this),
       "aria-label": "Klines: arrow keys move from one to the next, plus and minus zoom",
     });
-    this.replaceChildren(plane, this._legend.element);
+    this.replaceChildren(plane, this._legend.element, this._seen);
     this._chart = charts.createChart(plane, {
       autoSize: true,
       layout: { attributionLogo: true, fontFamily: getComputedStyle(this).fontFamily },
@@ -331,6 +333,14 @@ class KlineChart extends HTMLElement {
   /** @param {Marker[]} markers */
   setMarkers(markers) {
     this._marks.setMarkers(markers);
+  }
+
+  /** What is drawn, in words: a picture says nothing to who cannot see it. @param {Marker[]} drawn */
+  _tellMarks(drawn) {
+    this._seen.replaceChildren(
+      ...drawn.map(({ time, text }) =>
+        h("li", { dataset: { time } }, `${moment(time)}: ${text}`)),
+    );
   }
 
   /** @param {Gap[]} gaps */

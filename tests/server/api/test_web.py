@@ -163,3 +163,66 @@ def test_a_server_without_a_chart_library_runs_and_its_page_names_none(
     assert "no charts on the dashboard" in caplog.text
     assert 'name="klinecore-chart" content=""' in server.get("/").body.decode()
     assert server.get("/health").status == 200
+
+
+# --- colours ---------------------------------------------------------------------------------
+
+
+def _tokens(sheet: str) -> dict[str, dict[str, str]]:
+    """The named colours of both schemes."""
+    light, dark = (
+        dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", sheet, re.DOTALL)
+    )
+    return {"light": light, "dark": light | dark}
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+#: Colours that text is written in, and those that it is written on.
+INKS, GROUNDS = ("text", "soft", "link", "up", "down", "warn"), ("ground", "raised", "mark")
+
+
+def test_contrast_is_computed_as_wcag_does() -> None:
+    assert _contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert _contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_every_ground(site: Site, scheme: str) -> None:
+    sheet = site.assets[f"assets/{site.build}/app.css"].body.decode()
+    color = _tokens(sheet)[scheme]
+    pairs = [(ink, ground) for ink in INKS for ground in GROUNDS]
+    pairs += [("ground", "link")]  # what is written on a button that stands out
+    poor = {
+        pair: round(found, 2)
+        for pair in pairs
+        if (found := _contrast(*(color[name] for name in pair))) < 4.5
+    }
+    assert poor == {}
+
+
+def test_style_sheets_write_text_in_named_colours_only(site: Site) -> None:
+    """So that the test above has seen every pair there is."""
+    for path, asset in site.assets.items():
+        if not path.endswith(".css"):
+            continue
+        rules = re.sub(rb":root \{.*?\}", b"", asset.body, flags=re.DOTALL).decode()
+        inks = re.findall(r"(?<![-\w])color: ([^;}]+)", rules)
+        grounds = re.findall(r"(?<![-\w])background(?:-color)?: ([^;}]+)", rules)
+        named = {f"var(--{ink})" for ink in INKS}
+        assert set(inks) <= named | {"inherit", "var(--ground)"}, path
+        filled = {f"var(--{ground})" for ground in (*GROUNDS, "link", "up", "down", "warn", "soft")}
+        assert set(grounds) <= filled | {"none", "rgb(0 0 0 / 45%)"}, path
