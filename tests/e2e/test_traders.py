@@ -254,6 +254,50 @@ def test_markup_in_what_a_trader_says_of_itself_stays_text(page: Page, demo: Dem
         assert page.title() != "broken"
 
 
+def test_favourites_come_first_and_built_in_traders_may_be_off_for_one(
+    page: Page, demo: Demo
+) -> None:
+    trader = always(demo.url, "a favourite")
+    always(demo.url, "a newer one")
+    own = page.get_by_role("region", name="Own traders").locator("trader-card")
+    with watched(page, demo.url):
+        page.goto(demo.url + "/#/traders")
+        expect(own.first).not_to_contain_text("a favourite")  # the newest is
+        star = page.get_by_role("button", name="Favourite: a favourite", exact=True)
+        star.press("Enter")
+        expect(star).to_have_attribute("aria-pressed", "true")
+        expect(own.first).to_contain_text("a favourite")
+
+        builtin = page.locator("trader-card", has_text="RSI oversold bounce")
+        builtin.get_by_role("button", name="Turn off").click()
+        off = builtin.get_by_text("Off for you")
+        expect(off).to_be_visible()
+        page.reload()
+        expect(own.first).to_contain_text("a favourite")
+        expect(off).to_be_visible()
+        builtin.get_by_role("button", name="Turn on").click()
+        expect(off).to_be_hidden()
+
+        # No built-in one surely fires within this test, so one's own is put in its place.
+        page.evaluate(
+            "id => localStorage.setItem('klinecore.traders', JSON.stringify({off: [id]}))", trader
+        )
+        page.goto(f"{demo.url}/#/chart/BTCUSDT/1m")
+        page.reload()
+        expect(marks(page).filter(has_text="a newer one").first).to_be_attached()
+        expect(marks(page).filter(has_text="a favourite")).to_have_count(0)
+        page.goto(demo.url + "/#/signals")
+        rows = page.locator("signal-feed tbody tr")
+        expect(rows.filter(has_text="a newer one").first).to_be_visible()
+        expect(rows.filter(has_text="a favourite")).to_have_count(0)
+        expect(page.locator("signal-feed")).to_contain_text("of built-in traders that are off")
+        expect(rows.first.locator(".volume")).to_have_text(re.compile(r"^[\d.]+[KMBT]?$"))
+        page.get_by_role("combobox", name="Trader").select_option(
+            trader
+        )  # who asks for it, sees it
+        expect(rows.filter(has_text="a favourite").first).to_be_visible()
+
+
 def test_without_a_key_the_page_says_what_is_needed(page: Page) -> None:
     demo = Demo("--speed", str(SPEED), API_KEY=KEY)
     try:

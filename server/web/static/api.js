@@ -16,6 +16,8 @@ export class Problem extends Error {
     /** @type {string} a stable word such as `invalid_filter` */
     this.code = body.code ?? "";
     this.body = body;
+    /** Seconds after which the server may be asked again; 0: it did not say. */
+    this.wait = 0;
   }
 }
 
@@ -185,7 +187,9 @@ class Api extends EventTarget {
     if (!response.ok) {
       // /ready and /health answer 503 with what they are asked for.
       if (response.status === 503 && answer && !("code" in answer)) return answer;
-      throw new Problem(response.status, answer ?? {});
+      const problem = new Problem(response.status, answer ?? {});
+      problem.wait = Number(response.headers.get("Retry-After")) || 0;
+      throw problem;
     }
     return answer;
   }

@@ -23,13 +23,13 @@ const REFUSED_MS = 10_000;
 export class ChartFeed extends EventTarget {
   /**
    * @param {any} chart a `<kline-chart>` that is ready
-   * @param {{symbol: string, interval: string, market: string | null, capacity: number}} series
+   * @param {{symbol: string, interval: string, market: string, capacity: number}} series
    */
   constructor(chart, series) {
     super();
     this._chart = chart;
     this._series = series;
-    this._query = series.market ? { market: series.market } : {};
+    this._query = { market: series.market };
     this._ended = new AbortController();
     /** @type {Array<[Row, boolean]> | null} frames that came while all were read */
     this._waiting = null;

@@ -9,7 +9,7 @@ import { moment, percent, price, short } from "./format.js";
 
 const PARTS = /** @type {const} */ ([["O", "o"], ["H", "h"], ["L", "l"], ["C", "c"]]);
 
-/** An element, and the function that fills it: nodes are made once, texts change. */
+/** An element, and the functions that fill it: nodes are made once, texts change. */
 export function legendOf() {
   const when = h("span", { class: "when" });
   const prices = PARTS.map(([name]) => h("span", null, `${name} `, h("b", null)));
@@ -17,8 +17,9 @@ export function legendOf() {
   const volume = h("span", null, "Vol ", h("b", null));
   const about = h("span", { class: "about" });
   const lines = h("div", { class: "lines" });
+  const since = h("div", { class: "since" });
   const first = h("div", null, when, prices, change, volume, about);
-  const element = h("div", { class: "legend" }, first, lines);
+  const element = h("div", { class: "legend" }, first, lines, since);
 
   /**
    * @param {number | undefined} time
@@ -48,7 +49,12 @@ export function legendOf() {
       say(value, text(line, time));
     });
   }
-  return { element, tell };
+
+  /** @param {number} time from which lines are known; 0: nothing is seen of what was before */
+  function tellSince(time) {
+    say(since, time ? `Lines begin at ${moment(time)} UTC; older klines have none.` : "");
+  }
+  return { element, tell, tellSince };
 }
 
 /** @param {Line} line @param {number} time */

@@ -47,7 +47,7 @@ export function written(word) {
 /**
  * Asks for the values of expressions; those that fail have an error in place of values.
  *
- * @param {{symbol: string, interval: string, market: string | null, capacity: number}} series
+ * @param {{symbol: string, interval: string, market: string, capacity: number}} series
  * @param {string[]} texts
  * @param {AbortSignal} signal
  * @returns {Promise<Array<{times: number[], values: any[], kind: string, error?: any}>>}

@@ -9,6 +9,7 @@ import { ChartFeed } from "./chart-feed.js";
 import { LINES_MAX, arrange, expand, readLines, written } from "./chart-lines.js";
 import { ChartSignals } from "./chart-signals.js";
 import { h, say } from "./dom.js";
+import { marketName } from "./format.js";
 import { COLORS } from "./kline-chart.js";
 import { live } from "./live.js";
 import { Page, address } from "./page.js";
@@ -55,6 +56,7 @@ class ChartPage extends Page {
       type: "search", list: "chart-symbols", size: 12, autocomplete: "off", spellcheck: false,
       "aria-label": "Symbol", onchange: () => this._pick(), onfocus: () => this._symbol.select(),
     });
+    this._markets = h("nav", { class: "choice", "aria-label": "Market", hidden: true });
     this._intervals = h("nav", { class: "choice", "aria-label": "Interval" });
     this._trader = h("select", { "aria-label": "Signals of", onchange: () => this._go({}) });
     this._words = h("datalist", { id: "chart-words" });
@@ -70,7 +72,8 @@ class ChartPage extends Page {
     this._chart = h("kline-chart", null);
     this._older = h("p", { class: "empty", role: "status" });
     this.append(
-      h("div", { class: "tools" }, this._title, this._symbol, this._intervals, this._trader,
+      h("div", { class: "tools" }, this._title, this._symbol, this._markets, this._intervals,
+        this._trader,
         h("button", { type: "button", onclick: () => this._chart.reset() }, "Newest")),
       h("form", { class: "tools", onsubmit: this._add.bind(this) },
         this._expression, h("button", null, "Add"), this._chips),
@@ -121,12 +124,11 @@ class ChartPage extends Page {
       return fault(`${symbol || "No symbol"} is not held here.`);
     }
     if (this.place.parts[1] !== interval) return this._move([symbol, interval]);
-    this._series = {
-      symbol, interval, capacity: held.capacity, market: market === markets[0] ? null : market,
-    };
+    this._series = { symbol, interval, capacity: held.capacity, market };
     this._keep({ symbol, interval });
-    live.choose(this._series.market);
+    live.choose(market === markets[0] ? null : market);
     this._name(held);
+    this._nameMarkets(markets);
     await this._begin();
   }
 
@@ -154,6 +156,19 @@ class ChartPage extends Page {
     this._trader.value = this.place.query.get("trader") ?? "";
     this._chart.setAttribute("aria-label", `${symbol}, klines of ${interval}`);
     for (const place of [this._problem, this._older, this._refused]) say(place, "");
+  }
+
+  /** Ways to the same symbol in other markets, or to what they have. @param {string[]} markets */
+  _nameMarkets(markets) {
+    const { symbol, interval, market } = this._series;
+    this._markets.hidden = markets.length < 2;
+    this._markets.replaceChildren(...markets.map((name) => {
+      const there = this._world[name].symbols.includes(symbol);
+      return h("a", {
+        href: address(there ? ["chart", symbol, interval] : ["chart"], { market: name }),
+        ...(name === market ? { "aria-current": "true" } : {}),
+      }, marketName(name));
+    }));
   }
 
   _pick() {

@@ -3,6 +3,7 @@
 
 import { api } from "./api.js";
 import { live } from "./live.js";
+import { choices } from "./trader-choices.js";
 
 /** @typedef {import("./kline-chart.js").Marker} Marker */
 
@@ -12,7 +13,7 @@ const READ = 500;
 /** An event `change` tells that `markers` are others. */
 export class ChartSignals extends EventTarget {
   /**
-   * @param {{symbol: string, interval: string, market: string | null}} series
+   * @param {{symbol: string, interval: string, market: string}} series
    * @param {string | null} trader only its signals; null: those of all
    * @param {Map<string, string>} names of traders by id
    */
@@ -30,6 +31,7 @@ export class ChartSignals extends EventTarget {
     });
     live.addEventListener("joined", () => this.read(), { signal });
     api.addEventListener("identity", () => this.read(), { signal });
+    choices.addEventListener("change", () => this.dispatchEvent(new Event("change")), { signal });
   }
 
   end() {
@@ -50,7 +52,7 @@ export class ChartSignals extends EventTarget {
   _take(told) {
     const { symbol, interval, market } = this._series;
     if (told.symbol !== symbol || told.interval !== interval) return false;
-    if (market && told.market && told.market !== market) return false;
+    if (told.market !== market) return false;
     if (this._trader && told.trader_id !== this._trader) return false;
     if ((this._signals.get(told.id)?.revision ?? 0) >= told.revision) return false;
     this._signals.set(told.id, told);
@@ -61,6 +63,7 @@ export class ChartSignals extends EventTarget {
   get markers() {
     return [...this._signals.values()]
       .filter(({ status }) => status !== "retracted")
+      .filter(({ trader_id: id }) => this._trader || !choices.off(id))
       .map(({ trader_id: id, status, open_time_ms: time }) => ({
         time, kind: status, text: `▲ ${this._names.get(id) ?? "a trader"} (${status})`,
       }));

@@ -62,3 +62,8 @@ export function size(bytes) {
   const power = Math.min(3, Math.floor(Math.log10(bytes) / 3));
   return `${(bytes / 1_000 ** power).toPrecision(3)} ${["B", "kB", "MB", "GB"][power]}`;
 }
+
+/** A market's name for people. @param {string} market */
+export function marketName(market) {
+  return { spot: "Spot", um: "USD-M" }[market] ?? market;
+}

@@ -335,7 +335,7 @@ class KlineChart extends HTMLElement {
     this._marks.setMarkers(markers);
   }
 
-  /** What is drawn, in words: a picture says nothing to who cannot see it. @param {Marker[]} drawn */
+  /** What is drawn, in words, for who cannot see it. @param {Marker[]} drawn */
   _tellMarks(drawn) {
     this._seen.replaceChildren(
       ...drawn.map(({ time, text }) =>
@@ -367,6 +367,7 @@ class KlineChart extends HTMLElement {
       this._addLines();
     }
     this._tellRow();
+    this._tellSince();
   }
 
   /** Lines from the beginning: panes that lose their last line go, and their numbers with them. */
@@ -433,8 +434,16 @@ class KlineChart extends HTMLElement {
 
   _moved() {
     if (!this._rows.size) return;
+    this._tellSince();
     if (this.atEdge) this.dispatchEvent(new Event("older"));
     this.dispatchEvent(new Event("view"));
+  }
+
+  /** Whether lines begin within what is seen: they are computed of what the server holds. */
+  _tellSince() {
+    const from = this._chart?.timeScale().getVisibleRange()?.from ?? Infinity;
+    const begins = Math.min(...this._lines.map(({ times }) => times[0] ?? Infinity));
+    this._legend.tellSince(from * 1_000 < begins && begins < Infinity ? begins : 0);
   }
 
   /** @param {KeyboardEvent} event */

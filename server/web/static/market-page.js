@@ -3,6 +3,7 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
+import { marketName } from "./format.js";
 import { live } from "./live.js";
 import "./market-table.js";
 import { Page, address } from "./page.js";
@@ -116,7 +117,7 @@ class MarketPage extends Page {
       h("a", {
         href: name === names[0] ? "#/" : address([""], { market: name }),
         ...(name === chosen ? { "aria-current": "true" } : {}),
-      }, name === "um" ? "USD-M" : "Spot")));
+      }, marketName(name))));
     this._table.market = this._market;
     this._table.interval = held.intervals.includes(this._kept.interval)
       ? this._kept.interval : held.intervals[0];

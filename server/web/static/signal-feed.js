@@ -7,7 +7,8 @@ import { live } from "./live.js";
 import { Page } from "./page.js";
 import { COLUMNS, SignalRow } from "./signal-row.js";
 import { SignalSet } from "./signal-set.js";
-import { refusalWords } from "./trader-words.js";
+import { choices } from "./trader-choices.js";
+import { counted, refusalWords } from "./trader-words.js";
 
 /** Signals of one page, and changes of one answer. */
 const PAGE_MAX = 100;
@@ -18,6 +19,8 @@ const HELD_MAX = 3000;
 const KEPT_MS = 1_500;
 /** Milliseconds between two drawings. */
 const DRAW_MS = 150;
+/** Milliseconds between two readings of the tickers of markets that are not followed. */
+const TICKERS_MS = 15_000;
 /** Milliseconds between two readings of the names of traders. */
 const NAMES_MS = 10_000;
 
@@ -33,8 +36,8 @@ class SignalFeed extends Page {
     this._set = new SignalSet();
     /** @type {Map<string, SignalRow>} */
     this._rows = new Map();
-    /** @type {Map<string, string>} last prices by market and symbol */
-    this._prices = new Map();
+    /** @type {Map<string, {c: string, q: string}>} newest tickers by market and symbol */
+    this._tickers = new Map();
     /** @type {Map<string, string>} names of traders by id */
     this._names = new Map();
     this._namesRead = 0;
@@ -44,6 +47,10 @@ class SignalFeed extends Page {
     this._older = null;
     /** @type {Set<string>} ids that are to be seen as new */
     this._fresh = new Set();
+    /** @type {string[] | undefined} */
+    this._markets = undefined;
+    this._first = "";
+    this._live = "";
     this._timer = 0;
     /** @type {Promise<void>} */
     this._reading = Promise.resolve();
@@ -77,9 +84,12 @@ class SignalFeed extends Page {
       this._note,
       this._more,
     );
-    live.choose(null); // prices are those of the server's first market
+    this.listen(choices, "change", () => this._draw());
+    live.choose(this.market || null); // prices are live in one market: the first, if none is asked
     this.follow(this.trader ? `signals@${this.trader}` : "signals", (signal) => this._hear(signal));
     this.follow("!ticker@arr", (tickers) => this._tick(tickers));
+    const timer = setInterval(() => this._readOthers(), TICKERS_MS);
+    this.atEnd(() => clearInterval(timer));
     this.keepReading(
       async () => {
         await this._read();
@@ -117,7 +127,7 @@ class SignalFeed extends Page {
     const [page] = await Promise.all([
       api.get("/v1/signals", { ...this._query, limit: PAGE_MAX }, this.left),
       this._readNames(),
-      this._since < 0 ? this._readPrices() : null,
+      this._since < 0 ? this._readTickers() : null,
     ]);
     if (page.since < this._since || this._set.size > HELD_MAX) this._restart();
     const first = this._since < 0;
@@ -173,16 +183,30 @@ class SignalFeed extends Page {
     } while (after);
   }
 
-  async _readPrices() {
+  async _readTickers() {
     const { markets } = await api.get("/v1/symbols", {}, this.left);
-    const [first] = (this._markets = Object.keys(markets));
-    this._live = first;
+    this._markets = Object.keys(markets);
+    this._first = this._markets[0];
+    this._live = this.market || this._first;
+    await this._readSome(this._markets);
+  }
+
+  /** @param {string[]} markets whose tickers are read */
+  async _readSome(markets) {
     await Promise.all(
-      this._markets.map(async (market) => {
+      markets.map(async (market) => {
         const tickers = await api.get("/tickers", { market }, this.left);
-        for (const { s, c } of Object.values(tickers)) this._prices.set(`${market} ${s}`, c);
+        for (const one of Object.values(tickers)) this._tickers.set(`${market} ${one.s}`, one);
       }),
     );
+  }
+
+  /** Prices of markets whose stream is not followed. */
+  async _readOthers() {
+    const others = (this._markets ?? []).filter((one) => one !== this._live);
+    if (document.hidden || !others.length || live.state !== "open") return;
+    await this._readSome(others).catch(() => {}); // those of before stay, until the next time
+    this._tellPrices();
   }
 
   /** Begin anew: what is known is of another file, or too much. */
@@ -222,16 +246,27 @@ class SignalFeed extends Page {
   _put(signal, fresh) {
     const what = this._set.put(signal);
     if (fresh && what !== "known") this._fresh.add(signal.id);
-    if (fresh && what === "new") this.dispatchEvent(new CustomEvent("told", { detail: signal }));
+    if (fresh && what === "new" && this._shows(signal)) {
+      this.dispatchEvent(new CustomEvent("told", { detail: signal }));
+    }
     return what !== "known";
+  }
+
+  /** Whether it is of a trader that is on, or that was asked for. @param {any} signal */
+  _shows({ trader_id: id }) {
+    return Boolean(this.trader) || !choices.off(id);
   }
 
   /** @param {any[]} tickers */
   _tick(tickers) {
     if (!this._live) return;
-    for (const { s, c } of tickers) this._prices.set(`${this._live} ${s}`, c);
+    for (const one of tickers) this._tickers.set(`${this._live} ${one.s}`, one);
+    this._tellPrices();
+  }
+
+  _tellPrices() {
     for (const row of this._rows.values()) {
-      row.tick(this._prices.get(`${row.market} ${row.symbol}`));
+      row.tick(this._tickers.get(`${row.market} ${row.symbol}`));
     }
   }
 
@@ -249,7 +284,8 @@ class SignalFeed extends Page {
   }
 
   _draw() {
-    const groups = this._set.groups(this._together);
+    const all = this._set.groups(this._together);
+    const groups = all.filter(({ newest }) => this._shows(newest));
     const wanted = new Set(groups.map((group) => group.key));
     for (const [key, { row }] of this._rows) {
       if (wanted.has(key)) continue;
@@ -261,16 +297,22 @@ class SignalFeed extends Page {
       let known = this._rows.get(key);
       if (!known) this._rows.set(key, (known = new SignalRow()));
       const name = this._names.get(newest.trader_id) ?? "a trader";
-      known.show(newest, count, name, newest.market === this._live);
-      known.tick(this._prices.get(`${newest.market} ${newest.symbol}`));
+      known.show(newest, count, name, newest.market === this._first);
+      known.tick(this._tickers.get(`${newest.market} ${newest.symbol}`));
       const { row } = known;
       if (row === at) at = row.nextSibling;
       else this._body.insertBefore(row, at);
       if (this._fresh.has(newest.id)) mark(row);
     }
     this._fresh.clear();
-    this._note.hidden = groups.length > 0;
-    say(this._note, "No signals yet. They appear here as they fire.");
+    const hidden = all.length - groups.length;
+    this._note.hidden = groups.length > 0 && !hidden;
+    say(
+      this._note,
+      hidden
+        ? `${counted(hidden, "row")} of built-in traders that are off for you.`
+        : "No signals yet. They appear here as they fire.",
+    );
     this._more.hidden = !this._older || this._set.size > HELD_MAX - PAGE_MAX;
   }
 }

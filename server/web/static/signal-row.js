@@ -2,7 +2,7 @@
 /** One row of the feed of signals. */
 
 import { h, say } from "./dom.js";
-import { moment, percent, price } from "./format.js";
+import { marketName, moment, percent, price, short } from "./format.js";
 import { address } from "./page.js";
 import { valueWords } from "./trader-words.js";
 
@@ -15,6 +15,7 @@ export const COLUMNS = {
   then: "Price then",
   now: "Price now",
   change: "Change",
+  volume: "24 h volume",
 };
 
 export class SignalRow {
@@ -77,7 +78,7 @@ export class SignalRow {
     });
     this._time.setAttribute("aria-label", `${symbol} at ${moment(time)}: chart`);
     say(this._symbol, symbol);
-    say(this._interval, interval);
+    say(this._interval, first ? interval : `${interval} ${marketName(signal.market)}`);
     say(this._count, count > 1 ? `×${count}` : "");
     say(this._trader, trader);
     this._trader.href = address(["traders", id]);
@@ -89,8 +90,10 @@ export class SignalRow {
     if (!this._parts.hidden) this._showParts();
   }
 
-  /** @param {string | undefined} last price, as the exchange writes it */
-  tick(last) {
+  /** @param {{c: string, q: string} | undefined} ticker the newest, as the exchange writes it */
+  tick(ticker) {
+    const last = ticker?.c;
+    say(this._cells.volume, ticker ? short(ticker.q) : "–");
     say(this._cells.now, last === undefined ? "–" : price(last));
     const before = Number(this._signal.price);
     const change = last === undefined || !before ? NaN : 100 * (Number(last) / before - 1);

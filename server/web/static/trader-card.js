@@ -3,8 +3,9 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
-import { lasting } from "./format.js";
+import { lasting, marketName } from "./format.js";
 import { address } from "./page.js";
+import { choices } from "./trader-choices.js";
 import { agoWords, counted, refusalWords, stateWords, unknownWords } from "./trader-words.js";
 
 /** Names of symbols in one line. */
@@ -18,10 +19,18 @@ class TraderCard extends HTMLElement {
     this._trader = null;
     this._told = "";
     this._faulty = "";
+    this._chosen = () => {
+      if (this._card) this._showChoices();
+    };
   }
 
   connectedCallback() {
+    choices.addEventListener("change", this._chosen);
     if (this._trader) this._show();
+  }
+
+  disconnectedCallback() {
+    choices.removeEventListener("change", this._chosen);
   }
 
   get trader() {
@@ -72,16 +81,26 @@ class TraderCard extends HTMLElement {
       { class: "button", href: address(["traders", "new"], { copy: id }) },
       "Copy",
     );
-    this._switch = button("", () => this._enable());
-    const actions =
-      origin === "builtin"
-        ? [copy]
-        : [
-            this._switch,
-            h("a", { class: "button", href: address(["traders", id, "edit"]) }, "Edit"),
-            copy,
-            button("Delete", () => this._confirm.showModal()),
-          ];
+    const builtin = origin === "builtin";
+    this._switch = button("", () => (builtin ? choices.turn(id) : this._enable()));
+    this._star = h("button", {
+      type: "button",
+      class: "plain star",
+      onclick: () => choices.star(id),
+    });
+    this._off = h(
+      "p",
+      { class: "soft", hidden: true },
+      "Off for you: its signals are not shown on this device.",
+    );
+    const actions = builtin
+      ? [this._switch, copy]
+      : [
+          this._switch,
+          h("a", { class: "button", href: address(["traders", id, "edit"]) }, "Edit"),
+          copy,
+          button("Delete", () => this._confirm.showModal()),
+        ];
     this._confirm = h(
       "dialog",
       { "aria-label": "Delete trader" },
@@ -104,12 +123,13 @@ class TraderCard extends HTMLElement {
     this._card = h(
       "article",
       { class: "trader" },
-      h("h3", null, this._name),
+      h("div", { class: "title" }, h("h3", null, this._name), this._star),
       this._tags,
       this._words,
       this._filter,
       this._health,
       this._faults,
+      this._off,
       h(
         "div",
         { class: "row" },
@@ -125,9 +145,11 @@ class TraderCard extends HTMLElement {
   _show() {
     if (!this._card) this._make();
     const { name, description, filter, interval, symbols, health, enabled, mode } = this._trader;
-    const { access_tier: tier, category, difficulty, owner, paused_reason: paused } = this._trader;
+    const { access_tier: tier, category, difficulty, origin, owner } = this._trader;
+    const { market, paused_reason: paused } = this._trader;
     say(this._name, name);
     const tags = [
+      market === "spot" ? "" : marketName(market),
       interval,
       symbols.length ? counted(symbols.length, "symbol") : "all symbols",
       mode === "level" ? "each close" : "",
@@ -160,8 +182,21 @@ class TraderCard extends HTMLElement {
       this._faulty = faults.join("\n");
       this._faults.replaceChildren(...faults.map((one) => h("li", null, one)));
     }
-    say(this._switch, enabled ? "Disable" : "Enable");
+    if (origin !== "builtin") say(this._switch, enabled ? "Disable" : "Enable");
     say(this._question, `Delete “${name}”, its signals and its history?`);
+    this._showChoices();
+  }
+
+  /** What its reader prefers; the server knows nothing of it. */
+  _showChoices() {
+    const { id, name, origin } = this._trader;
+    const starred = choices.starred(id);
+    say(this._star, starred ? "★" : "☆");
+    this._star.setAttribute("aria-label", `Favourite: ${name}`);
+    this._star.setAttribute("aria-pressed", String(starred));
+    if (origin !== "builtin") return;
+    this._off.hidden = !choices.off(id);
+    say(this._switch, choices.off(id) ? "Turn on" : "Turn off");
   }
 
   async _enable() {

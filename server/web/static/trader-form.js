@@ -203,6 +203,7 @@ class TraderForm extends Page {
       mode: this._mode.value,
       cooldown: Number(this._cooldown.value),
       capacity: this._markets[this._market.value].capacity,
+      held: this._markets[this._market.value].symbols,
     };
   }
 

@@ -6,6 +6,7 @@ import { h, say } from "./dom.js";
 import { identity } from "./identity.js";
 import { live } from "./live.js";
 import { address, Page } from "./page.js";
+import { choices } from "./trader-choices.js";
 import { counted, refusalWords } from "./trader-words.js";
 import "./trader-card.js";
 
@@ -87,6 +88,7 @@ class TraderList extends Page {
     if (this._listens) {
       this.follow("signals", (signal) => this._cards.get(signal.trader_id)?.card.hear(signal));
     }
+    this.listen(choices, "change", () => this._draw());
     this.keepReading(
       () => this._read(),
       (error) => this._fail(error),
@@ -122,8 +124,9 @@ class TraderList extends Page {
     const words = this._search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = [...this._traders.values()].filter((trader) => fits(trader, words));
     // One's newest is what one looks for; built-in ones stay in their order.
-    const own = wanted.filter((one) => one.owner !== null).reverse();
-    const shown = [...own, ...wanted.filter((one) => one.owner === null)].slice(0, this._most);
+    const own = starsFirst(wanted.filter((one) => one.owner !== null).reverse());
+    const builtin = starsFirst(wanted.filter((one) => one.owner === null));
+    const shown = [...own, ...builtin].slice(0, this._most);
     const locked = this._locked.filter((one) => fits(one, words));
     this._keep(new Set(shown.map((one) => one.id)));
     place(
@@ -170,6 +173,12 @@ class TraderList extends Page {
     known.card.trader = trader;
     return known.item;
   }
+}
+
+/** In the same order otherwise. @param {any[]} traders */
+function starsFirst(traders) {
+  const starred = (/** @type {any} */ one) => choices.starred(one.id);
+  return [...traders.filter(starred), ...traders.filter((one) => !starred(one))];
 }
 
 /**

@@ -4,12 +4,12 @@
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
 import { moment } from "./format.js";
+import { FIRINGS_KEPT, scan } from "./history-scan.js";
 import { address } from "./page.js";
 import { counted, reasonWords, refusalWords, unknownWords, valueWords } from "./trader-words.js";
 import "./kline-chart.js";
 
-/** Firings of the table, and of the chart. */
-const FIRINGS_SHOWN = 50;
+/** Firings of the chart. */
 const MARKERS_MAX = 1000;
 /** Symbols that are listed with the values of their parts. */
 const SYMBOLS_SHOWN = 50;
@@ -23,6 +23,7 @@ const SYMBOLS_SHOWN = 50;
  * @property {"edge" | "level"} mode
  * @property {number} cooldown
  * @property {number} capacity klines that are held
+ * @property {string[]} held symbols: all there are
  */
 
 class TraderTrial extends HTMLElement {
@@ -32,6 +33,8 @@ class TraderTrial extends HTMLElement {
     this.draft = () => null;
     /** Ends when the draft is as it will be. @type {() => Promise<void>} */
     this.settle = async () => {};
+    /** Id of the trader that is tried; empty: it is not saved, and its page is not to be left. */
+    this.trader = "";
     this._left = new AbortController();
     this._shown = "";
     this._past = h(
@@ -46,12 +49,27 @@ class TraderTrial extends HTMLElement {
     );
     this._note = h("p", { class: "soft", role: "status" });
     this._result = h("div", { class: "stack" });
+    this._done = h("progress", { "aria-label": "Symbols scanned", value: 0, max: 1 });
+    this._doneWords = h("span", { class: "soft" });
+    this._cancel = h(
+      "button",
+      { type: "button", onclick: () => this._stopping?.abort() },
+      "Cancel",
+    );
+    this._bar = h(
+      "div",
+      { class: "row", hidden: true },
+      this._done,
+      this._doneWords,
+      this._cancel,
+    );
   }
 
   connectedCallback() {
     if (this._left.signal.aborted) this._left = new AbortController();
     this.replaceChildren(
-      h("div", { class: "row" }, this._past, this._now),
+      h("div", { class: "row" }, this._past, this.trader ? null : this._now),
+      this._bar,
       this._note,
       this._result,
     );
@@ -98,7 +116,50 @@ class TraderTrial extends HTMLElement {
    * @param {AbortSignal} signal
    */
   async _replay(draft, signal) {
-    const found = await api.post("/v1/filters/replay", asked(draft, FIRINGS_SHOWN), {}, signal);
+    const symbols = draft.symbols.length ? draft.symbols : draft.held;
+    const stopping = (this._stopping = new AbortController());
+    this._bar.hidden = false;
+    let found;
+    try {
+      found = await scan(
+        asked(draft),
+        symbols,
+        (soFar) => this._tellProgress(soFar),
+        AbortSignal.any([signal, stopping.signal]),
+      );
+    } finally {
+      if (this._stopping === stopping) this._bar.hidden = true;
+    }
+    signal.throwIfAborted();
+    this._showPast(draft, found);
+    const many = Object.keys(found.by_symbol).length;
+    const within =
+      found.done < found.total
+        ? `Cancelled after ${found.done} of ${counted(found.total, "symbol")}. `
+        : "";
+    return (
+      `${within}It would have fired ${counted(found.fired, "time")}, ` +
+      `on ${many} of ${counted(found.done, "symbol")}, ` +
+      `in ${counted(found.rows, "close")} that are in memory.`
+    );
+  }
+
+  /** @param {import("./history-scan.js").Found} found so far */
+  _tellProgress({ done, total, fired, waiting }) {
+    this._done.max = total || 1;
+    this._done.value = done;
+    const wait = waiting ? `; the server asks to wait ${waiting} s` : "";
+    say(
+      this._doneWords,
+      `${done} of ${counted(total, "symbol")}, ${counted(fired, "firing")}${wait}`,
+    );
+  }
+
+  /**
+   * @param {Draft} draft
+   * @param {import("./history-scan.js").Found} found
+   */
+  _showPast(draft, found) {
     const counts = Object.entries(found.by_symbol).sort((one, other) => other[1] - one[1]);
     const unknown = unknownWords(found.unknown);
     const chart = h("div", { class: "stack" });
@@ -124,14 +185,12 @@ class TraderTrial extends HTMLElement {
         : []),
       h("div", { class: "row", role: "group", "aria-label": "Firings by symbol" }, choices),
       chart,
-      firingsTable(found.firings.slice().reverse(), draft.interval),
+      firingsTable(found, draft, this.trader, (symbol, time) => {
+        this._draw(draft, symbol, chart, time);
+        chart.scrollIntoView({ block: "nearest" });
+      }),
     );
     choices[0]?.click();
-    const symbols = counted(found.symbols, "symbol");
-    return (
-      `It would have fired ${counted(found.fired, "time")}, on ${counts.length} of ${symbols}, ` +
-      `in ${counted(found.rows, "close")} that are in memory.`
-    );
   }
 
   /**
@@ -140,14 +199,15 @@ class TraderTrial extends HTMLElement {
    * @param {Draft} draft
    * @param {string} symbol
    * @param {HTMLElement} place
+   * @param {number} [at] opening time of the kline that is shown; none: of the newest firing
    */
-  _draw(draft, symbol, place) {
+  _draw(draft, symbol, place, at) {
     const chart = h("kline-chart", { "aria-label": `${symbol} ${draft.interval}` });
     const told = h("p", { class: "soft", role: "status" }, `${symbol} ${draft.interval}`);
     chart.addEventListener("ready", async () => {
       const signal = this._left.signal;
       const query = { limit: draft.capacity, market: draft.market };
-      const body = { ...asked(draft, MARKERS_MAX), symbols: [symbol] };
+      const body = { ...asked(draft), limit: MARKERS_MAX, symbols: [symbol] };
       try {
         const [answer, found] = await Promise.all([
           api.get(`/klines/${encodeURIComponent(symbol)}/${draft.interval}`, query, signal),
@@ -161,8 +221,8 @@ class TraderTrial extends HTMLElement {
             kind: "fired",
           })),
         );
-        const newest = found.firings.at(-1);
-        if (newest) chart.showAt(newest.open_time_ms);
+        const shown = at ?? found.firings.at(-1)?.open_time_ms;
+        if (shown) chart.showAt(shown);
         const marked = counted(found.firings.length, "marker");
         say(told, `${symbol} ${draft.interval}: ${marked}.`);
       } catch (error) {
@@ -193,7 +253,7 @@ class TraderTrial extends HTMLElement {
         { class: "verdicts" },
         listed
           .slice(0, SYMBOLS_SHOWN)
-          .map((/** @type {any} */ one) => h("li", null, verdict(one, found.parts, interval))),
+          .map((/** @type {any} */ one) => h("li", null, verdict(one, found.parts, draft))),
       ),
       ...(listed.length > SYMBOLS_SHOWN
         ? [h("p", { class: "soft" }, `And ${listed.length - SYMBOLS_SHOWN} more.`)]
@@ -208,32 +268,42 @@ class TraderTrial extends HTMLElement {
   }
 }
 
-/**
- * @param {Draft} draft
- * @param {number} limit
- */
-function asked({ filter, interval, symbols, market, mode, cooldown }, limit) {
-  return {
-    filter,
-    interval,
-    market,
-    mode,
-    cooldown,
-    limit,
-    symbols: symbols.length ? symbols : null,
-  };
+/** What a replay is asked, but of which symbols. @param {Draft} draft */
+function asked({ filter, interval, market, mode, cooldown }) {
+  return { filter, interval, market, mode, cooldown };
 }
 
 /**
- * @param {any[]} firings
- * @param {string} interval
+ * @param {import("./history-scan.js").Found} found
+ * @param {Draft} draft
+ * @param {string} trader its id; empty: it is not saved
+ * @param {(symbol: string, time: number) => void} draw shows a kline on this page
  */
-function firingsTable(firings, interval) {
+function firingsTable({ firings, fired }, { interval, market }, trader, draw) {
   if (!firings.length) return h("p", { class: "empty" }, "It fired nowhere.");
+  const caption =
+    fired > FIRINGS_KEPT
+      ? `The newest ${FIRINGS_KEPT} of ${counted(fired, "firing")}`
+      : "Firings, newest first";
+  const open = (/** @type {any} */ { symbol, open_time_ms: time }) => {
+    const query = { market, at: String(time), ...(trader ? { trader } : {}) };
+    return h(
+      "a",
+      {
+        href: address(["chart", symbol, interval], query),
+        onclick: (/** @type {MouseEvent} */ event) => {
+          if (trader || event.ctrlKey || event.metaKey || event.shiftKey) return;
+          event.preventDefault(); // what is written here would be lost
+          draw(symbol, time);
+        },
+      },
+      moment(time),
+    );
+  };
   return h(
     "table",
     { class: "grid" },
-    h("caption", null, "Newest firings"),
+    h("caption", null, caption),
     h(
       "thead",
       null,
@@ -246,21 +316,13 @@ function firingsTable(firings, interval) {
     h(
       "tbody",
       null,
-      firings.map(({ symbol, open_time_ms: time, price }) =>
+      firings.map((firing) =>
         h(
           "tr",
           null,
-          h(
-            "td",
-            null,
-            h(
-              "a",
-              { href: address(["chart", symbol, interval], { at: String(time) }) },
-              moment(time),
-            ),
-          ),
-          h("td", null, symbol),
-          h("td", null, String(price)),
+          h("td", null, open(firing)),
+          h("td", null, firing.symbol),
+          h("td", null, String(firing.price)),
         ),
       ),
     ),
@@ -272,9 +334,9 @@ function firingsTable(firings, interval) {
  *
  * @param {any} one
  * @param {any[]} parts
- * @param {string} interval
+ * @param {Draft} draft
  */
-function verdict(one, parts, interval) {
+function verdict(one, parts, { interval, market }) {
   const words =
     one.result === null
       ? `unknown: ${reasonWords(one.reason)}`
@@ -291,7 +353,7 @@ function verdict(one, parts, interval) {
       " ",
       h("span", { class: one.result ? "up" : "soft" }, words),
     ),
-    h("p", null, h("a", { href: address(["chart", one.symbol, interval]) }, "Chart")),
+    h("p", null, h("a", { href: address(["chart", one.symbol, interval], { market }) }, "Chart")),
     h(
       "dl",
       { class: "parts" },

@@ -8,6 +8,7 @@ import { address, Page } from "./page.js";
 import { counted, refusalWords } from "./trader-words.js";
 import "./signal-feed.js";
 import "./trader-card.js";
+import "./trader-trial.js";
 
 /** Evaluations that are listed. */
 const RUNS_SHOWN = 10;
@@ -20,6 +21,8 @@ class TraderView extends Page {
     /** @type {Set<string>} symbols */
     this._matches = new Set();
     this._path = "";
+    /** @type {Record<string, any> | undefined} what is held, by market */
+    this._markets = undefined;
   }
 
   show() {
@@ -65,6 +68,18 @@ class TraderView extends Page {
       ),
       h(
         "section",
+        { class: "stack", "aria-label": "History" },
+        h("h2", null, "History"),
+        h("trader-trial", {
+          trader: id,
+          draft: () => this._draft(),
+          settle: async () => {
+            this._markets ??= (await api.get("/v1/symbols", {}, this.left)).markets;
+          },
+        }),
+      ),
+      h(
+        "section",
         { class: "stack", "aria-label": "Signals" },
         h("h2", null, "Signals"),
         h("signal-feed", { trader: id }),
@@ -98,6 +113,18 @@ class TraderView extends Page {
     this._card.trader = trader;
     say(this._title, trader.name);
     this._note.hidden = true;
+  }
+
+  /** What is run over the past; null: it is not known yet. */
+  _draft() {
+    const { trader } = this._card;
+    const held = this._markets?.[trader?.market];
+    if (!trader || !held) return null;
+    const { filter, interval, symbols, market, mode, cooldown_bars: cooldown } = trader;
+    return {
+      filter, interval, symbols, market, mode, cooldown,
+      capacity: held.capacity, held: held.symbols,
+    };
   }
 
   /** @param {any} trader changed on its card */
@@ -136,7 +163,7 @@ class TraderView extends Page {
   }
 
   _showMatches() {
-    const { interval } = this._card.trader;
+    const { interval, market } = this._card.trader;
     say(
       this._matchNote,
       this._matches.size ? counted(this._matches.size, "symbol") : "No symbol matches.",
@@ -145,7 +172,11 @@ class TraderView extends Page {
       ...[...this._matches]
         .sort()
         .map((symbol) =>
-          h("li", null, h("a", { href: address(["chart", symbol, interval]) }, symbol)),
+          h(
+            "li",
+            null,
+            h("a", { href: address(["chart", symbol, interval], { market }) }, symbol),
+          ),
         ),
     );
   }
