@@ -11,9 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from klinecore.filters.cells cimport (
-    AWAITED, HELD, AsOf, Cell, Past, Rows, as_of, bit, put_bit,
-)
+from klinecore.filters.cells cimport AWAITED, HELD, AsOf, Cell, Past, Rows, as_of, bit, put_bit
 from klinecore.filters.memories cimport Since, make, relink
 from klinecore.filters.stages cimport NEVER, Root, Stage
 from klinecore.kline cimport CLOSE
