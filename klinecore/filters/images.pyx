@@ -1,15 +1,20 @@
 """What live filters remember, as checksummed bytes, and back, so that a restart changes nothing.
 
-An image holds a block per symbol, of the same layout for all, and says which rows it was computed
-from. It is taken only by the same filters, and only for symbols whose rows in memory are the same.
+An image holds a block per symbol, of the same layout for all, as what differs from the block
+before, and says which rows it was computed from. It is taken only by the same filters, and only for
+symbols whose rows in memory are the same.
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from klinecore.filters.cells cimport Cell, bit, put_bit
+from klinecore.filters.packing cimport pack, packed_max, packed_size, unpack
 from klinecore.filters.runner cimport Rewinder, Runner
 from klinecore.filters.stages cimport Root, Stage
 from klinecore.kline cimport COLUMN_COUNT
@@ -23,8 +28,13 @@ from klinecore.errors import SnapshotError
 
 __all__ = ["Checkpoints", "Layout"]
 
+cdef extern from "Python.h":
+    PyObject* new_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
+    char* bytes_at "PyBytes_AS_STRING"(PyObject*) noexcept
+    int resize_bytes "_PyBytes_Resize"(PyObject**, Py_ssize_t) except -1
+
 cdef bytes MAGIC = b"KLFILTER"
-cdef int VERSION = 1
+cdef int VERSION = 2
 HEAD = struct.Struct("<8sI16sQ")        # magic, version, digest of what follows, size of the index
 
 cdef struct StagePart:
@@ -72,6 +82,7 @@ cdef class Layout:
             self.size += sizeof(StagePart) + len(roots) * sizeof(RootPart)
             for cell in parts[0]:
                 self.size += (<Cell>cell).image_size()
+        self.size = (self.size + 7) // 8 * 8        # in whole words
         self.digest = names.hexdigest()
 
     cdef void save(self, Py_ssize_t lane, char* to):
@@ -294,9 +305,8 @@ cdef bytes write_image(Runner runner, dict told):
     """All that the filters remember of every symbol; made in place, for it may be large."""
     cdef Layout layout = Layout(runner)
     cdef dict places = runner.market._places
-    cdef bytes image, index
-    cdef char* to
-    cdef Py_ssize_t lane, begin, size = layout.size * len(places)
+    cdef bytes index
+    cdef Py_ssize_t lane
     symbols = []
     for symbol, place in places.items():
         lane = place
@@ -316,17 +326,28 @@ cdef bytes write_image(Runner runner, dict told):
         "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
         "symbols": symbols,
     }).encode()
-    begin = HEAD.size + len(index)
-    image = PyBytes_FromStringAndSize(NULL, begin + size)
-    to = PyBytes_AS_STRING(image) + begin
-    memset(to, 0, size)
-    for place in places.values():
-        layout.save(place, to)
-        to += layout.size
+    return packed_image(layout, places.values(), index)
+
+
+cdef bytes packed_image(Layout layout, lanes, bytes index):
+    cdef Py_ssize_t words = layout.size // 8
+    cdef Py_ssize_t begin = HEAD.size + len(index), end = begin
+    cdef bytearray scratch = bytearray(2 * layout.size)     # this block and the one before
+    cdef uint64_t* block = <uint64_t*>PyByteArray_AS_STRING(scratch)
+    cdef uint64_t* before = block + words
+    cdef bytes head
+    # As large as it could be: a page that is not written to is none, and the end is given back.
+    cdef PyObject* made = new_bytes(NULL, begin + len(lanes) * packed_max(words))
+    for lane in lanes:
+        layout.save(lane, <char*>block)
+        end += pack(block, before, words, bytes_at(made) + end)
+        block, before = before, block
+    resize_bytes(&made, end)
+    image = <bytes>made
+    Py_DECREF(image)
     digest = digest_of(index, memoryview(image)[begin:])
-    to = PyBytes_AS_STRING(image)
-    memcpy(to, PyBytes_AS_STRING(HEAD.pack(MAGIC, VERSION, digest, len(index))), HEAD.size)
-    memcpy(to + <Py_ssize_t>HEAD.size, PyBytes_AS_STRING(index), len(index))
+    head = HEAD.pack(MAGIC, VERSION, digest, len(index)) + index
+    memcpy(bytes_at(made), PyBytes_AS_STRING(head), begin)
     return image
 
 
@@ -336,12 +357,30 @@ cdef bytes digest_of(bytes index, blocks):
     return summed.digest()
 
 
+cdef int check_blocks(
+    const char* at, Py_ssize_t left, Py_ssize_t words, Py_ssize_t symbols
+) except -1:
+    """Before the first is taken. Raises SnapshotError: there are not as many as symbols."""
+    cdef Py_ssize_t size = 0
+    for _ in range(symbols):
+        size = packed_size(at, left, words)
+        if size < 0:
+            break
+        at += size
+        left -= size
+    if size < 0 or left:
+        raise SnapshotError("an image of filters that lacks symbols, or has too many")
+    return 0
+
+
 cdef tuple read_image(Runner runner, bytes image, dict told):
     """Take an image; the symbols that were not, because their rows are other ones."""
     cdef Layout layout = Layout(runner)
-    cdef const char* block
-    cdef Py_ssize_t lane
+    cdef Py_ssize_t lane, words = layout.size // 8
     cdef const SeriesMemory* series
+    cdef bytearray scratch
+    cdef uint64_t* block
+    cdef const char* at
     if len(image) < HEAD.size or image[:8] != MAGIC:
         raise SnapshotError("not an image of filters")
     _, version, digest, size = HEAD.unpack_from(image)
@@ -354,13 +393,15 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
     index = json.loads(index_bytes)
     if index["filters"] != layout.digest or index["size"] != layout.size:
         raise SnapshotError("an image of other filters than those held")
-    if len(blocks) != layout.size * len(index["symbols"]):
-        raise SnapshotError("an image of filters that lacks symbols, or has too many")
-    block = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
+    at = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
+    check_blocks(at, len(blocks), words, len(index["symbols"]))
+    scratch = bytearray(layout.size)
+    block = <uint64_t*>PyByteArray_AS_STRING(scratch)
     for root in layout.roots:
         (<Root>root).own()
     left = []
     for symbol, rows, firings in index["symbols"]:
+        at += unpack(at, block, words)
         lane = runner.market._places.get(symbol, -1)
         same = lane >= 0
         for name, first_ms, last_ms, expected in rows:
@@ -372,11 +413,10 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
             ]
             same = expected and rows_digest(series, first_ms, last_ms) == expected
         if same:
-            layout.load(lane, block, False)
+            layout.load(lane, <const char*>block, False)
             told[lane] = {layout.roots[i]: dict(some) for i, some in firings}
         elif lane >= 0:
             left.append(symbol)
-        block += layout.size
     for _, _, roots in layout.stages:
         held = {}
         for root in roots:

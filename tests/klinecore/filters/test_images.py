@@ -111,7 +111,7 @@ def test_an_image_of_other_filters_is_refused() -> None:
 def test_an_image_of_another_version_is_refused_by_its_number() -> None:
     image = bytearray(engine_of(market_of(PRICES)).save())
     image[8] = 9
-    with pytest.raises(SnapshotError, match="version 9; this is 1"):
+    with pytest.raises(SnapshotError, match="version 9; this is 2"):
         engine_of(market_of(PRICES)).load(bytes(image))
 
 
@@ -126,3 +126,27 @@ def test_an_image_with_fewer_blocks_than_symbols_is_refused() -> None:
         engine_of(market_of(PRICES, ("B", "C"))).load(
             HEAD.pack(magic, version, digest, size) + index + blocks
         )
+
+
+def test_symbols_that_remember_the_same_take_little_room() -> None:
+    few, many = ([f"S{n}" for n in range(count)] for count in (1, 21))
+    texts = [f"close > {limit} and {TEXT}" for limit in range(40)]
+    one, more = (engine_of(market_of(PRICES, tuple(names)), *texts).save() for names in (few, many))
+    blocks = [len(image) - HEAD.size - HEAD.unpack_from(image)[3] for image in (one, more)]
+    assert blocks[1] - blocks[0] < blocks[0]  # twenty more take less than the first
+
+
+def test_blocks_that_do_not_end_where_the_image_does_are_refused() -> None:
+    """Each bit more or less of what a block says of itself, under a checksum that is right."""
+    image = engine_of(market_of(PRICES)).save()
+    magic, version, _, size = HEAD.unpack_from(image)
+    index, blocks = image[HEAD.size :][:size], image[HEAD.size + size :]
+    for bit in range(16):
+        other = bytearray(blocks)
+        other[bit // 8] ^= 1 << bit % 8
+        digest = blake2b(index + other, digest_size=16).digest()
+        engine = engine_of(market_of(PRICES))
+        before = engine.save()
+        with pytest.raises(SnapshotError, match="lacks symbols, or has too many"):
+            engine.load(HEAD.pack(magic, version, digest, size) + index + other)
+        assert engine.save() == before
