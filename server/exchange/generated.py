@@ -81,8 +81,8 @@ class _Trades(NamedTuple):
 class GeneratedMarket:
     """An endless market of the given symbols from one seed.
 
-    Names beyond ``DEMO_SYMBOLS`` get properties drawn from their name; they must end in USDT or
-    BTC. The market is ``spot`` (8 decimals everywhere) or ``um`` (tick decimals, zero as ``0``).
+    Names beyond ``DEMO_SYMBOLS`` get properties drawn from their name; they must end in USDT, USDC
+    or BTC. The market is ``spot`` (8 decimals everywhere) or ``um`` (tick decimals, zero as ``0``).
     """
 
     def __init__(
@@ -260,6 +260,8 @@ def _number(name: str) -> int:
 
 def _drawn_kind(name: str) -> _Kind:
     """Properties for a name that is not in the table."""
+    if not name.isalnum():
+        raise ValueError(f"{name!r} is no symbol: name them, as in BTCUSDT,ETHUSDT")
     quote = next((asset for asset in ("USDT", "USDC", "BTC") if name.endswith(asset)), None)
     if quote is None or name == quote:
         raise ValueError(f"a generated symbol ends in USDT, USDC or BTC, unlike {name!r}")

@@ -155,6 +155,12 @@ def test_each_interval_is_the_aggregate_of_its_minutes_by_decimals(
 GENERATED_SHORT = GeneratedMarket(8, ("BTCUSDT", "QTUMUSDT"), first_ms=MONDAY_MS + 3 * DAY_MS)
 
 
+def test_a_choice_among_symbols_is_no_symbol() -> None:
+    """`klineserver demo --symbols top:50:USDT` once served a symbol of that name, in vain."""
+    with pytest.raises(ValueError, match="'TOP:50:USDT' is no symbol: name them"):
+        GeneratedMarket(1, ["TOP:50:USDT"])
+
+
 def test_a_symbol_needs_a_known_quote() -> None:
     with pytest.raises(ValueError, match="ends in USDT"):
         GeneratedMarket(1, ["BTCXYZ"])
