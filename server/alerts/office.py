@@ -101,7 +101,7 @@ class AlertOffice:
         self._early: deque[Sequence[Signal]] = deque(maxlen=INCOMING_MAX)
         self._keeping: list[asyncio.Task[None]] = []
         self._slots = Slots()
-        self._changing = asyncio.Lock()  # one change of targets at a time: none undoes another
+        self._changing = asyncio.Lock()  # targets, by one at a time: none undoes another
         self._oldest_ms: int | None = None
         self._closing = False
         self._fault: str | None = None
@@ -160,21 +160,24 @@ class AlertOffice:
         return any(desk.busy for desk in self._desks.values())
 
     async def _load(self) -> None:
-        while True:
+        while not self._loaded:
             try:
-                targets = await self._table.load()
-                waiting = await self._table.waiting()
-                break
+                async with self._changing:  # else what is read may be older than what is here
+                    await self._read_targets()
+                self._loaded = True
             except StoreError as error:
                 self._note(str(error))
                 await self._clock.sleep(STORE_RETRY_S)
+        while self._early:
+            self.put(self._early.popleft())
+
+    async def _read_targets(self) -> None:
+        targets = await self._table.load()
+        waiting = await self._table.waiting()
         for target in targets:
             self._enter(target)
             self._desks[target.id].status.waiting = waiting.get(target.id, 0)
             self._stir(target.id)
-        self._loaded = True
-        while self._early:
-            self.put(self._early.popleft())
 
     async def _look(self) -> None:
         """Now and then: how old the oldest is."""
@@ -272,8 +275,9 @@ class AlertOffice:
     async def add(self, target: Target, most: int) -> None:
         """Take a new target. Raises RefusedError, QuotaError, StoreError."""
         self.senders[target.kind].check(target)
-        await self._table.insert(target, most)
-        self._enter(target)
+        async with self._changing:
+            await self._table.insert(target, most)
+            self._enter(target)
 
     async def change(self, id: str, change: Callable[[Target], Target]) -> Target | None:
         """Change a target as it is by then; None: it is gone. Raises StoreError."""
@@ -291,17 +295,20 @@ class AlertOffice:
 
     async def remove(self, target_id: str) -> None:
         """Forget a target, and what was on its way to it. Raises StoreError."""
-        desk = self._desks.pop(target_id)
-        self._index()
-        if desk.task is not None:
-            desk.task.cancel()
-            await asyncio.gather(desk.task, return_exceptions=True)
-        try:
-            await self._table.delete(target_id)
-        except StoreError:
-            self._enter(desk.target)
-            self._stir(target_id)
-            raise
+        async with self._changing:
+            desk = self._desks.pop(target_id, None)
+            if desk is None:
+                return  # by another request
+            self._index()
+            if desk.task is not None:
+                desk.task.cancel()
+                await asyncio.gather(desk.task, return_exceptions=True)
+            try:
+                await self._table.delete(target_id)
+            except StoreError:
+                self._enter(desk.target)
+                self._stir(target_id)
+                raise
 
     def of(self, owner: str) -> list[Target]:
         """Somebody's targets, the oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,6 +101,46 @@ def test_a_target_that_is_removed_is_told_nothing_more(tmp_path: Path) -> None:
             assert here.mouth.sent == []
             assert here.office.of("anna") == []
             assert await here.table.load() == []
+
+    run(scenario())
+
+
+def test_what_changes_while_targets_are_read_stays_changed(tmp_path: Path) -> None:
+    """At a start all of the store's targets are read, beside the first requests."""
+    changed, gone = make_target(number=1), make_target(number=2)
+
+    async def scenario() -> None:
+        async with house(tmp_path) as here:
+            await here.office.close()
+            added, was_read, over = (asyncio.Event() for _ in range(3))
+            load = here.table.load
+
+            async def slow() -> list[Target]:
+                await soon(added)
+                targets = await load()
+                was_read.set()
+                await soon(over)
+                return targets
+
+            here.table.load = slow
+            here.begin()
+            await here.office.add(changed, 10)
+            await here.office.add(gone, 10)
+            added.set()
+            await was_read.wait()
+            await here.office.change(
+                changed.id, lambda before: msgspec.structs.replace(before, name="new")
+            )
+            await asyncio.gather(*(here.office.remove(gone.id) for _ in range(2)))
+            over.set()
+            await here.quiet()
+            assert [one.name for one in here.office.of("anna")] == ["new"]
+            assert await load() == here.office.of("anna")
+
+    async def soon(event: asyncio.Event) -> None:
+        """Or never, where requests wait till all is read."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), 0.2)
 
     run(scenario())
 
