@@ -148,6 +148,35 @@ class Vectors:
         np.subtract(middle, b, lower)
 
 
+class ArrayEach(Vectors):
+    """The same with an array per average, as one writes it at first."""
+
+    def smooth(self, average: Values, value: Values, alpha: float) -> None:
+        np.subtract(value, average, self.c)
+        np.multiply(self.c, alpha, self.c)
+        np.add(average, self.c, average)
+
+    def update(self, close: Values) -> tuple[Values, ...]:
+        a, b = self.a, self.b
+        np.subtract(close, self.previous, a)
+        np.copyto(self.previous, close)
+        np.maximum(a, 0.0, out=b)
+        np.subtract(b, a, a)
+        self.smooth(self.gain, b, 1 / 14)
+        self.smooth(self.loss, a, 1 / 14)
+        np.add(self.gain, self.loss, a)
+        np.divide(self.gain, a, self.rsi)
+        np.multiply(self.rsi, 100.0, self.rsi)
+        self.smooth(self.ema, close, 2 / 51)
+        self.smooth(self.fast, close, 2 / 13)
+        self.smooth(self.slow, close, 2 / 27)
+        np.subtract(self.fast, self.slow, self.line)
+        self.smooth(self.signal, self.line, 2 / 10)
+        np.subtract(self.line, self.signal, self.hist)
+        self.update_bands(close, a, b, self.c)
+        return self.outputs
+
+
 def through(update: Callable[[Any], Any], rows: list[Any]) -> Callable[[], Any]:
     def run() -> Any:
         for row in rows:
@@ -208,15 +237,17 @@ def bench_close_of_four_indicators(bench: Any) -> None:
     rows = closes()
     past, coming = rows[:WARM], rows[WARM:]
     four, vectors, handles = Four(walks()), Vectors(past), opened(past)
-    ours = four.update(coming[0])
-    for mine, theirs in zip(ours, vectors.update(coming[0]), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)
+    ours, plain = four.update(coming[0]), ArrayEach(past)
+    for mine, *theirs in zip(ours, vectors.update(coming[0]), plain.update(coming[0]), strict=True):
+        for one in theirs:
+            np.testing.assert_allclose(mine, one, rtol=1e-6, atol=1e-6)
     update = by_symbol(handles, "update", 4)
     update(coming[0].tolist())
     theirs = [(h[0].value, h[1].value, *h[2].value, *h[3].value) for h in handles]
     np.testing.assert_allclose(np.array(ours), np.array(theirs).T, rtol=1e-9, atol=1e-9)
     bench(through(four.sweep.update, coming), items=ROWS)
     bench.peer("NumPy", through(vectors.update, coming), items=ROWS)
+    bench.peer("NumPy, an array per average", through(plain.update, coming), items=ROWS)
     lists = [row.tolist() for row in coming[:10]]
     bench.peer("TA-Lib handles", through(update, lists), items=len(lists))
     for name, call in (("ferro_ta", "update"), ("talipp", "add")):
