@@ -212,15 +212,12 @@ def keyed(folder: Path) -> Iterator[dict[str, str]]:
 def disk_full(folder: Path) -> Iterator[dict[str, str]]:
     with served(folder, KLINE_SNAPSHOT_INTERVAL_S="1") as (values, _, command):
         # What a full disk does, without one: no file may grow beyond this.
-        for pid in command.descendants():
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        resource.prlimit(command.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         port = int(values["PORT"])
         until(lambda: b"kline_snapshot_errors_total{" in fetch(port, "/metrics")[1])
         yield values
-        for pid in command.descendants():
-            resource.prlimit(
-                pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            )
+        limits = resource.RLIM_INFINITY, resource.RLIM_INFINITY
+        resource.prlimit(command.pid, resource.RLIMIT_FSIZE, limits)
 
 
 @contextlib.contextmanager
