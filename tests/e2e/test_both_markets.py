@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from commands import fetch, serve, simulated_exchange, until
+from commands import both_markets, fetch, until
 from dashboard import WIDTHS, too_wide, watched
 from playwright.sync_api import Page, expect
 
@@ -22,22 +22,8 @@ SPEED = 20
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of a server of both markets, spot and USD-M futures."""
-    with (
-        simulated_exchange(SPEED) as spot,
-        simulated_exchange(SPEED, "um", **spot["environment"]) as futures,
-    ):
-        server, port = serve(
-            spot,
-            tmp_path_factory.mktemp("both"),
-            "1m",
-            KLINE_MARKET="both",
-            KLINE_UM_REST=futures["rest"],
-            KLINE_UM_WS=futures["ws"],
-        )
-        try:
-            yield port
-        finally:
-            server.end()
+    with both_markets(SPEED, tmp_path_factory.mktemp("both"), "1m") as (port, _, _):
+        yield port
 
 
 def always(port: int, market: str) -> str:

@@ -189,3 +189,20 @@ def serve(
     )
     assert command.status is None, command.stderr
     return command, port
+
+
+@contextlib.contextmanager
+def both_markets(
+    speed: int, folder: Path, intervals: str, **extra: str
+) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+    """The port of one server of spot and USD-M futures, and its two simulated exchanges."""
+    with (
+        simulated_exchange(speed) as spot,
+        simulated_exchange(speed, "um", **spot["environment"]) as futures,
+    ):
+        addresses = {"KLINE_UM_REST": futures["rest"], "KLINE_UM_WS": futures["ws"]}
+        server, port = serve(spot, folder, intervals, KLINE_MARKET="both", **addresses, **extra)
+        try:
+            yield port, spot, futures
+        finally:
+            server.end()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from commands import fetch, free_port, serve, simulated_exchange
+from commands import both_markets, fetch, free_port, serve
 from recipes import recipes
 
 pytestmark = pytest.mark.slow
@@ -63,27 +63,17 @@ class House(NamedTuple):
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, House]]:
     """One server of both markets, spot and USD-M futures."""
     streams = free_port()
-    with (
-        simulated_exchange(SPEED) as spot,
-        simulated_exchange(SPEED, "um", **spot["environment"]) as futures,
+    folder = tmp_path_factory.mktemp("house")
+    with both_markets(SPEED, folder, "1m,5m", KLINE_STREAM_PORT=str(streams)) as (
+        port,
+        spot,
+        futures,
     ):
-        server, port = serve(
-            spot,
-            tmp_path_factory.mktemp("house"),
-            "1m,5m",
-            KLINE_STREAM_PORT=str(streams),
-            KLINE_MARKET="both",
-            KLINE_UM_REST=futures["rest"],
-            KLINE_UM_WS=futures["ws"],
-        )
         ours = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{streams}"
-        try:
-            yield (
-                House(spot["rest"] + "/api/v3", *ours, spot["environment"]),
-                House(futures["rest"] + "/fapi/v1", *ours, spot["environment"]),
-            )
-        finally:
-            server.end()
+        yield (
+            House(spot["rest"] + "/api/v3", *ours, spot["environment"]),
+            House(futures["rest"] + "/fapi/v1", *ours, spot["environment"]),
+        )
 
 
 @pytest.fixture(scope="module")
