@@ -7,6 +7,7 @@ Environment names are ``KLINE_<FIELD>``, and bare ``API_KEY``, ``SYMBOLS`` and `
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import logging
 import os
 import tomllib
@@ -162,6 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key: str | None = None  # the operator's
     api_keys_file: str | None = None  # other people's keys, hashed; see ``klineserver keys``
     cors_origins: tuple[str, ...] = ()  # whose pages may read and connect, https://example.org
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For counts
     anonymous_klines: bool = False  # get-klines answers without a key too, a little
 
     # a Supabase project, whose users' tokens are taken
@@ -300,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("spot_ws", "um_ws"):
             _check_urls(name, self.bases(name), ("ws://", "wss://"))
         _check_symbols(self.symbols)
+        _check_networks("trusted_proxies", self.trusted_proxies)
         for name in SECRETS:
             value = getattr(self, name)
             if value is not None:
@@ -396,7 +399,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if old in environ and BARE_NAMES[new] not in values:
             values[BARE_NAMES[new]] = environ[old]
             log.warning("%s is an old name: call it %s", old, new)
-    for name in ("intervals", "cors_origins", "alert_own_names"):
+    for name in ("intervals", "cors_origins", "trusted_proxies", "alert_own_names"):
         if isinstance(values.get(name), str):
             values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
     return values
@@ -438,6 +441,16 @@ def _check_urls(name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> N
         raise ValueError(f"{name} must be at most {_HOSTS_MAX} URLs, not {len(urls)}")
     if len({url.rstrip("/").lower() for url in urls}) < len(urls):
         raise ValueError(f"{name} must not name a URL twice")
+
+
+def _check_networks(name: str, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if network.prefixlen == 0:
+            raise ValueError(f"{name} must not be everybody, {text}")
 
 
 def _check_symbols(text: str) -> None:

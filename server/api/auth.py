@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from server.access.follower import FollowedKeys
 from server.access.keys import ApiKey, KeysFile
+from server.access.proxies import Proxies
 from server.access.rates import Allowance, RateLimiter, address_bucket
 from server.access.tokens import TokenError, TokensBusyError, TokenVerifier, looks_like_token
 from server.api.leases import Leases
@@ -82,6 +83,7 @@ def open_gate(settings: Settings, clock: Clock, metrics: Registry) -> Gate:
         keys=keys,
         tokens=tokens,
         publishable=settings.supabase_publishable_key,
+        proxies=Proxies(settings.trusted_proxies),
         connections_max=settings.connections_per_key_max,
         metrics=metrics,
     )
@@ -104,6 +106,7 @@ class Gate:
         keys: FollowedKeys | None = None,
         tokens: TokenVerifier | None = None,
         publishable: str | None = None,
+        proxies: Proxies | None = None,
         connections_max: int = 50,
         metrics: Registry | None = None,
     ) -> None:
@@ -119,6 +122,8 @@ class Gate:
         self.tokens = tokens
         self._publishable = publishable.encode() if publishable else None
         self._clock = clock
+        #: Says whose request it is.
+        self.proxies = proxies or Proxies()
         #: True if no key is asked for.
         self.open = not self._digests and keys is None
         #: True if whatever is shown makes no difference.
@@ -230,6 +235,8 @@ class Gate:
     ) -> Principal | Awaitable[Principal]:
         """Who asks, if the request may pass; to be awaited for a token not seen before.
 
+        ``address`` is that of the connection; behind a trusted proxy ``headers`` say whose it is.
+
         Raises
         ------
         ApiError: 401, the same for every kind of failure; 429 after too many of them; 403, a key
@@ -237,6 +244,7 @@ class Gate:
         """
         if self.lets_all_in:
             return EVERYBODY
+        address = self.proxies.client(headers, address)
         presented = _presented(headers, subprotocols)
         if self.tokens is not None:
             presented = self._without_public(presented)

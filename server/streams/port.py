@@ -173,6 +173,7 @@ class StreamPort:
             )
         offered = headers.get(_SUBPROTOCOL_HEADER, b"").decode("latin-1")
         subprotocols = [name.strip() for name in offered.split(",") if name.strip()]
+        address = self._gate.proxies.client(head.headers, address)
         principal = await self._who(head, subprotocols, address)
         self._door.check_origin(headers)
         path = read_path(head.target)

@@ -19,6 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from server.api.auth import FAILURES_MAX
+
 pytestmark = pytest.mark.slow
 
 KEY = "only-for-this-test"
@@ -48,7 +50,7 @@ def proxy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]
         pytest.skip("nginx is not installed")
     folder = tmp_path_factory.mktemp("nginx")
     streams, port = free_port(), free_port()
-    demo = Demo("--stream-port", str(streams), API_KEY=KEY)
+    demo = Demo("--stream-port", str(streams), API_KEY=KEY, KLINE_TRUSTED_PROXIES="127.0.0.1")
     try:
         shipped = (root / "deploy" / "nginx.conf").read_text(encoding="utf-8")
         shipped = re.sub(r"ssl_certificate.*;", "", shipped)
@@ -83,12 +85,14 @@ def test_routes_are_passed_on_and_metrics_are_not(proxy: int) -> None:
     assert fetch(proxy, "/metrics", **key)[0] == 404
 
 
-def joined(proxy: int, name: str, **options: Any) -> ClientConnection:
-    """A socket to ``/ws`` of one of the names, with the key."""
+def joined(
+    proxy: int, name: str, *, key: str = KEY, source: str = "127.0.0.1", **options: Any
+) -> ClientConnection:
+    """A socket to ``/ws`` of one of the names, with a key, from an address of this machine."""
     return connect(
         f"ws://{name}:{proxy}/ws",
-        sock=socket.create_connection(("127.0.0.1", proxy), 30),
-        subprotocols=[Subprotocol("klinecore.v1"), Subprotocol(f"klinecore.key.{KEY}")],
+        sock=socket.create_connection(("127.0.0.1", proxy), 30, (source, 0)),
+        subprotocols=[Subprotocol("klinecore.v1"), Subprotocol(f"klinecore.key.{key}")],
         open_timeout=30,
         **options,
     )
@@ -111,6 +115,24 @@ def test_a_page_of_ours_is_told_from_others(proxy: int) -> None:
     ):
         pass
     assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize(("name", "guesser"), [(NAME, "127.0.0.2"), (STREAMS, "127.0.0.3")])
+def test_who_guesses_keys_shuts_out_nobody_else(proxy: int, name: str, guesser: str) -> None:
+    """Whatever address it says it has: nginx tells the one that it sees."""
+
+    def status(key: str, source: str, said: str) -> int:
+        headers = {"X-Forwarded-For": said}
+        try:
+            with joined(proxy, name, key=key, source=source, additional_headers=headers):
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+    guesses = [status(f"wrong-{n}", guesser, f"192.0.2.{n}") for n in range(FAILURES_MAX)]
+    assert guesses == [401] * FAILURES_MAX
+    assert status(KEY, guesser, "192.0.2.99") == 429
+    assert status(KEY, "127.0.0.1", guesser) == 101
 
 
 def test_events_come_as_they_happen(proxy: int) -> None:

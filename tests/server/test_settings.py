@@ -98,6 +98,9 @@ def test_hosts_that_stand_in_for_each_other_are_a_list_the_preferred_one_first()
         ({"SYMBOLS": "top:many:USDT"}, "symbols must look like top:50:USDT"),
         ({"SYMBOLS": "all:"}, "symbols must look like all:USDT"),
         ({"KLINE_LOG_LEVEL": "loud"}, "log_level must be one of"),
+        ({"KLINE_TRUSTED_PROXIES": "nginx"}, "trusted_proxies: 'nginx' does not appear to be"),
+        ({"KLINE_TRUSTED_PROXIES": "10.0.0.1/8"}, "trusted_proxies: 10.0.0.1/8 has host bits set"),
+        ({"KLINE_TRUSTED_PROXIES": "::1,::/0"}, "trusted_proxies must not be everybody, ::/0"),
     ],
 )
 def test_wrong_value_is_refused_by_name_and_bounds(environ: dict[str, str], message: str) -> None:

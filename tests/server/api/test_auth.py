@@ -242,6 +242,22 @@ def test_an_empty_key_is_refused_at_the_start(server: Any) -> None:
         Gate([""], server.clock)
 
 
+def test_guesses_behind_a_proxy_shut_out_who_made_them_and_nobody_else(make_server: Any) -> None:
+    server = make_server(api_key=KEY, trusted_proxies=("10.0.0.1",)).serve()
+
+    def ask(key: str, said: str, address: str = "10.0.0.1") -> int:
+        shown = [("X-API-Key", key), ("X-Forwarded-For", said)]
+        return int(server.get("/tickers", *shown, address=address).status)
+
+    for number in range(FAILURES_MAX):
+        assert ask("wrong", f"192.0.2.{number}, 203.0.113.7") == 401
+    assert ask(KEY, "192.0.2.99, 203.0.113.7") == 429
+    assert ask(KEY, "203.0.113.8") == 200
+    for number in range(FAILURES_MAX):  # it is no proxy, and says so of itself
+        assert ask("wrong", f"192.0.2.{number}", "203.0.113.9") == 401
+    assert ask(KEY, "192.0.2.99", "203.0.113.9") == 429
+
+
 def test_remembered_addresses_are_bounded(server: Any) -> None:
     clock: Clock = server.clock
     gate = Gate([KEY], clock)

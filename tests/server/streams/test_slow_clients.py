@@ -225,6 +225,25 @@ def test_connections_of_one_address_and_of_all_are_bounded() -> None:
     uvloop.run(story({"stream_clients_per_address_max": 1}))
 
 
+def test_connections_through_a_trusted_proxy_are_counted_by_who_is_behind_it() -> None:
+    async def story() -> None:
+        limits = {"stream_clients_per_address_max": 1, "trusted_proxies": ("127.0.0.1",)}
+        async with running(**limits) as server:
+            answers, writers = [], []
+            for client in ("203.0.113.7", "203.0.113.7", "203.0.113.8"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
+                head = HANDSHAKE.format(path="/ws/0").removesuffix("\r\n")
+                writer.write(f"{head}X-Forwarded-For: {client}\r\n\r\n".encode())
+                answers.append((await reader.readline())[:12])
+                writers.append(writer)
+            for writer in writers:
+                writer.close()
+            await until(lambda: not server.streams._by_address)
+            assert answers == [b"HTTP/1.1 101", b"HTTP/1.1 503", b"HTTP/1.1 101"]
+
+    uvloop.run(story())
+
+
 def test_many_who_come_at_once_are_bounded_as_well() -> None:
     async def knock(server: Running) -> asyncio.StreamWriter | None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.streams.port)
