@@ -257,11 +257,14 @@ cdef char* _ticker(char* p, const TickerRecord* record, bytes symbol) noexcept:
 
 
 cdef bytes encode_ticker(Scratch scratch, const TickerRecord* record, bytes symbol):
-    """One ticker in the seed's shape; ``symbol`` is already escaped for JSON."""
+    """One ticker in the seed's shape, None if it has no close; ``symbol`` is already escaped."""
     cdef Py_ssize_t size = _ticker_size(symbol)
-    cdef char* data = scratch.reserve(size)
-    cdef char* end = data + size
-    cdef char* p = _ticker(end, record, symbol)
+    cdef char* end
+    cdef char* p
+    if not ticker_has(record, c'c'):
+        return None
+    end = scratch.reserve(size) + size
+    p = _ticker(end, record, symbol)
     return PyBytes_FromStringAndSize(p, end - p)
 
 
@@ -318,14 +321,19 @@ cdef bytes encode_ticker_frame(
 ):
     """The exchange's frame of a ticker, in full or as a mini ticker, of the letters it has.
 
-    ``symbol`` is already escaped for JSON.
+    None without those of a mini ticker: only bid and ask have come yet. ``symbol`` is already
+    escaped for JSON.
     """
     cdef const char* letters = b"cohlvq" if mini else b"pPwxcQbBaAohlvqOCFLn"
     cdef Py_ssize_t place = strlen(letters)
     cdef Py_ssize_t size = FRAME_SIZE_MAX + PyBytes_GET_SIZE(symbol)
-    cdef char* data = scratch.reserve(size)
-    cdef char* end = data + size
-    cdef char* p = write_bytes(end, b"}", 1)
+    cdef char* end
+    cdef char* p
+    for letter in b"cohlvq":
+        if not ticker_has(record, letter):
+            return None
+    end = scratch.reserve(size) + size
+    p = write_bytes(end, b"}", 1)
     while place > 0:
         place -= 1
         p = _lettered(p, record, letters[place])

@@ -20,10 +20,10 @@ from klinecore.parsers.binance cimport (
     TICKER_ARRAY, Frame, FrameKind, letter_index, next_item, parse_message, slice_integer,
 )
 from klinecore.parsers.binance cimport TICKER as TICKER_FRAME
-from klinecore.parsers.rest cimport next_kline, next_rest_ticker, open_array
+from klinecore.parsers.rest cimport next_kline, next_rest_ticker, open_klines, open_tickers
 from klinecore.merge cimport (
     APPENDED, BAD_TIME, DUPLICATE, INSERTED, STALE, MergeStatus, SeriesHeader, SeriesMemory,
-    series_clear, series_correct, series_merge, series_open,
+    series_clear, series_correct, series_last_open, series_merge, series_open,
     series_size, series_slots,
 )
 from klinecore.merge cimport FORMING as FORMING_ROW
@@ -33,7 +33,7 @@ from klinecore.series cimport new_series, series_detach
 from klinecore.states cimport series_confirm_absent
 from klinecore.ticker cimport (
     TICKER_STALE, TICKER_STORED, TickerRecord, TickerStatus, ticker_clear, ticker_fields,
-    ticker_has, ticker_merge,
+    ticker_merge,
 )
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -47,7 +47,7 @@ import numpy as np
 
 from klinecore import events as _events
 from klinecore import interval as _calendar
-from klinecore.errors import ParseError, UnknownSeriesError
+from klinecore.errors import UnknownSeriesError
 from klinecore.parsers import binance as _binance
 from klinecore.interval import INTERVAL_MS, INTERVALS, check_interval
 from klinecore.markup import market_table
@@ -387,32 +387,19 @@ cdef class Market:
         UnknownSeriesError: this market does not hold the series.
         """
         cdef int index = self._series_of(symbol, interval)
-        cdef const char* end = NULL
-        cdef const char* start = NULL
-        cdef const char* p
+        cdef const char* p = <const char*>&body[0] if body.shape[0] else NULL
+        cdef const char* end = p + body.shape[0]
         cdef KlineRow row
         cdef MergeStatus merged
         cdef int64_t first = 0
         cdef int status, news, rows = 0, changed = 0, refused = 0
         cdef list disputed = []
-        if body.shape[0]:
-            end = <const char*>&body[0] + body.shape[0]
-            start = open_array(<const char*>&body[0], end)
-        if start == NULL:
-            raise ParseError(f"expected a JSON array of klines, received {bytes(body[:60])!r}")
-        p = start
-        while True:         # check the whole body before the first row is stored
-            status = next_kline(&p, end, &row)
-            if status == 0:
-                break
-            if status == -1:
-                raise ParseError(f"element {rows} of the klines answer is no kline tuple")
-            rows += 1
-        p = start
+        p = open_klines(p, end)
         while True:
             status = next_kline(&p, end, &row)
             if status == 0:
                 break
+            rows += 1
             first = first or row.open_time_ms
             if status < 0:
                 self._unrepresentable += 1
@@ -436,28 +423,15 @@ cdef class Market:
 
         Raises ParseError: no such answer; tickers before the fault are not stored either.
         """
-        cdef bytes array
-        cdef const char* start
+        cdef bytes array = bytes(body).strip()
         cdef const char* end
         cdef const char* p
         cdef Frame frame
-        cdef int status, seen = 0, stored = 0
-        array = bytes(body).strip()
+        cdef int stored = 0
         if array.startswith(b"{"):
             array = b"[" + array + b"]"
         end = PyBytes_AS_STRING(array) + PyBytes_GET_SIZE(array)
-        start = open_array(PyBytes_AS_STRING(array), end)
-        if start == NULL:
-            raise ParseError(f"expected ticker/24hr as JSON, received {array[:60]!r}")
-        p = start
-        while True:
-            status = next_rest_ticker(&p, end, &frame)
-            if status == 0:
-                break
-            if status < 0:
-                raise ParseError(f"element {seen} of the answer is no FULL 24 h ticker")
-            seen += 1
-        p = start
+        p = open_tickers(PyBytes_AS_STRING(array), end)
         while next_rest_ticker(&p, end, &frame) == 1:
             stored += self._apply_ticker(&frame)
         return stored
@@ -611,18 +585,15 @@ cdef class Market:
     def last_open_times(self):
         """Open time of each newest closed kline, 0 before the first; a new int64 array, shape
         ``(symbols, intervals)``, rows in the order of ``symbols``."""
-        times = np.zeros((len(self._places), self._interval_count), np.int64)
+        times = np.empty((len(self._places), self._interval_count), np.int64)
         cdef int64_t[:, ::1] view = times
-        cdef SeriesMemory* memory
         cdef Py_ssize_t row, place
         cdef int i
         for row, place in enumerate(self._places.values()):
             for i in range(self._interval_count):
-                memory = &self._memory[place * self._interval_count + i]
-                if memory.header.count:
-                    view[row, i] = memory.open_time_ms[
-                        memory.header.start + memory.header.count - 1
-                    ]
+                view[row, i] = max(
+                    series_last_open(&self._memory[place * self._interval_count + i]), 0
+                )
         return times
 
     def missing_closes(self, interval, int64_t open_time_ms):
@@ -762,10 +733,7 @@ cdef class Market:
     def ticker_json(self, symbol):
         """``{"s","c","v","q","P","h","l","t"}``; None before the first ticker."""
         cdef Py_ssize_t index = self._symbol(symbol)
-        cdef TickerRecord* record = self._tickers[index]
-        if not ticker_has(record, c'c'):
-            return None
-        return encode_ticker(self._scratch, record, self._json_names[index])
+        return encode_ticker(self._scratch, self._tickers[index], self._json_names[index])
 
     def ticker_frame(self, symbol, *, bint mini=False):
         """The exchange's ``24hrTicker`` or ``24hrMiniTicker`` frame of the newest ticker.
@@ -773,11 +741,9 @@ cdef class Market:
         None if only bid and ask have come yet. Raises UnknownSeriesError.
         """
         cdef Py_ssize_t index = self._symbol(symbol)
-        cdef TickerRecord* record = self._tickers[index]
-        for letter in b"cohlvq":
-            if not ticker_has(record, letter):
-                return None
-        return encode_ticker_frame(self._scratch, record, self._json_names[index], mini)
+        return encode_ticker_frame(
+            self._scratch, self._tickers[index], self._json_names[index], mini
+        )
 
     def tickers_json(self):
         """``{"<SYMBOL>": <ticker>, ...}`` of every symbol that has one."""

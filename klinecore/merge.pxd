@@ -64,3 +64,9 @@ cdef void series_clear(
 cdef MergeStatus series_merge(SeriesMemory* series, const KlineRow* row) noexcept nogil
 cdef MergeStatus series_correct(SeriesMemory* series, const KlineRow* row) noexcept nogil
 cdef uint32_t series_find(const SeriesMemory* series, int64_t open_time_ms) noexcept nogil
+
+cdef inline int64_t series_last_open(const SeriesMemory* series) noexcept nogil:
+    """Open time of the newest closed row; -1 without one."""
+    if series.header.count == 0:
+        return -1
+    return series.open_time_ms[series.header.start + series.header.count - 1]

@@ -13,7 +13,7 @@ from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport NEVER, Root, Stage
 from klinecore.filters.telling cimport Teller
 from klinecore.market cimport Market
-from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time
+from klinecore.merge cimport SeriesHeader, SeriesMemory, series_close_time, series_last_open
 
 from klinecore.errors import FiltersFullError
 from klinecore.filters.plan import parts_of, resolve
@@ -118,11 +118,9 @@ cdef class Engine:
                 for place in self.market._places.values():
                     lane = place
                     series = &self.market._memory[lane * self._runner.interval_count + index]
-                    if series.header.count:
-                        self._runner.barrier_ms[index] = max(
-                            self._runner.barrier_ms[index],
-                            series.open_time_ms[series.header.start + series.header.count - 1]
-                        )
+                    self._runner.barrier_ms[index] = max(
+                        self._runner.barrier_ms[index], series_last_open(series)
+                    )
 
     cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown):
         """The steps of one filter, run alone over the rows in memory to where the others stand."""
@@ -376,19 +374,15 @@ cdef class Engine:
 
     cdef _begin(self, Py_ssize_t lane, dict first_closed):
         """Of a lane's first rows, those that were there before their events are history."""
-        cdef const SeriesMemory* series
         cdef Stage stage
         for stage in self._runner.ordered:
             if stage.seen[lane] >= 0 or stage.floor[lane] >= 0:
                 continue
-            series = self._runner.series(stage, lane)
             closed_ms = first_closed.get(lane * self._runner.interval_count + stage.interval)
             if closed_ms is not None:
                 stage.floor[lane] = <int64_t>closed_ms - 1
-            elif series.header.count:
-                stage.floor[lane] = series.open_time_ms[
-                    series.header.start + series.header.count - 1
-                ]
+            else:
+                stage.floor[lane] = series_last_open(self._runner.series(stage, lane))
 
     cdef _barrier(self, uint32_t interval, int64_t open_time_ms):
         cdef int64_t boundary_ms = series_close_time(

@@ -30,6 +30,46 @@ cdef const char* open_array(const char* p, const char* end) noexcept nogil:
     return p + 1 if after != NULL and skip_space(after, end) == end else NULL
 
 
+cdef const char* open_klines(const char* body, const char* end) except NULL:
+    """Step into a klines answer of which every element is sound.
+
+    Raises ParseError: it is none, or has an element that is none; nothing of it must be stored.
+    """
+    cdef KlineRow row
+    cdef const char* start = open_array(body, end)
+    cdef const char* p = start
+    cdef int status = 1, rows = 0
+    if start == NULL:
+        raise not_an_array("a JSON array of klines", body, end)
+    while status:
+        status = next_kline(&p, end, &row)
+        if status == -1:
+            raise ParseError(f"element {rows} of the klines answer is no kline tuple")
+        rows += 1
+    return start
+
+
+cdef const char* open_tickers(const char* body, const char* end) except NULL:
+    """Likewise of a FULL ``ticker/24hr`` answer, as an array."""
+    cdef Frame frame
+    cdef const char* start = open_array(body, end)
+    cdef const char* p = start
+    cdef int status = 1, seen = 0
+    if start == NULL:
+        raise not_an_array("ticker/24hr as JSON", body, end)
+    while status:
+        status = next_rest_ticker(&p, end, &frame)
+        if status < 0:
+            raise ParseError(f"element {seen} of the answer is no FULL 24 h ticker")
+        seen += 1
+    return start
+
+
+cdef not_an_array(str what, const char* body, const char* end):
+    """The error to raise."""
+    return ParseError(f"expected {what}, received {body[:min(60, end - body)]!r}")
+
+
 cdef inline const char* next_element(const char* p, const char* end, char opening) noexcept nogil:
     """Step to the next element, which must begin with ``opening``; ``end`` when there is none."""
     p = skip_space(p, end)
@@ -161,15 +201,13 @@ def parse_klines(const unsigned char[::1] body not None):
 
     Raises ParseError: not such an array, or a number that cannot be kept exactly.
     """
-    cdef const char* p = NULL
-    cdef const char* end = NULL
+    cdef const char* start = <const char*>&body[0] if body.shape[0] else NULL
+    cdef const char* end = start + body.shape[0]
+    cdef const char* p = open_array(start, end)
     cdef KlineRow row
     cdef int status
-    if body.shape[0]:
-        end = <const char*>&body[0] + body.shape[0]
-        p = open_array(<const char*>&body[0], end)
     if p == NULL:
-        raise ParseError(f"expected a JSON array of klines, received {bytes(body[:60])!r}")
+        raise not_an_array("a JSON array of klines", start, end)
     rows = []
     while True:
         status = next_kline(&p, end, &row)
