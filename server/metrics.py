@@ -56,6 +56,10 @@ class Counter(Metric):
         key = self._key(values, self._values)
         self._values[key] = self._values.get(key, 0.0) + by
 
+    def begin(self, *values: str) -> None:
+        """Show 0 before the first: what reads us sees no growth in a count that appears."""
+        self.inc(*values, by=0.0)
+
     def value(self, *values: str) -> float:
         """The count of these label values; 0 before the first."""
         return self._values.get(values, 0.0)

@@ -142,6 +142,7 @@ class Gate:
         self._reasons = metrics.counter(
             "auth_failures_total", "Requests without a valid key or token, by cause.", ["reason"]
         )
+        self._reasons.begin("wrong")
         self._over = metrics.counter(
             "rate_limited_total", "Requests and connections beyond a limit, by whose.", ["scope"]
         )

@@ -74,6 +74,7 @@ class StreamPort:
             "Connections ended by the server, by close code.",
             ["code"],
         )
+        self.dropped.begin(str(WSCloseCode.TRY_AGAIN_LATER.value))
         self._measure()
 
     def __len__(self) -> int:

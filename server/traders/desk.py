@@ -112,6 +112,7 @@ class Desk:
         for trader_id in [id for id in engine.watches if id not in wanted]:
             engine.drop(trader_id)
         self.engines[engine.name] = engine
+        self._gauges.failures.begin(engine.name)
         for place, entry in enumerate(self._entries_of(engine)):
             self._apply(entry)
             if place % _RUN_CHUNK == _RUN_CHUNK - 1:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from runbook import SITUATIONS, entries, forget_traders, run
 
+from server.cli.pages.running import every_metric
 from server.cli.pages.writing import DOCS
 
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -20,6 +21,9 @@ DEPLOY = DOCS.parent / "deploy"
 #: What Prometheus itself adds, and what its histograms are made of.
 OF_PROMETHEUS = {"up"}
 PARTS = re.compile(r"_(bucket|sum|count)$")
+GROWTH = re.compile(r"(?:rate|increase|delta)\((\w+)(?:\{([^}]*)\})?\[")
+#: Counted by the system's own names of errors; a rule waits for several.
+OF_MANY_NAMES = {"kline_snapshot_errors_total"}
 
 
 def lacking(printed: str, wanted: str) -> list[str]:
@@ -89,6 +93,28 @@ def test_each_rule_names_metrics_labels_and_a_part_of_the_runbook(rule: dict[str
     heads = re.findall(r"^### (.*)$", PAGE, re.M)
     assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
     assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})
+
+
+def test_what_a_rule_sees_grow_is_there_before_it_counts() -> None:
+    """Prometheus sees no growth in what appears: of a first fault nobody would be told."""
+    shown = [line for metric in every_metric() for line in metric.samples()]
+    watched = {found for rule in rules() for found in GROWTH.findall(str(rule["expr"]))}
+    assert len(watched) > 8
+    absent = [
+        (name, labels)
+        for name, labels in watched
+        if name not in OF_MANY_NAMES
+        and not any(re.match(rf"{name}[ {{]", line) and labels in line for line in shown)
+    ]
+    assert absent == []
+
+
+def test_each_rule_is_shown_to_fire_and_to_be_silent() -> None:
+    cases = yaml.safe_load((DEPLOY / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
+    looks = [look for case in cases for look in case["alert_rule_test"]]
+    names = {str(rule["alert"]) for rule in rules()}
+    assert {look["alertname"] for look in looks if look["exp_alerts"]} == names
+    assert {look["alertname"] for look in looks if not look["exp_alerts"]} == names
 
 
 @pytest.mark.parametrize("command", ["check rules alerts.yml", "test rules alerts_test.yml"])
