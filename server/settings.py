@@ -266,7 +266,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     smtp_from: str = ""  # the sender's address
 
     # the dashboard
-    chart_js: str | None = None  # file of the chart library; None: the installed package's
+    chart_js: str | None = None  # file of the chart library; empty: the installed package's
 
     # logs
     log_level: str = "info"  # or debug, warning, error

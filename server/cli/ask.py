@@ -54,7 +54,7 @@ url_option = click.option(
     "--expr",
     "expressions",
     multiple=True,
-    help="A column more, such as 'rsi(14)' or 'close > sma(20)'; can be given several times.",
+    help="A column more, such as 'rsi(14)' or 'close > sma(20)'; again for each further one.",
 )
 @click.option(
     "--format",

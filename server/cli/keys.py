@@ -53,7 +53,9 @@ def keys() -> None:
     "--scope", type=click.Choice(list(map(str, Scope))), default="read", show_default=True,
     help="read: market data and own signals; trade: own traders too; admin: everything.",
 )  # fmt: skip
-@click.option("--expires", "expires_ms", type=_span, help="Such as 90d; default never.")
+@click.option(
+    "--expires", "expires_ms", type=_span, metavar="TIME", help="Such as 90d; default never."
+)
 @click.option("--note", default="", help="For whoever reads the list.")
 def add(path: str, owner: str, tier: str, scope: str, expires_ms: int | None, note: str) -> None:
     """Make a key and print it: it cannot be shown again."""
@@ -108,10 +110,12 @@ def revoke(path: str, key_ids: tuple[str, ...], user: str | None) -> None:
 @_FILE
 @click.argument("key_id", metavar="ID")
 @click.option(
-    "--keep", "keep_ms", type=_span, default="24h", show_default=True,
+    "--keep", "keep_ms", type=_span, metavar="TIME", default="24h", show_default=True,
     help="How long the old one stays good.",
 )  # fmt: skip
-@click.option("--expires", "expires_ms", type=_span, help="Of the new one; default never.")
+@click.option(
+    "--expires", "expires_ms", type=_span, metavar="TIME", help="Of the new one; default never."
+)
 def rotate(path: str, key_id: str, keep_ms: int, expires_ms: int | None) -> None:
     """Make a key that stands for the same as another, and print it; both are good for a while."""
     now_ms = SystemClock().time_ms()

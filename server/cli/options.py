@@ -11,11 +11,11 @@ import click
 
 from server.settings import Settings
 
-__all__ = ["Command", "load_settings", "settings_options", "with_options"]
+__all__ = ["Command", "load_settings", "settings_options", "simulation_options", "with_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_OPTIONS = (
+_WHERE = (
     click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -26,7 +26,9 @@ _OPTIONS = (
     click.option(
         "--stream-port", type=click.IntRange(0, 65535), help="Port of streams; 0 takes a free one."
     ),
-    click.option("--symbols", help="BTCUSDT,ETHUSDT or top:50:USDT or all:USDT."),
+)
+_SYMBOLS = click.option("--symbols", help="BTCUSDT,ETHUSDT or top:50:USDT or all:USDT.")
+_WHAT = (
     click.option("--intervals", help="Such as 1m,5m,15m,1h."),
     click.option("--capacity", type=int, help="Closed klines kept per series."),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
@@ -36,7 +38,12 @@ _OPTIONS = (
 
 def settings_options(command: Command) -> Command:
     """Add the flags of the common settings; they arrive as keyword arguments."""
-    return with_options(command, _OPTIONS)
+    return with_options(command, (*_WHERE, _SYMBOLS, *_WHAT))
+
+
+def simulation_options(command: Command) -> Command:
+    """The same without symbols: all that a simulated exchange has are held."""
+    return with_options(command, (*_WHERE, *_WHAT))
 
 
 def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from server.cli.client import ServerClient
-from server.cli.options import load_settings, settings_options
+from server.cli.options import load_settings, simulation_options
 from server.cli.processes import Announcement, Child, Interrupted, raise_on_signal
 from server.cli.serve import announce, with_ports
 from server.cli.verify import verify
@@ -52,7 +52,7 @@ _UNHURRIED = {
 
 
 @click.command()
-@settings_options
+@simulation_options
 @click.option(
     "--speed",
     type=click.FloatRange(0.1, SPEED_MAX),
@@ -61,6 +61,7 @@ _UNHURRIED = {
     help="Simulated seconds a second.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the prices.")
+@click.option("--symbols", help="Comma list of what the exchange has; default 12.")
 def demo(speed: float, seed: int, **flags: Any) -> None:
     """Serve a simulated exchange: no network, no account, real protocol, seeded prices."""
     raise_on_signal()
@@ -90,7 +91,7 @@ def demo(speed: float, seed: int, **flags: Any) -> None:
 
 
 @click.command()
-@settings_options
+@simulation_options
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--market", type=click.Choice(["um", "spot"]), default="um", show_default=True)
 @click.option(
@@ -142,7 +143,7 @@ def replay(
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--market", type=click.Choice(["spot", "um"]), default="spot", show_default=True)
-@click.option("--symbols", help="Comma list; FILES bring their own.")
+@click.option("--symbols", help="Comma list; default 12, and FILES bring their own.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option(
     "--speed",

@@ -15,7 +15,11 @@ from server.settings import Settings
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
-PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/*.md", "docs/decisions/*.md")
+PAGES = (
+    "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+    "docs/*.md", "docs/decisions/*.md",
+)  # fmt: skip
+CODE = {".py", ".pyx", ".pxd", ".js"}
 #: Theirs, not ours: edge functions find the server by them.
 OF_FUNCTIONS = {"KLINE_SERVER_URL", "KLINE_SERVER_API_KEY"}
 #: The runbook shows what a misspelt one does.
@@ -96,6 +100,74 @@ def test_each_table_of_the_store_is_on_its_page(root: Path) -> None:
     tables = set(re.findall(r"^CREATE TABLE (\w+)", schema, re.M))
     assert len(tables) > 5
     assert tables - set(re.findall(r"`(\w+)`", page[page.index("## Tables") :])) == set()
+
+
+def test_each_metric_that_is_named_is_one(root: Path) -> None:
+    """The tables of operations.md are what a running server registers, by a test of the CLI."""
+    tables = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    metrics = set(re.findall(r"^\| `(\w+)(?:\{[^}]*\})?` \|", tables, re.M))
+    assert len(metrics) > 100
+    unknown = {
+        (page.name, name)
+        for page in pages(root)
+        if page.name != "http.md"  # fields of messages
+        for name in re.findall(r"`(\w+_(?:total|seconds))(?:\{[^}`]*\})?`", page.read_text("utf-8"))
+        if name not in metrics
+    }
+    assert unknown == set()
+
+
+def test_each_file_that_is_named_exists(root: Path) -> None:
+    inside = (
+        r"(?<![\w/.:-])((?:tests|benchmarks|\.ci|server|klinecore|deploy|docs|examples)/[\w./-]+)"
+    )
+    named = {
+        (page.name, name.rstrip("."))
+        for page in pages(root)
+        for name in re.findall(inside, page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100
+    patterns = {
+        "benchmarks/bench_NAME.py",
+        "tests/database/",
+    }  # the second stands in server/supabase
+    lost = {(page, name) for page, name in named if not list(root.glob(f"{name}*"))}
+    assert {(page, name) for page, name in lost if name not in patterns} == set()
+
+
+def test_each_default_beside_a_setting_is_its_default(root: Path) -> None:
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "s": 1, "ms": 0.001, "": 1}
+    settings, found = Settings(), 0
+    for page in pages(root):
+        text = page.read_text(encoding="utf-8")
+        for name, number, unit in re.findall(
+            r"`(?:KLINE_)?(\w+)` \(([\d,.]+)(?: (KiB|MiB|GiB|m?s))?[,;)]", text
+        ):
+            value = getattr(settings, name.lower(), None)
+            if isinstance(value, int | float):
+                assert value == float(number.replace(",", "")) * units[unit], (page.name, name)
+                found += 1
+    assert found >= 10
+
+
+def test_the_code_map_names_what_is_there(root: Path) -> None:
+    page = (root / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    lost, rows = [], 0
+    for line in page[page.index("## Code map") : page.index("## Who may import")].splitlines():
+        places, _, holds = line.strip("| ").partition(" | ")
+        folder = root / places
+        if not (places.endswith("/") and folder.is_dir()):
+            continue
+        rows += 1
+        text = "".join(
+            path.name + "\n" + (path.read_text("utf-8") if path.suffix in CODE else "")
+            for path in folder.rglob("*")
+            if path.is_file()
+        )
+        names = (re.findall(r"[a-z]\w+", name) for name in re.findall(r"`([^`]+)`", holds))
+        lost += [(places, part) for parts in names for part in parts if part not in text]
+    assert rows > 10
+    assert lost == []
 
 
 def test_what_is_no_link_setting_or_heading_is_found(tmp_path: Path) -> None:

@@ -69,8 +69,9 @@ def _prose(paragraph: str) -> str:
 
 
 def _argument(argument: click.Argument) -> str:
-    name = (argument.metavar or argument.name or "").upper()
-    name += "..." if argument.nargs == -1 else ""
+    if argument.metavar is not None:  # as its help shows it
+        return argument.metavar
+    name = (argument.name or "").upper() + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
@@ -83,9 +84,8 @@ def _option(option: click.Option) -> tuple[str, str]:
         low, high = option.type.min, option.type.max
         said.append(f"At least {low:g}." if high is None else f"From {low:g} to {high:g}.")
     if option.required:
-        said.append("Required.")
-    elif option.multiple:
-        said.append("Can be given several times.")
+        elsewhere = f", here or as `{option.envvar}`" if option.show_envvar else ""
+        said.append(f"Required{elsewhere}.")
     elif option.show_default and isinstance(option.default, str | int | float):
         said.append(f"Default `{option.default}`.")
     value = "" if option.is_flag else f" {(option.metavar or option.name or '').upper()}"

@@ -168,7 +168,7 @@ NOTES: Mapping[str, Mapping[str, str]] = {
         "alerts_waiting": "near 0",
         "alerts_oldest_seconds": "below 60",
         "alerts_total": "`sent` grows with `queued`; `dead`, `dropped` and `expired` stand still",
-        "alerts_request_seconds": "below the target's patience, 10 s",
+        "alerts_request_seconds": "below the server's patience: 5 s, of mail and apprise 30 s",
     },
     "Supabase": {
         "sync_up": "1",

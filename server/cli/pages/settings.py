@@ -33,6 +33,10 @@ keep_signals_days = 90.0
 """
 
 
+#: Settings that count bytes.
+_OF_BYTES = re.compile(r"bytes|(body|size|message)_max$")
+
+
 class Field(NamedTuple):
     """One setting, and the section it stands in."""
 
@@ -75,29 +79,27 @@ def _row(field: Field) -> Iterator[str]:
     bare = {setting: name for name, setting in BARE_NAMES.items()}
     name = bare.get(field.name, f"KLINE_{field.name.upper()}")
     yield f"`{name}`" + (", secret" if field.name in SECRETS else "")
-    yield _shown(getattr(Settings(), field.name))
+    yield _shown(field.name, getattr(Settings(), field.name))
     bounds = BOUNDS.get(field.name)
-    yield "" if bounds is None else f"{_number(bounds[0])} to {_number(bounds[1])}"
+    yield "" if bounds is None else " to ".join(_shown(field.name, bound) for bound in bounds)
     yield field.meaning
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
     if value is None or value in ("", ()):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int | float):
-        return _number(value)
+        return _size(value) if _OF_BYTES.search(name) else f"{value:.15g}"
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     return f"`{text.replace(',', '`, `')}`"
 
 
-def _number(value: float) -> str:
-    """As it can be given; sizes of whole MiB and more also in such."""
+def _size(value: float) -> str:
+    """As it can be given, and in the largest unit of which it is a whole number."""
     whole = int(value)
-    if value != whole:
-        return f"{value:g}"
-    for unit, bits in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
+    for unit, bits in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if whole and not whole % (1 << bits):
             return f"{whole} ({whole >> bits} {unit})"
     return str(whole)

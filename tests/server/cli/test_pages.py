@@ -46,6 +46,14 @@ def test_every_setting_has_a_meaning_and_its_bounds_on_the_page() -> None:
         assert f"{high:g} |" in line or f" {int(high)}" in line, line
 
 
+def test_only_bytes_are_told_in_mebibytes() -> None:
+    sized = {
+        line for line in page("settings.md").splitlines() if re.search(r"\((\d+) [KMGT]iB\)", line)
+    }
+    assert len(sized) > 8
+    assert [line for line in sized if "bytes" not in line.lower()] == []
+
+
 def test_the_page_of_commands_is_up_to_date() -> None:
     assert page("cli.md") == commands_page(main), RUN
 
@@ -60,6 +68,8 @@ def test_every_command_and_flag_is_on_the_page() -> None:
         for option in command.params:
             if isinstance(option, click.Option) and not option.hidden:
                 assert f"`{option.opts[0]}" in section, (whole, option.opts)
+                # A type's own name is of no use to whoever reads the help.
+                assert not option.make_metavar(click.Context(command)).startswith("_"), option.opts
 
 
 def state() -> ServerState:

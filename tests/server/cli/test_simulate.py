@@ -119,6 +119,22 @@ def test_a_file_that_is_no_recording_is_said_in_a_line(
     assert name in "".join(command.stderr)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["replay", "--symbols", "BTCUSDT", __file__], "No such option '--symbols'"),
+        (["demo", "--symbols", "top:50:USDT", "--port", "0"], "'TOP:50:USDT' is no symbol"),
+    ],
+)
+def test_symbols_that_a_simulated_exchange_cannot_choose_are_refused(
+    arguments: list[str], message: str
+) -> None:
+    command = Command(*arguments)
+    until(lambda: command.status is not None)
+    assert command.end() != 0
+    assert message in "".join(command.stderr)
+
+
 def test_the_exchange_says_where_it_listens_and_speaks_binance() -> None:
     command = Command("exchange", "--symbols", "BTCUSDT,LTCUSDT", "--market", "um")
     until(lambda: command.stdout, lambda: command.stderr)
