@@ -113,7 +113,7 @@ def memory_mb(pids: list[int]) -> tuple[float, float]:
 # --- traders -------------------------------------------------------------------------------------
 
 
-def trader(number: int) -> Trader:
+def trader(number: int, symbols: int) -> Trader:
     """One of many: 300 filters, four intervals, all symbols or some, edges, levels, pauses."""
     place = number * 37 % 100
     bound, interval = 0, "1m"
@@ -122,7 +122,7 @@ def trader(number: int) -> Trader:
         if place < bound:
             break
     first, second = PREDICATES[number % 300], PREDICATES[(7 * number + 61) % 300]
-    some = tuple(f"COIN{(number + step) % SYMBOLS}USDT" for step in range(20))
+    some = tuple(f"COIN{(number + step) % symbols}USDT" for step in range(min(20, symbols)))
     return Trader(
         id=str(uuid5(UUID(int=2), str(number))),
         owner=OPERATOR,
@@ -137,14 +137,14 @@ def trader(number: int) -> Trader:
     )
 
 
-async def keep_traders(folder: Path, count: int) -> None:
+async def keep_traders(folder: Path, count: int, symbols: int) -> None:
     """Let the server find its traders when it starts."""
     disk = SystemDisk()
     store = Store(
         Settings(), directory=str(folder), disk=disk, clock=SystemClock(), metrics=Registry()
     )
     await store.open()
-    await asyncio.gather(*(store.traders.insert(trader(n), None) for n in range(count)))
+    await asyncio.gather(*(store.traders.insert(trader(n, symbols), None) for n in range(count)))
     await store.close()
     disk.close()
 
@@ -216,18 +216,20 @@ async def watch(port: int, server: int, bare: subprocess.Popen[str], seconds: fl
     return samples, page.frames, {k: after[k] - before[k] for k in after}, kernel
 
 
-def run(seconds: float, traders: int, *, spread: bool) -> dict[str, Any]:
+def run(
+    seconds: float, symbols: int, traders: int, *, snapshots_s: float, spread: bool
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as processes:
         folder = Path(name)
         notes, port = folder / "notes", free_port()
         notes.touch()
         pattern = ["spread"] if spread else []
         exchange = processes.enter_context(
-            process(str(HERE / "_steady_exchange.py"), str(SYMBOLS), str(notes), *pattern)
+            process(str(HERE / "_steady_exchange.py"), str(symbols), str(notes), *pattern)
         )
         assert exchange.stdout is not None
         rest, ws = json.loads(exchange.stdout.readline())
-        asyncio.run(keep_traders(folder / "data", traders))
+        asyncio.run(keep_traders(folder / "data", traders, symbols))
         settings = {
             "PORT": str(port),
             "KLINE_STREAM_PORT": str(free_port()),
@@ -238,16 +240,19 @@ def run(seconds: float, traders: int, *, spread: bool) -> dict[str, Any]:
             "KLINE_INTERVALS": ",".join(INTERVALS),
             "KLINE_CAPACITY": str(CAPACITY),
             "KLINE_REST_WEIGHT_SHARE": "1.0",
+            "KLINE_SNAPSHOT_INTERVAL_S": str(snapshots_s),
         }
         server = processes.enter_context(process("-m", "server", "serve", "--quiet", **settings))
         wait_ready(port, server)
-        names = ",".join(f"COIN{number}USDT" for number in range(SYMBOLS))
+        names = ",".join(f"COIN{number}USDT" for number in range(symbols))
         bare = processes.enter_context(
             process(str(HERE / "_bare_client.py"), f"{ws}/ws", names, ",".join(INTERVALS))
         )
         samples, heard, received, kernel = asyncio.run(watch(port, server.pid, bare, seconds))
         lines = [json.loads(line) for line in notes.read_text().splitlines()]
-    return figures(samples, heard, received, kernel, lines)
+    return {"symbols": symbols, "traders": traders} | figures(
+        samples, heard, received, kernel, lines
+    )
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -284,7 +289,6 @@ def figures(
     told = Counter(kind_of(json.loads(payload)) for _, payload in heard)
     return {
         "seconds": round(wall_s, 1),
-        "series": len(INTERVALS) * SYMBOLS,
         "CPU, % of one core": cpu,
         "CPU, quiet seconds, %": 100 * quiet["cpu"] / max(quiet["wall"], 1),
         "CPU, seconds around a minute's end, %": 100 * boundary["cpu"] / max(boundary["wall"], 1),
@@ -370,13 +374,26 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--symbols", type=int, default=SYMBOLS)
+    parser.add_argument(
+        "--snapshots",
+        type=float,
+        default=Settings().snapshot_interval_s,
+        help="seconds between two",
+    )
     parser.add_argument("--traders", type=int, default=TRADERS, help="besides the built-in ones")
     parser.add_argument(
         "--spread", action="store_true", help="each symbol speaks at a moment of its own"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    result = run(60 * arguments.minutes, arguments.traders, spread=arguments.spread)
+    result = run(
+        60 * arguments.minutes,
+        arguments.symbols,
+        arguments.traders,
+        snapshots_s=arguments.snapshots,
+        spread=arguments.spread,
+    )
     if arguments.json:
         click.echo(json.dumps(result))
     else:
