@@ -2,11 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from klinecore.filters.gone cimport Gone
-from klinecore.filters.images cimport Checkpoints
-from klinecore.filters.runner cimport Runner
-from klinecore.filters.stages cimport Root
-from klinecore.filters.telling cimport Teller
+from klinecore.filters.group cimport Group
+from klinecore.filters.stages cimport Root, Stage
 from klinecore.market cimport Market
 
 cdef struct Known:
@@ -19,32 +16,27 @@ cdef class Engine:
     cdef readonly Market market
     cdef readonly int64_t state_bytes_max
     cdef readonly int filters_max
-    cdef Runner _runner
-    cdef Checkpoints _checkpoints
-    cdef dict _roots            # filter id -> Root
-    cdef dict _counts           # key of a step -> filters that need it
-    cdef dict _steps            # and the step itself: filters share those they have in common
-    cdef Gone _gone
-    cdef Teller _teller
-    cdef dict _forming          # interval -> Forming of the filters that want it; None: look anew
+    cdef Group _within          # filters that look at one symbol at a time
+    cdef Group _across          # and those that compare symbols
+    cdef tuple _groups          # both
+    cdef dict _forming          # interval -> (group, Forming), where some want it; None: look anew
     cdef int _next_id
+    cdef Py_ssize_t _places
+    cdef uint32_t _interval_count
     cdef tuple _symbols
     cdef list _generations      # by lane; None without a symbol
     cdef Known* _known          # by series
     cdef uint8_t* _marked       # lanes to look at
     cdef uint64_t _lost
-    cdef uint64_t _refused, _checkpoints_left_out
+    cdef uint64_t _refused
 
-    cdef _settle_barrier(self, step)
-    cdef Runner _warm(self, step, bint edge, Py_ssize_t cooldown)
-    cdef Root _adopt(self, Runner warm, step)
     cdef _replan(self)
     cdef _list_forming(self)
+    cdef Group _group(self, int filter_id)
     cdef Root _root(self, int filter_id)
-    cdef _advance(self, dict first_closed, dict told_changes)
+    cdef Stage _stage(self, int filter_id)
+    cdef list _advance(self, dict first_closed, dict told_changes)
     cdef _disturb(self, Py_ssize_t lane, uint32_t interval, int64_t open_time_ms)
-    cdef _look(self, Py_ssize_t lane, dict told_changes)
-    cdef _begin(self, Py_ssize_t lane, dict first_closed)
-    cdef _barrier(self, uint32_t interval, int64_t open_time_ms)
-    cdef _note_barrier(self, uint32_t interval, int64_t open_time_ms, int64_t boundary_ms)
+    cdef _look(self, Py_ssize_t lane, bint lost, dict told_changes)
     cdef _follow_symbols(self)
+    cdef list _parts(self)

@@ -147,5 +147,6 @@ class Engine:
     def counters(self) -> dict[str, int]:
         """``fired``, ``revised`` (of those), ``retracted``, ``incomplete`` firings; ``forgotten``:
         too old to be corrected; ``refused`` filters; ``started_anew``: a symbol's filters computed
-        again, from a checkpoint or the oldest row in memory; ``checkpoints_left_out``: not made,
-        for ``state_bytes_max`` had no room."""
+        again, from a checkpoint or the oldest row in memory; ``compared_anew``: likewise those that
+        compare symbols, which takes all symbols; ``checkpoints_left_out``: not made, for
+        ``state_bytes_max`` had no room."""

@@ -30,5 +30,5 @@ cdef class Checkpoints(Rewinder):
     cdef settle(self, int64_t allowed)
     cdef keep(self, Py_ssize_t lane)
 
-cdef bytes write_image(Runner runner, dict told)
-cdef tuple read_image(Runner runner, bytes image, dict told)
+cdef bytes write_image(list parts)
+cdef tuple read_image(list parts, bytes image)

@@ -1,8 +1,8 @@
 """What live filters remember, as checksummed bytes, and back, so that a restart changes nothing.
 
-An image holds a block per symbol, of the same layout for all, as what differs from the block
-before, and says which rows it was computed from. It is taken only by the same filters, and only for
-symbols whose rows in memory are the same.
+An image holds, for each group of filters, a block per symbol, of the same layout for all, as what
+differs from the block before, and says which rows it was computed from. It is taken only by the
+same filters, and only for symbols whose rows in memory are the same.
 """
 
 cimport cython
@@ -34,7 +34,7 @@ cdef extern from "Python.h":
     int resize_bytes "_PyBytes_Resize"(PyObject**, Py_ssize_t) except -1
 
 cdef bytes MAGIC = b"KLFILTER"
-cdef int VERSION = 2
+cdef int VERSION = 3
 HEAD = struct.Struct("<8sI16sQ")        # magic, version, digest of what follows, size of the index
 
 cdef struct StagePart:
@@ -211,7 +211,7 @@ cdef class Checkpoints(Rewinder):
     cdef bint rewind(self, Py_ssize_t lane) except -1:
         """Go back to the lane's newest image that was not tried in this call; False without."""
         cdef list images = self.images.get(lane)
-        if not images or self.runner.across:
+        if not images:
             return False
         if lane in self.tried:
             self.size -= len(images.pop())
@@ -231,7 +231,7 @@ cdef class Checkpoints(Rewinder):
         cdef Stage stage
         cdef StagePart part
         cdef bytes image
-        if self.runner.across or not self.layout.stages:
+        if not self.layout.stages:
             return
         if images:
             # Not all symbols at the same close.
@@ -282,7 +282,7 @@ cdef str rows_digest(const SeriesMemory* series, int64_t first_ms, int64_t last_
     return rows.hexdigest()
 
 
-cdef list fed_rows(Runner runner, Py_ssize_t lane):
+cdef list fed_rows(Runner runner, Py_ssize_t lane, dict digests):
     """Per interval that is read: its name, the first and last row that count, and their digest."""
     cdef const SeriesMemory* series
     cdef Stage stage
@@ -297,51 +297,75 @@ cdef list fed_rows(Runner runner, Py_ssize_t lane):
                 lane * runner.interval_count + <Py_ssize_t>runner.market._interval_index[name]
             ]
             first_ms = series.open_time_ms[series.header.start]
-            found.append([name, first_ms, last_ms, rows_digest(series, first_ms, last_ms)])
+            key = lane, name, last_ms
+            if key not in digests:
+                digests[key] = rows_digest(series, first_ms, last_ms)
+            found.append([name, first_ms, last_ms, digests[key]])
     return found
 
 
-cdef bytes write_image(Runner runner, dict told):
-    """All that the filters remember of every symbol; made in place, for it may be large."""
-    cdef Layout layout = Layout(runner)
-    cdef dict places = runner.market._places
-    cdef bytes index
-    cdef Py_ssize_t lane
-    symbols = []
-    for symbol, place in places.items():
-        lane = place
-        some = told.get(lane, {})
+cdef bytes write_image(list parts):
+    """All that groups of filters remember of every symbol; made in place, for it may be large.
+
+    ``parts``: of each group its runner, and what was told.
+    """
+    cdef Runner runner
+    cdef Layout layout
+    cdef list layouts = [Layout(runner) for runner, _ in parts]
+    cdef dict digests = {}
+    groups = []
+    for layout, (runner, told) in zip(layouts, parts, strict=True):
+        groups.append({
+            "filters": layout.digest,
+            "size": layout.size,
+            "intervals": {
+                name: [runner.barrier_ms[i], runner.deadline_ms[i], sorted(runner.incomplete[i])]
+                for i, name in enumerate(runner.market.intervals)
+            },
+            "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
+            "symbols": remembered(runner, layout, told, digests),
+        })
+    runner = parts[0][0]
+    return packed_image(layouts, runner.market._places.values(), json.dumps(groups).encode())
+
+
+cdef list remembered(Runner runner, Layout layout, dict told, dict digests):
+    """Of each symbol its name, the rows that were read, and what was told; [] without filters."""
+    cdef list symbols = []
+    for symbol, place in runner.market._places.items() if layout.stages else ():
+        some = told.get(place, {})
         symbols.append([
-            symbol, fed_rows(runner, lane),
+            symbol, fed_rows(runner, place, digests),
             [[i, sorted(some[root].items())] for i, root in enumerate(layout.roots)
              if some.get(root)],
         ])
-    index = json.dumps({
-        "filters": layout.digest,
-        "size": layout.size,
-        "intervals": {
-            name: [runner.barrier_ms[i], runner.deadline_ms[i], sorted(runner.incomplete[i])]
-            for i, name in enumerate(runner.market.intervals)
-        },
-        "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
-        "symbols": symbols,
-    }).encode()
-    return packed_image(layout, places.values(), index)
+    return symbols
 
 
-cdef bytes packed_image(Layout layout, lanes, bytes index):
-    cdef Py_ssize_t words = layout.size // 8
-    cdef Py_ssize_t begin = HEAD.size + len(index), end = begin
-    cdef bytearray scratch = bytearray(2 * layout.size)     # this block and the one before
-    cdef uint64_t* block = <uint64_t*>PyByteArray_AS_STRING(scratch)
-    cdef uint64_t* before = block + words
+cdef bytes packed_image(list layouts, lanes, bytes index):
+    cdef Layout layout
+    cdef Py_ssize_t words, begin = HEAD.size + len(index), end = begin
+    cdef Py_ssize_t room = 0
+    cdef bytearray scratch
+    cdef uint64_t* block
+    cdef uint64_t* before
+    cdef PyObject* made
     cdef bytes head
+    for layout in layouts:
+        room += len(lanes) * packed_max(layout.size // 8)
     # As large as it could be: a page that is not written to is none, and the end is given back.
-    cdef PyObject* made = new_bytes(NULL, begin + len(lanes) * packed_max(words))
-    for lane in lanes:
-        layout.save(lane, <char*>block)
-        end += pack(block, before, words, bytes_at(made) + end)
-        block, before = before, block
+    made = new_bytes(NULL, begin + room)
+    for layout in layouts:
+        if not layout.stages:
+            continue
+        words = layout.size // 8
+        scratch = bytearray(2 * layout.size)        # this block and the one before
+        block = <uint64_t*>PyByteArray_AS_STRING(scratch)
+        before = block + words
+        for lane in lanes:
+            layout.save(lane, <char*>block)
+            end += pack(block, before, words, bytes_at(made) + end)
+            block, before = before, block
     resize_bytes(&made, end)
     image = <bytes>made
     Py_DECREF(image)
@@ -358,29 +382,33 @@ cdef bytes digest_of(bytes index, blocks):
 
 
 cdef int check_blocks(
-    const char* at, Py_ssize_t left, Py_ssize_t words, Py_ssize_t symbols
+    const char* at, Py_ssize_t left, list layouts, list groups
 ) except -1:
     """Before the first is taken. Raises SnapshotError: there are not as many as symbols."""
+    cdef Layout layout
     cdef Py_ssize_t size = 0
-    for _ in range(symbols):
-        size = packed_size(at, left, words)
-        if size < 0:
-            break
-        at += size
-        left -= size
-    if size < 0 or left:
+    for layout, group in zip(layouts, groups, strict=True):
+        for _ in group["symbols"]:
+            size = packed_size(at, left, layout.size // 8)
+            if size < 0:
+                raise SnapshotError("an image of filters that lacks symbols, or has too many")
+            at += size
+            left -= size
+    if left:
         raise SnapshotError("an image of filters that lacks symbols, or has too many")
     return 0
 
 
-cdef tuple read_image(Runner runner, bytes image, dict told):
-    """Take an image; the symbols that were not, because their rows are other ones."""
-    cdef Layout layout = Layout(runner)
-    cdef Py_ssize_t lane, words = layout.size // 8
-    cdef const SeriesMemory* series
-    cdef bytearray scratch
-    cdef uint64_t* block
+cdef tuple read_image(list parts, bytes image):
+    """Take an image; the symbols that were not in all groups, because their rows are other ones.
+
+    ``parts`` as of ``write_image``.
+    """
+    cdef list layouts = [Layout(runner) for runner, _ in parts]
+    cdef Layout layout
     cdef const char* at
+    cdef dict digests = {}
+    cdef dict left = {}
     if len(image) < HEAD.size or image[:8] != MAGIC:
         raise SnapshotError("not an image of filters")
     _, version, digest, size = HEAD.unpack_from(image)
@@ -390,17 +418,28 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
     blocks = memoryview(image)[HEAD.size + size:]
     if digest_of(index_bytes, blocks) != digest:
         raise SnapshotError("an image of filters that is damaged or cut short")
-    index = json.loads(index_bytes)
-    if index["filters"] != layout.digest or index["size"] != layout.size:
-        raise SnapshotError("an image of other filters than those held")
+    groups = json.loads(index_bytes)
+    for layout, group in zip(layouts, groups, strict=True):
+        if group["filters"] != layout.digest or group["size"] != layout.size:
+            raise SnapshotError("an image of other filters than those held")
     at = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
-    check_blocks(at, len(blocks), words, len(index["symbols"]))
-    scratch = bytearray(layout.size)
-    block = <uint64_t*>PyByteArray_AS_STRING(scratch)
+    check_blocks(at, len(blocks), layouts, groups)
+    for layout, group, (runner, told) in zip(layouts, groups, parts, strict=True):
+        at = take_blocks(runner, layout, group, at, told, digests, left)
+    return tuple(left)
+
+
+cdef const char* take_blocks(
+    Runner runner, Layout layout, dict group, const char* at, dict told, dict digests, dict left
+) except NULL:
+    """Let one group go on from its part of an image; where the next one's blocks begin."""
+    cdef Py_ssize_t lane, words = layout.size // 8
+    cdef const SeriesMemory* series
+    cdef bytearray scratch = bytearray(layout.size)
+    cdef uint64_t* block = <uint64_t*>PyByteArray_AS_STRING(scratch)
     for root in layout.roots:
         (<Root>root).own()
-    left = []
-    for symbol, rows, firings in index["symbols"]:
+    for symbol, rows, firings in group["symbols"]:
         at += unpack(at, block, words)
         lane = runner.market._places.get(symbol, -1)
         same = lane >= 0
@@ -411,22 +450,25 @@ cdef tuple read_image(Runner runner, bytes image, dict told):
             series = &runner.market._memory[
                 lane * runner.interval_count + <Py_ssize_t>runner.market._interval_index[name]
             ]
-            same = expected and rows_digest(series, first_ms, last_ms) == expected
+            key = lane, name, first_ms, last_ms
+            if key not in digests:
+                digests[key] = rows_digest(series, first_ms, last_ms)
+            same = expected and digests[key] == expected
         if same:
             layout.load(lane, <const char*>block, False)
             told[lane] = {layout.roots[i]: dict(some) for i, some in firings}
         elif lane >= 0:
-            left.append(symbol)
+            left[symbol] = None
     for _, _, roots in layout.stages:
         held = {}
         for root in roots:
             (<Root>root).share(held)
-    for name, (barrier_ms, deadline_ms, incomplete) in index["intervals"].items():
+    for name, (barrier_ms, deadline_ms, incomplete) in group["intervals"].items():
         i = runner.market._interval_index.get(name)
         if i is not None:
             runner.barrier_ms[<int>i] = max(runner.barrier_ms[<int>i], <int64_t>barrier_ms)
             runner.deadline_ms[<int>i] = max(runner.deadline_ms[<int>i], <int64_t>deadline_ms)
             runner.incomplete[i] |= set(incomplete)
-    for stage, done_ms in zip(layout.stages, index["done"], strict=True):
+    for stage, done_ms in zip(layout.stages, group["done"], strict=True):
         (<Stage>stage[0]).done_ms = done_ms
-    return tuple(left)
+    return at

@@ -18,7 +18,6 @@ LONG = {
     "klinecore/indicators/patterns.py": 800,  # likewise
     "klinecore/indicators/trend.py": 600,  # likewise
     "klinecore/indicators/lanes.pyx": 600,  # one extension type is one class body
-    "klinecore/filters/engine.pyx": 560,  # likewise
     "klinecore/filters/runner.pyx": 600,  # likewise
     "klinecore/market.pyx": 780,  # one extension type is one class body: it cannot be split
     "klinecore/parsers/binance.pyx": 600,  # one grammar, read by functions that inline each other

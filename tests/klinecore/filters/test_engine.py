@@ -248,7 +248,45 @@ def test_a_late_close_is_compared_with_the_others_of_its_boundary_once_more() ->
     assert desk.engine.value(number, "B") is False
     assert desk.pump() == []  # B was true a minute before as well
     assert desk.engine.value(number, "B") is True
-    assert desk.engine.counters()["started_anew"] == 0
+    assert desk.engine.counters()["compared_anew"] == 0
+
+
+def test_a_late_row_starts_other_symbols_anew_only_where_they_are_compared() -> None:
+    desk = Desk("1m", "5m", symbols="ABC")
+    desk.engine.add(compile(ABOVE), "1m")
+    compared = desk.engine.add(compile("rank(close) == 1"), "5m", mode="level")
+    for minute in (4, 9, 14):
+        for place, symbol in enumerate("ABC"):
+            for interval in ("1m", "5m"):
+                desk.close(minute, LOW - place, symbol=symbol, interval=interval)
+        desk.pump()
+        desk.engine.deadline("5m", START + (minute - 4) * MINUTE)
+    desk.close(8, HIGH, symbol="B")
+    desk.pump()
+    assert desk.engine.counters()["started_anew"] == 1
+    assert desk.engine.counters()["compared_anew"] == 0
+    desk.close(9, HIGH, symbol="B", interval="5m", trades=2)
+    told = [(one.filter_id, one.symbol, one.retracted) for one in desk.pump()]
+    assert told == [(compared, "A", True), (compared, "B", False)]
+    assert desk.engine.counters()["started_anew"] == 1
+    assert desk.engine.counters()["compared_anew"] == 3
+
+
+def test_what_is_corrected_is_told_before_what_is_new() -> None:
+    desk = Desk(symbols="AB")
+    fired = desk.engine.add(compile(ABOVE), "1m", mode="level")
+    compared = desk.engine.add(compile("rank(close) == 1"), "1m", mode="level")
+    for symbol in "AB":
+        desk.close(0, LOW, symbol=symbol)
+        desk.close(1, LOW, symbol=symbol)
+    desk.pump()
+    desk.engine.deadline("1m", START + MINUTE)
+    desk.close(0, HIGH, symbol="B", trades=2)
+    desk.close(2, HIGH, symbol="B")
+    told = [(one.filter_id, one.symbol, one.revision) for one in desk.pump()]
+    assert told == [
+        (fired, "B", True), (compared, "A", True), (compared, "B", True), (fired, "B", False),
+    ]  # fmt: skip
 
 
 def test_comparisons_begun_later_take_the_rows_in_memory_for_history() -> None:
@@ -261,7 +299,7 @@ def test_comparisons_begun_later_take_the_rows_in_memory_for_history() -> None:
     assert desk.engine.value(number, "B") is True
     assert desk.engine.history(number, "B") == START + MINUTE
     assert desk.engine.deadline("1m", START + 2 * MINUTE) == []
-    assert desk.engine.counters()["started_anew"] == 0
+    assert desk.engine.counters()["compared_anew"] == 0
 
 
 def test_comparisons_start_anew_once_for_what_was_merged_and_tell_nothing_of_it() -> None:
@@ -278,7 +316,8 @@ def test_comparisons_start_anew_once_for_what_was_merged_and_tell_nothing_of_it(
         desk.close(4, HIGH, symbol=symbol)
         told += [(one.symbol, one.open_time_ms) for one in desk.pump()]
     assert told == [(symbol, START + 4 * MINUTE) for symbol in "ABC"]
-    assert desk.engine.counters()["started_anew"] == 3  # each symbol once
+    assert desk.engine.counters()["started_anew"] == 1  # it had been evaluated already
+    assert desk.engine.counters()["compared_anew"] == 3  # each symbol once
 
 
 def test_a_ticker_is_the_newest_one_and_has_no_past() -> None:
