@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,10 +49,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 def run(notebook: Path, folder: Path, **where: str) -> subprocess.CompletedProcess[str]:
     """Run it in place, in a process that has nothing of this one's event loop."""
+    return python([str(RUNNER), str(notebook)], folder, **where)
+
+
+def python(arguments: list[str], folder: Path, **where: str) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, with nothing of whoever runs the tests."""
     own = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
     path = str(Path(klinecore.__file__).parents[1])
     return subprocess.run(
-        [sys.executable, str(RUNNER), str(notebook)],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment(**own, PYTHONPATH=path, JUPYTER_PLATFORM_DIRS="1", **where),
         capture_output=True,
@@ -108,6 +115,27 @@ def test_a_notebook_runs_and_shows_tables_and_charts(
         expect(images.nth(place)).to_be_visible()
         assert images.nth(place).evaluate("image => image.naturalWidth") == 720
     expect(page.locator("table").first).to_be_visible()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_nbconvert_shows_pictures_if_told_as_the_page_says(
+    told: bool, demo: dict[str, str], root: Path, tmp_path: Path
+) -> None:
+    page = (root / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^jupyter (nbconvert (?:.*\\\n)*.*)$", page, re.M)
+    copy = Path(shutil.copy(root / "examples" / "explore.ipynb", tmp_path))
+    words = [word.replace(f"examples/{copy.name}", str(copy)) for word in shlex.split(command)]
+    if not told:
+        words = [word for word in words if "store_widget_state" not in word]
+    done = python(["-m", *words], tmp_path, **demo)
+    assert done.returncode == 0, done.stderr[-4000:]
+    html = copy.with_suffix(".html").read_text(encoding="utf-8")
+    charts = sum(
+        "image/svg+xml" in one.get("data", ())
+        for one in outputs(nbformat.read(root / "examples" / copy.name, as_version=4))
+    )
+    assert len(re.findall(r'<img[^>]* src="data:image/svg', html)) == (charts if told else 0)
+    assert charts
 
 
 def test_research_ends_with_a_trader_at_the_server(

@@ -203,9 +203,12 @@ def test_refusals_have_the_exchanges_status_and_number(spot: Pair, target: str) 
     assert ours.keys() == {"code", "msg"}
 
 
-def test_usd_m_refuses_what_spot_takes(um: Pair) -> None:
-    for asked in ("&limit=1501", "&startTime=2000&endTime=1000"):
-        assert um.ours(KLINES + asked)[1]["code"] == um.theirs(KLINES + asked)[1]["code"]
+@pytest.mark.parametrize("asked", ["&limit=1501", "&startTime=2000&endTime=1000"])
+def test_usd_m_refuses_what_spot_takes(spot: Pair, um: Pair, asked: str) -> None:
+    (status, ours), (their_status, theirs) = um.ours(KLINES + asked), um.theirs(KLINES + asked)
+    assert (status, ours["code"]) == (their_status, theirs["code"])
+    assert status == 400
+    assert spot.theirs(KLINES + asked)[0] == spot.ours(KLINES + asked)[0] == 200
 
 
 def test_boundaries_of_other_time_zones_are_refused(spot: Pair) -> None:

@@ -32,15 +32,18 @@ def test_the_page_names_only_files_that_are_there(site: Site) -> None:
 
 
 def test_modules_import_only_modules_that_are_there(site: Site) -> None:
-    for path, asset in site.assets.items():
-        if not path.endswith(".js"):
-            continue
-        for name in re.findall(rb'(?:from|import|import\()\s*"\./([^"]+)"', asset.body):
-            target = f"assets/{site.build}/{name.decode()}"
-            assert target in site.assets, f"{path} imports {name.decode()}"
+    imported = {
+        (path, f"assets/{site.build}/{name.decode()}")
+        for path, asset in site.assets.items()
+        if path.endswith(".js")
+        for name in re.findall(rb'(?:from|import|import\()\s*"\./([^"]+)"', asset.body)
+    }
+    assert len(imported) > 50
+    assert {(path, name) for path, name in imported if name not in site.assets} == set()
 
 
 def test_no_file_loads_from_another_origin(site: Site) -> None:
+    assert len(site.assets) > 20
     for path, asset in site.assets.items():
         for url in re.findall(rb"https?://[^\s\"'`)]+", asset.body):
             assert url in NAMED, f"{path} names {url.decode()}"
@@ -152,8 +155,12 @@ def test_a_chart_library_of_ones_own_takes_its_place(
 ) -> None:
     file = tmp_path / "own.js"
     file.write_bytes(b"window.LightweightCharts = {};")
-    page = make_server(chart_js=str(file)).get("/").body.decode()
-    assert 'name="klinecore-chart" content="assets/' in page
+    server = make_server(chart_js=str(file))
+    path = re.search(
+        r'name="klinecore-chart" content="(assets/[^"]+)"', server.get("/").body.decode()
+    )
+    assert path is not None
+    assert server.get("/" + path[1]).body == file.read_bytes()
 
 
 def test_a_server_without_a_chart_library_runs_and_its_page_names_none(
@@ -216,9 +223,9 @@ def test_every_text_stands_out_from_every_ground(site: Site, scheme: str) -> Non
 
 def test_style_sheets_write_text_in_named_colours_only(site: Site) -> None:
     """So that the test above has seen every pair there is."""
-    for path, asset in site.assets.items():
-        if not path.endswith(".css"):
-            continue
+    sheets = {path: asset for path, asset in site.assets.items() if path.endswith(".css")}
+    assert {path.rpartition("/")[2] for path in sheets} == {"app.css", "traders.css"}
+    for path, asset in sheets.items():
         rules = re.sub(rb":root \{.*?\}", b"", asset.body, flags=re.DOTALL).decode()
         inks = re.findall(r"(?<![-\w])color: ([^;}]+)", rules)
         grounds = re.findall(r"(?<![-\w])background(?:-color)?: ([^;}]+)", rules)
