@@ -29,7 +29,7 @@ def engine_over(market: kc.Market) -> Engine:
     """Filters as the traders of ``python -m benchmarks.steady``: 300 predicates, four intervals."""
     made = Engine(market)
     for number in range(FILTERS):
-        one = trader(number)
+        one = trader(number, len(SYMBOLS))
         made.add(compile(one.filter), one.interval, mode=one.mode, cooldown=one.cooldown_bars)
     return made
 
