@@ -59,5 +59,6 @@ setup(
         annotate=DEBUG,
         # A directory per build: debug C files must never be linked into a release build.
         build_dir="build/debug" if DEBUG else "build/release",
-    )
+    ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
