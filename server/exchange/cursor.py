@@ -45,7 +45,7 @@ class Cursor:
             if open_time_ms(interval, boundary_ms) == boundary_ms:
                 self._sums[interval] = None
                 if row is not None and interval in wanted:
-                    closes[interval] = row._replace(closed=True)
+                    closes[interval] = Row(*row[:-1], closed=True)
         return closes
 
     def forming(self, now_ms: int, intervals: Iterable[str]) -> dict[str, Row]:
@@ -91,9 +91,7 @@ def _join(earlier: Row | None, later: Row | None, interval: str) -> Row | None:
         return earlier
     if earlier is None:
         open_ms = open_time_ms(interval, later.open_ms)
-        return later._replace(
-            open_ms=open_ms, close_ms=close_time_ms(interval, open_ms), closed=False
-        )
+        return Row(open_ms, close_time_ms(interval, open_ms), *later[2:-1], closed=False)
     return Row(
         earlier.open_ms,
         earlier.close_ms,

@@ -183,7 +183,8 @@ class GeneratedMarket:
         if opened_ms < self.first_ms:
             return None
         trades = self._trades(symbol, day)
-        low, high = np.searchsorted(trades.time_ms, [opened_ms, now_ms + 1]).tolist()
+        low = int(trades.time_ms.searchsorted(opened_ms))
+        high = int(trades.time_ms.searchsorted(now_ms, "right"))
         closed_ms = opened_ms + MINUTE_MS - 1
         if low == high:
             last = int(trades.price[low - 1]) if low else self._opening(self._kinds[symbol], day)

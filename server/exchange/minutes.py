@@ -71,8 +71,10 @@ class Minutes(NamedTuple):
 
     def between(self, first_ms: int, end_ms: int) -> Minutes:
         """Minutes that opened at ``first_ms`` or later and before ``end_ms``; views."""
-        low, high = np.searchsorted(self.open_ms, [first_ms, end_ms])
-        return Minutes(*(column[low:high] for column in self))
+        low, high = self.open_ms.searchsorted(first_ms), self.open_ms.searchsorted(end_ms)
+        if not low and high == len(self.open_ms):
+            return self
+        return Minutes(*[column[low:high] for column in self])
 
     @staticmethod
     def concatenate(parts: list[Minutes]) -> Minutes:
@@ -115,8 +117,9 @@ def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
     if not len(minutes.open_ms):
         return []
     opens = _opens(interval, minutes.open_ms)
-    starts = np.flatnonzero(np.r_[True, opens[1:] != opens[:-1]])
-    ends = np.r_[starts[1:], len(opens)] - 1
+    last = np.append(opens[1:] != opens[:-1], True)  # minute of its kline
+    ends = np.flatnonzero(last)
+    starts = np.append(0, ends[:-1] + 1)
     trades = np.add.reduceat(minutes.trades, starts)
     # Minutes without trades have no ids; the first and last id are those of minutes that do.
     last_id = np.maximum.reduceat(minutes.last_id, starts)
@@ -136,11 +139,14 @@ def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
         first_id,
         last_id,
     )
-    rows = []
-    for open_ms, *values in zip(*(column.tolist() for column in columns), strict=True):
-        close_ms = close_time_ms(interval, open_ms)
-        rows.append(Row(open_ms, close_ms, *values, close_ms < now_ms))  # type: ignore[call-arg]
-    return rows
+    open_times, *values = (column.tolist() for column in columns)
+    length = INTERVAL_MS[interval]
+    if length:
+        close_times = (columns[0] + (length - 1)).tolist()
+    else:
+        close_times = [close_time_ms(interval, open_ms) for open_ms in open_times]
+    closed = [close_ms < now_ms for close_ms in close_times]
+    return list(map(Row, open_times, close_times, *values, closed))
 
 
 def exact_sums(values: Integers, starts: Integers) -> NDArray[Any]:
