@@ -349,7 +349,9 @@ class Desk:
         hash = entry.filter.hash if entry.filter is not None else ""
         error = self.errors.note(entry.trader, kind, message, self._clock.time_ms(), hash)
         if error.count == 1:
-            level = logging.INFO if entry.origin == BUILTIN else logging.WARNING
+            level = logging.WARNING
+            if entry.origin == BUILTIN:  # of intervals its operator knows which ones are held
+                level = logging.DEBUG if kind == "interval_not_held" else logging.INFO
             log.log(level, "trader %s: %s: %s", entry.trader.id, kind, message)
         return error
 

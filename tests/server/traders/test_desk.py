@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import msgspec
 import pytest
@@ -77,6 +78,17 @@ def test_built_in_traders_are_seen_by_tier_and_changed_by_nobody(world: TraderWo
     golden = builtin_id("golden_cross")
     with pytest.raises(NotAllowedError):
         world.wait(world.desk.delete(ADMIN, golden))
+
+
+def test_a_server_without_their_intervals_says_nothing_of_each_built_in_trader(
+    world: TraderWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its operator has chosen the intervals; whoever looks at such a trader is told."""
+    with caplog.at_level(logging.INFO):
+        world.wait(world.desk.load(builtin_traders()))
+    golden = builtin_id("golden_cross")
+    assert [error.kind for error in world.desk.errors.of(golden)] == ["interval_not_held"]
+    assert caplog.records == []
 
 
 def test_what_can_be_seen_can_be_run(world: TraderWorld) -> None:
