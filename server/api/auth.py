@@ -129,6 +129,7 @@ class Gate:
         #: True if whatever is shown makes no difference.
         self.lets_all_in = self.open and tokens is None
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._told_s = -WINDOW_S  # when the log last named one of them
         self.rates = RateLimiter(clock)
         #: Whatever stays open longer than a request.
         self.leases = Leases(self.holds, connections_max)
@@ -377,6 +378,14 @@ class Gate:
         if now - start >= WINDOW_S:
             start, count = now, 0
         self._failures[address] = (start, count + 1)
+        if count + 1 == FAILURES_MAX and now - self._told_s >= WINDOW_S:
+            self._told_s = now
+            log.warning(
+                "%s showed %d wrong keys and has to wait; if it is a proxy, "
+                "KLINE_TRUSTED_PROXIES tells its clients from each other",
+                address.removeprefix("address:"),
+                FAILURES_MAX,
+            )
         if len(self._failures) > ADDRESSES_MAX:
             self._failures.popitem(last=False)
 

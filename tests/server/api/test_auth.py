@@ -258,6 +258,23 @@ def test_guesses_behind_a_proxy_shut_out_who_made_them_and_nobody_else(make_serv
     assert ask(KEY, "192.0.2.99", "203.0.113.9") == 429
 
 
+def test_the_log_names_who_is_told_to_wait_once_a_minute(
+    locked: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a proxy that is not named it is everybody: its operator must be able to see it."""
+    for address in ("10.3.3.1", "10.3.3.2"):
+        for _ in range(FAILURES_MAX + 5):
+            locked.get("/tickers", ("X-API-Key", "guessed"), address=address)
+    (record,) = caplog.records
+    assert "10.3.3.1" in record.getMessage()
+    assert "KLINE_TRUSTED_PROXIES" in record.getMessage()
+    locked.clock.now_ms += 61_000
+    for _ in range(FAILURES_MAX):
+        locked.get("/tickers", address="10.3.3.3")
+    assert "10.3.3.3" in caplog.records[-1].getMessage()
+    assert "guessed" not in caplog.text
+
+
 def test_remembered_addresses_are_bounded(server: Any) -> None:
     clock: Clock = server.clock
     gate = Gate([KEY], clock)
