@@ -73,7 +73,7 @@ def _answers(responses: Mapping[str, Any]) -> str:
         if status != "default":
             by_content.setdefault(_content(answer), []).append(status)
     return "; ".join(
-        ", ".join(statuses) + (f" {content}" if content else "")
+        ", ".join(sorted(statuses)) + (f" {content}" if content else "")
         for content, statuses in by_content.items()
     )
 
