@@ -347,11 +347,12 @@ class Desk:
 
     def _note(self, entry: Entry, kind: str, message: str) -> TraderError:
         hash = entry.filter.hash if entry.filter is not None else ""
-        error = self.errors.note(entry.trader, kind, message, self._clock.time_ms(), hash)
-        if error.count == 1:
-            level = logging.WARNING
-            if entry.origin == BUILTIN:  # of intervals its operator knows which ones are held
-                level = logging.DEBUG if kind == "interval_not_held" else logging.INFO
+        is_builtin = entry.origin == BUILTIN
+        is_fault = not is_builtin or kind != "interval_not_held"  # the operator has chosen them
+        now_ms = self._clock.time_ms()
+        error = self.errors.note(entry.trader, kind, message, now_ms, hash, counts=is_fault)
+        if error.count == 1 and is_fault:
+            level = logging.INFO if is_builtin else logging.WARNING
             log.log(level, "trader %s: %s: %s", entry.trader.id, kind, message)
         return error
 

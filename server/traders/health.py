@@ -50,9 +50,16 @@ class ErrorBook:
             self._errors.setdefault(error.trader_id, {})[error.kind] = error
 
     def note(
-        self, trader: Trader, kind: str, message: str, now_ms: int, filter_hash: str = ""
+        self,
+        trader: Trader,
+        kind: str,
+        message: str,
+        now_ms: int,
+        filter_hash: str = "",
+        *,
+        counts: bool = True,
     ) -> TraderError:
-        """Something is wrong, perhaps once more."""
+        """Something is wrong, perhaps once more; ``counts``: and should not be."""
         errors = self._errors.setdefault(trader.id, {})
         before = errors.pop(kind, None)
         again = before is not None and before.filter_hash == filter_hash
@@ -68,7 +75,7 @@ class ErrorBook:
         errors[kind] = error
         if len(errors) > ERRORS_MAX:
             del errors[next(iter(errors))]
-        self.counted += 1
+        self.counted += counts
         self._sink.put([error])
         return error
 

@@ -88,7 +88,11 @@ def test_a_server_without_their_intervals_says_nothing_of_each_built_in_trader(
         world.wait(world.desk.load(builtin_traders()))
     golden = builtin_id("golden_cross")
     assert [error.kind for error in world.desk.errors.of(golden)] == ["interval_not_held"]
-    assert caplog.records == []
+    assert (caplog.records, world.desk.errors.counted) == ([], 0)
+    own = trader()
+    world.wait(world.desk.create(ADA, own))
+    world.desk.replace([msgspec.structs.replace(own, interval="4h")], LOCAL)
+    assert world.desk.errors.counted == len(caplog.records) == 1
 
 
 def test_what_can_be_seen_can_be_run(world: TraderWorld) -> None:
