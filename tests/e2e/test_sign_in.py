@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import pytest
 from commands import Demo, until
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
-from sign_in_service import EMAIL, PASSWORD, SignInService, sign_in_service
+from sign_in_service import EMAIL, OTHER_EMAIL, PASSWORD, SignInService, sign_in_service
 
 from server.access.keys import KeysFile
 from server.identity import Scope, Tier
 
 pytestmark = pytest.mark.browser
 
-OPERATOR_KEY = "operators-own-key"
+#: Brackets may stand in a key, but in no name of a subprotocol.
+OPERATOR_KEY = "operators-own-(key)"
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +151,15 @@ def test_who_is_signed_in_sees_what_is_left(page: Page, locked: Demo) -> None:
     expect(sheet).to_be_hidden()
 
 
-def with_account(page: Page, locked: Demo, password: str, *, remember: bool = False) -> None:
+def with_account(
+    page: Page, locked: Demo, password: str, *, email: str = EMAIL, remember: bool = False
+) -> None:
     page.goto(locked.url + "/")
     dialog = page.get_by_role("dialog", name="Sign in")
     expect(dialog).to_be_visible()
     if remember:
         dialog.get_by_label("Remember on this device").check()
-    dialog.get_by_label("Mail address").fill(EMAIL)
+    dialog.get_by_label("Mail address").fill(email)
     dialog.get_by_label("Password", exact=True).fill(password)
     dialog.get_by_role("button", name="Sign in").click()
 
@@ -227,3 +230,98 @@ def test_a_session_that_the_project_ended_ends_on_the_page(
         expect(page.get_by_text("This server asks for a key.")).to_be_visible()
     finally:
         service.expires_in = 3600
+
+
+def remembered(page: Page) -> str | None:
+    """Mail address of the session that is kept on the device."""
+    email: str | None = page.evaluate(
+        "JSON.parse(localStorage.getItem('klinecore.session') ?? 'null')?.email ?? null"
+    )
+    return email
+
+
+def test_each_tab_renews_its_own_session(
+    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+) -> None:
+    service.expires_in = 62
+    try:
+        with_account(page, locked, PASSWORD)
+        expect_signed_in(page, EMAIL)
+        other = context.new_page()
+        with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
+        expect_signed_in(other, OTHER_EMAIL)
+        service.granted.clear()
+        until(lambda: page.wait_for_timeout(50) or len(service.granted) > 3, "no renewals")
+        assert remembered(page) == OTHER_EMAIL
+        for tab, email in ((page, EMAIL), (other, OTHER_EMAIL)):
+            tab.reload()
+            expect_signed_in(tab, email)
+    finally:
+        service.expires_in = 3600
+
+
+def refuse_status(page: Page) -> None:
+    """What a page is told whose key or token has just ended."""
+    problem = {"status": 401, "code": "unauthorized", "title": "Unauthorized"}
+    page.route("**/v1/status?*", lambda route: route.fulfill(status=401, json=problem))
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Status").click()
+
+
+def test_a_session_that_ends_leaves_the_one_that_is_remembered(
+    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+) -> None:
+    with_account(page, locked, PASSWORD)
+    expect_signed_in(page, EMAIL)
+    other = context.new_page()
+    with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
+    expect_signed_in(other, OTHER_EMAIL)
+    service.end(EMAIL)
+    refuse_status(page)
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    assert remembered(other) == OTHER_EMAIL
+
+
+def test_a_user_whose_session_has_ended_does_not_become_who_is_remembered_now(
+    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+) -> None:
+    with_account(page, locked, PASSWORD, remember=True)
+    expect_signed_in(page, EMAIL)
+    other = context.new_page()
+    other.goto(locked.url + "/")
+    expect_signed_in(other, EMAIL)
+    other.locator("account-menu summary").click()
+    other.get_by_role("button", name="Sign out").click()
+    with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
+    expect_signed_in(other, OTHER_EMAIL)
+    service.end(EMAIL)
+    refuse_status(page)
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    assert remembered(other) == OTHER_EMAIL
+
+
+def test_a_key_that_is_refused_does_not_become_another_tabs_session(
+    context: BrowserContext, page: Page, locked: Demo
+) -> None:
+    page.goto(locked.url + "/")
+    sign_in(page, OPERATOR_KEY)
+    expect_signed_in(page, "operator")
+    other = context.new_page()
+    with_account(other, locked, PASSWORD, remember=True)
+    expect_signed_in(other, EMAIL)
+    refuse_status(page)
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    assert remembered(other) == EMAIL
+
+
+def test_a_sign_in_service_that_is_away_ends_no_session(
+    page: Page, locked: Demo, service: SignInService
+) -> None:
+    with_account(page, locked, PASSWORD, remember=True)
+    expect_signed_in(page, EMAIL)
+    page.route("**/auth/v1/token*", lambda route: route.abort())
+    refuse_status(page)
+    expect(page.get_by_text("The sign-in service cannot be reached.")).to_be_visible()
+    assert remembered(page) == EMAIL
+    page.unroute_all()
+    page.reload()
+    expect_signed_in(page, EMAIL)

@@ -1,4 +1,4 @@
-"""Stand-in for Supabase's auth service, on loopback: one user, password and refresh grants."""
+"""Stand-in for Supabase's auth service, on loopback: two users, password and refresh grants."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from uuid import uuid4
 
 from stack.tokens import Tokens
 
-__all__ = ["EMAIL", "PASSWORD", "SignInService", "USER", "sign_in_service"]
+__all__ = ["EMAIL", "OTHER_EMAIL", "PASSWORD", "SignInService", "USER", "sign_in_service"]
 
 USER = "5f0e9a2c-1d3b-4c6e-8f7a-0b1c2d3e4f50"
 EMAIL, PASSWORD = "ann@example.com", "correct horse"
+OTHER_EMAIL = "bob@example.com"
+#: Ids of users by their mail addresses; they have the same password.
+USERS = {EMAIL: USER, OTHER_EMAIL: "7d2b4c1e-9a0f-4e8d-b6c5-a4b3c2d1e0f9"}
 
 
 class SignInService:
@@ -27,27 +30,34 @@ class SignInService:
         self.url = ""
         #: Of each token; below a minute the page renews it at once.
         self.expires_in = 3600
-        self.refreshes: set[str] = set()  # refresh tokens that are good, for one use each
+        #: Refresh tokens that are good, for one use each, and whose they are.
+        self.refreshes: dict[str, str] = {}
         self.granted: list[str] = []  # kinds of grants
         self.signed_out = 0
 
     def grant(self, kind: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        if kind == "password" and (body.get("email"), body.get("password")) != (EMAIL, PASSWORD):
-            return 400, {"error_code": "invalid_credentials", "msg": "Invalid login credentials"}
         if kind == "refresh_token":
-            if body.get("refresh_token") not in self.refreshes:
+            email = self.refreshes.pop(body.get("refresh_token", ""), "")
+            if not email:
                 return 400, {"error_code": "refresh_token_not_found", "msg": "Invalid"}
-            self.refreshes.discard(body["refresh_token"])
+        else:
+            email = body.get("email", "")
+            if email not in USERS or body.get("password") != PASSWORD:
+                return 400, {"error_code": "invalid_credentials", "msg": "Invalid login"}
         self.granted.append(kind)
         refresh = uuid4().hex
-        self.refreshes.add(refresh)
+        self.refreshes[refresh] = email
         return 200, {
-            "access_token": self.tokens.user(self.url, USER, EMAIL),
+            "access_token": self.tokens.user(self.url, USERS[email], email),
             "token_type": "bearer",
             "expires_in": self.expires_in,
             "refresh_token": refresh,
-            "user": {"id": USER, "email": EMAIL},
+            "user": {"id": USERS[email], "email": email},
         }
+
+    def end(self, email: str) -> None:
+        """End what a user has, as its own page or somebody at the project would."""
+        self.refreshes = {key: whose for key, whose in self.refreshes.items() if whose != email}
 
 
 @contextmanager

@@ -41,7 +41,8 @@ class Api extends EventTarget {
     this._name = "klinecore.key" + (named ? "@" + named : "");
     this._key = sessionStorage.getItem(this._name) ?? localStorage.getItem(this._name) ?? "";
     /**
-     * Called with a token that was refused; true if there is a newer one now.
+     * Called with a token that was refused; true if there is a newer one now, false if its session
+     * has ended. Raises Problem where neither can be told.
      *
      * @type {((token: string) => Promise<boolean>) | null}
      */

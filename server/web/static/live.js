@@ -110,12 +110,13 @@ class Live extends EventTarget {
     clearTimeout(this._timer);
     if (!this._followers.size) return this._tell("idle");
     const key = api.key;
-    const protocols = key ? ["klinecore.v1", "klinecore.key." + encodeURIComponent(key)] : [];
+    const protocols = key ? ["klinecore.v1", "klinecore.key." + written(key)] : [];
     const path = this._market ? `/ws?market=${this._market}` : "/ws";
     const socket = new WebSocket(api.base.replace(/^http/, "ws") + path, protocols);
     this._socket = socket;
     this._tell("connecting");
     socket.onopen = () => {
+      if (this._socket !== socket) return;
       this._attempts = 0;
       this._asked.clear();
       this._left.clear();
@@ -125,6 +126,7 @@ class Live extends EventTarget {
       this._tell("open");
     };
     socket.onmessage = (event) => {
+      if (this._socket !== socket) return; // of another market, or of who was signed in before
       this.messages += 1;
       this._hear(JSON.parse(event.data));
     };
@@ -221,6 +223,11 @@ class Live extends EventTarget {
     this.state = state;
     this.dispatchEvent(new Event("state"));
   }
+}
+
+/** A key as a subprotocol may name it: a token of HTTP, which has no brackets. @param {string} key */
+function written(key) {
+  return encodeURIComponent(key).replaceAll("(", "%28").replaceAll(")", "%29");
 }
 
 export const live = new Live();

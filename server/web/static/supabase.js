@@ -14,6 +14,7 @@ const ANSWER_MS = 20_000;
  * @property {string} token
  * @property {string} refresh
  * @property {number} ends milliseconds since 1970
+ * @property {string} user its id at the project
  * @property {string} email
  */
 
@@ -24,6 +25,8 @@ class Session {
     this._timer = 0;
     /** @type {Kept | null} */
     this._kept = null;
+    /** Where it is kept: for the tab, or on the device, whose tabs share it. */
+    this._store = sessionStorage;
     /** Settled when a kept session is in use, or found to have ended. */
     this.ready = this.available ? this._begin() : Promise.resolve();
   }
@@ -44,10 +47,12 @@ class Session {
     });
     addEventListener("online", () => this._schedule());
     document.addEventListener("visibilitychange", () => this._schedule());
-    this._kept = read();
+    this._store = read(sessionStorage) ? sessionStorage : localStorage;
+    this._kept = read(this._store);
     if (!this._kept) return;
-    api.use(this._kept.token);
-    if (this._kept.ends - EARLY_MS < Date.now()) await this._renew(this._kept.token);
+    const { token, ends } = this._kept;
+    api.use(token);
+    if (ends - EARLY_MS < Date.now()) await this._renew(token).catch(() => {});
     this._schedule();
   }
 
@@ -62,7 +67,8 @@ class Session {
     const kept = await this._grant("password", { email, password });
     await api.whoIs(kept.token);
     api.forget();
-    this._keep(kept, remember);
+    this._drop();
+    this._keep(kept, remember ? localStorage : sessionStorage);
     api.dispatchEvent(new Event("identity"));
   }
 
@@ -80,36 +86,46 @@ class Session {
   }
 
   /**
-   * A newer token than `used`, also one that another tab has got; true if there is one.
+   * A newer token than `used`, also one that another tab has got; false: its session has ended.
+   * Raises Problem where neither can be told now.
    *
    * @param {string} used
    */
   async _renew(used) {
     const work = async () => {
-      const kept = read() ?? this._kept;
-      if (!kept) return false;
-      const remember = localStorage.getItem(NAME) !== null;
-      if (kept.token !== used && kept.ends > Date.now()) {
-        this._keep(kept, remember);
+      const ours = this._kept;
+      if (!ours) return false;
+      const now = Date.now();
+      if (ours.token !== used && ours.ends > now) return true;
+      // On the device may stand what another tab has got, and who has signed in there since.
+      const there = this._there();
+      if (there && there.token !== used && there.ends > now) {
+        this._keep(there, this._store);
         return true;
       }
-      const ours = this._kept;
       try {
-        const newer = await this._grant("refresh_token", { refresh_token: kept.refresh });
+        const body = { refresh_token: (there ?? ours).refresh };
+        const newer = await this._grant("refresh_token", body);
         // Whoever has signed out meanwhile, or in as somebody else, stays so.
         if (ours !== this._kept) return false;
-        this._keep(newer, remember);
+        this._keep(newer, this._there() ? this._store : sessionStorage);
         return true;
       } catch (error) {
         // Only the project's own word ends a session; a network that fails does not.
-        const status = error instanceof Problem ? error.status : 0;
-        const ended = status >= 400 && status < 500 && status !== 429;
-        if (ended && ours === this._kept) this._drop();
+        const { status } = /** @type {Problem} */ (error);
+        if (status < 400 || status >= 500 || status === 429) throw error;
+        if (ours === this._kept) this._drop();
         return false;
       }
     };
     // A refresh token is good for one use: tabs take turns.
     return navigator.locks ? navigator.locks.request(NAME, work) : work();
+  }
+
+  /** What is kept where ours was put, if it is the same user's still. */
+  _there() {
+    const there = read(this._store);
+    return there && there.user === this._kept?.user ? there : null;
   }
 
   _schedule() {
@@ -118,29 +134,32 @@ class Session {
     if (!kept) return;
     const wait = Math.min(kept.ends - EARLY_MS - Date.now(), 2 ** 31 - 1);
     this._timer = setTimeout(async () => {
-      if (await this._renew(kept.token)) return;
-      if (this._kept) this._timer = setTimeout(() => this._schedule(), AGAIN_MS);
-      else if (api.key === kept.token) api.dispatchEvent(new Event("refused"));
+      try {
+        const renewed = await this._renew(kept.token);
+        if (!renewed && api.key === kept.token) api.dispatchEvent(new Event("refused"));
+      } catch {
+        this._timer = setTimeout(() => this._schedule(), AGAIN_MS);
+      }
     }, Math.max(0, wait));
   }
 
   /**
    * @param {Kept} kept
-   * @param {boolean} remember
+   * @param {Storage} store
    */
-  _keep(kept, remember) {
-    this._drop();
+  _keep(kept, store) {
     this._kept = kept;
-    (remember ? localStorage : sessionStorage).setItem(NAME, JSON.stringify(kept));
+    this._store = store;
+    store.setItem(NAME, JSON.stringify(kept));
     api.use(kept.token);
     this._schedule();
   }
 
+  /** Forgets it; what others have on the device stays. */
   _drop() {
     clearTimeout(this._timer);
+    if (this._there()) this._store.removeItem(NAME);
     this._kept = null;
-    sessionStorage.removeItem(NAME);
-    localStorage.removeItem(NAME);
   }
 
   /**
@@ -171,15 +190,16 @@ class Session {
       token: answer.access_token,
       refresh: String(answer.refresh_token ?? ""),
       ends: Date.now() + Number(answer.expires_in ?? 3600) * 1000,
+      user: String(answer.user?.id ?? ""),
       email: String(answer.user?.email ?? ""),
     };
   }
 }
 
-/** @returns {Kept | null} */
-function read() {
+/** @param {Storage} store @returns {Kept | null} */
+function read(store) {
   try {
-    const kept = JSON.parse(sessionStorage.getItem(NAME) ?? localStorage.getItem(NAME) ?? "null");
+    const kept = JSON.parse(store.getItem(NAME) ?? "null");
     return typeof kept?.token === "string" ? kept : null;
   } catch {
     return null;
