@@ -132,6 +132,30 @@ def test_a_trader_of_futures_is_made_seen_and_leads_to_their_chart(page: Page, p
         expect(page.get_by_label("Signals of").locator("option:checked")).to_have_text("of futures")
 
 
+def test_the_status_page_tells_the_markets_apart(page: Page, port: int) -> None:
+    url = f"http://127.0.0.1:{port}"
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    with watched(page, url):
+        page.goto(url + "/#/chart/BTCUSDT/1m?market=um")
+        until(lambda: page.wait_for_timeout(50) or sockets[-1:] == [f"ws{url[4:]}/ws?market=um"])
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name="Status").click()
+        markets = page.get_by_role("navigation", name="Market of closes")
+        expect(markets.locator("[aria-current]")).to_have_text("Spot")
+        expect(page.locator("status-barriers tbody tr").first).to_contain_text("2 of 2")
+        assert sockets[-1] == f"ws{url[4:]}/ws"
+        markets.get_by_role("link", name="USD-M").click()
+        expect(markets.locator("[aria-current]")).to_have_text("USD-M")
+        expect(page.locator("status-barriers tbody tr").first).to_contain_text("2 of 2")
+        assert sockets[-1] == f"ws{url[4:]}/ws?market=um"
+
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_label("Search series").fill("btc usd-m")
+        page.get_by_role("link", name="BTCUSDT 1m USD-M").click()
+        expect(page).to_have_url(re.compile(r"#/chart/BTCUSDT/1m\?market=um"))
+        assert_shows(page, port, "um")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_fits_with_both_markets(page: Page, port: int, width: int) -> None:
     url = f"http://127.0.0.1:{port}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import Demo, fetch, serve, simulated_exchange, until
 from dashboard import WIDTHS, too_wide, watched
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
 
@@ -305,6 +305,74 @@ def test_after_a_restart_of_the_server_the_chart_goes_on(page: Page, tmp_path: P
             assert page.locator("kline-chart").evaluate("chart => chart.view") == 3
         finally:
             server.end(signal.SIGKILL)
+
+
+def refuse_at_first(page: Page, pattern: str, times: int) -> None:
+    left = iter(range(times))
+
+    def answer(route: Route) -> None:
+        if next(left, None) is None:
+            route.fallback()
+        else:
+            route.fulfill(status=503, json={"code": "unavailable", "detail": "Not now."})
+
+    page.route(pattern, answer)
+
+
+@pytest.mark.parametrize("pattern", ["**/klines/BTCUSDT/*", "**/v1/symbols", "**/v1/indicators/**"])
+def test_a_chart_whose_reading_fails_says_so_and_reads_again(
+    page: Page, demo: Demo, pattern: str
+) -> None:
+    refuse_at_first(page, pattern, 4)  # some are asked by others, or twice at the start
+    page.goto(f"{demo.url}/#/chart/BTCUSDT/15m")
+    told = page.get_by_role("alert").filter(has_text="Not now. Trying again in ")
+    expect(told).to_be_visible()
+    expect(page.locator(".legend .lines")).to_contain_text("sma(20)")
+    until(lambda: len(closed_rows(page)) > 100, "no klines")
+    expect(told).to_have_count(0)
+
+
+def test_the_bar_that_is_asked_for_is_shown_although_the_first_reading_failed(
+    page: Page, demo: Demo
+) -> None:
+    asked = ask(demo.port, "/klines/BTCUSDT/1m?limit=200")["klines"][0]["t"]
+    refuse_at_first(page, "**/klines/BTCUSDT/*", 1)
+    page.goto(f"{demo.url}/#/chart/BTCUSDT/1m?at={asked}")
+    at = page.locator("kline-chart")
+    until(lambda: at.evaluate("chart => chart._at") == asked, "another bar is shown")
+
+
+def test_the_market_whose_reading_fails_says_so_and_reads_again(page: Page, demo: Demo) -> None:
+    refuse_at_first(page, "**/tickers*", 2)
+    page.goto(demo.url)
+    expect(page.get_by_role("alert")).to_contain_text("Not now. Trying again in ")
+    expect(page.locator("#page").get_by_role("link", name="BTCUSDT")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_symbol_that_is_not_held_shows_nobody_elses_klines(page: Page, demo: Demo) -> None:
+    open_chart(page, demo.url)
+    until(lambda: len(chart_rows(page)) > 100, "no klines")
+    page.get_by_label("Symbol", exact=True).fill("NOSUCH")
+    page.get_by_label("Symbol", exact=True).press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="NOSUCH is not held here.")).to_be_visible()
+    expect(page.locator("h1")).to_have_text("NOSUCH")
+    assert chart_rows(page) == []
+    page.get_by_label("Symbol", exact=True).fill("ETHUSDT")
+    page.get_by_label("Symbol", exact=True).press("Enter")
+    until(lambda: len(chart_rows(page)) > 100, "no klines")
+    expect(page.get_by_role("alert").filter(has_text="not held")).to_have_count(0)
+
+
+def test_months_of_unequal_length_leave_no_gaps(page: Page, demo: Demo) -> None:
+    open_chart(page, demo.url)
+    page.locator("kline-chart").evaluate(
+        """chart => chart.set([...Array(24).keys()].map((month) => {
+          const t = Date.UTC(2024, month), T = Date.UTC(2024, month + 1) - 1;
+          return { t, T, o: "1", h: "2", l: "1", c: "2", v: "1", x: true };
+        }))"""
+    )
+    assert page.locator("kline-chart").evaluate("chart => chart._places().length") == 24
 
 
 def test_without_a_chart_library_the_page_says_so_and_the_rest_works(page: Page) -> None:

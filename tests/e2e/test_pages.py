@@ -67,3 +67,18 @@ def test_the_status_page_tells_closes_as_they_come_and_shows_all_series(
         expect(page.locator("status-series tbody tr")).to_have_count(8)
         page.get_by_label("Search series").fill("eth 1h")
         expect(page.locator("status-series tbody tr")).to_have_count(1)
+
+
+def test_labels_in_a_row_stand_at_one_height(page: Page, demo: Demo) -> None:
+    """Whether a list, a text or a number is chosen below them."""
+    for address, width in (("#/signals", 1440), ("#/traders/new", 1440)):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(f"{demo.url}/{address}")
+        labels = page.locator(".fields > label:not(.check)")
+        expect(labels.first).to_be_visible()
+        tops = labels.evaluate_all(
+            "all => all.filter((one) => one.checkVisibility())"
+            ".map((one) => one.getBoundingClientRect().top)"
+        )
+        assert len(tops) > 1
+        assert len(set(tops)) == 1, address

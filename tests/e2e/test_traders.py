@@ -204,7 +204,7 @@ def test_signals_of_a_trader_and_symbol_share_a_row_if_wanted(page: Page, demo: 
         page.goto(f"{demo.url}/#/signals?trader={trader}")
         rows = page.locator("signal-feed tbody tr")
         expect(rows.nth(3)).to_be_visible()  # of two symbols, so two closes
-        page.get_by_label("One row each trader and symbol").check()
+        page.get_by_label("One row per trader and symbol").check()
         expect(rows).to_have_count(2)
         expect(rows.first).to_contain_text(re.compile(r"×\d"))
         symbol = page.get_by_role("combobox", name="Symbol", exact=True)

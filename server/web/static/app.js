@@ -2,7 +2,7 @@
 /** The frame around all pages: navigation, which page is shown, the connection, signing in. */
 
 import { api } from "./api.js";
-import { h, say } from "./dom.js";
+import { h } from "./dom.js";
 import { identity } from "./identity.js";
 import { placeOf } from "./page.js";
 import { session } from "./supabase.js";
@@ -29,8 +29,21 @@ const PAGES = new Map([
 const SHOWN = ["", "chart", "traders", "signals", "status"];
 
 class App extends HTMLElement {
+  constructor() {
+    super();
+    /** The address that is shown. */
+    this._hash = "";
+    /** What a page that is being loaded is loaded for: the newest wish counts. */
+    this._wish = 0;
+    /** @type {string | null} who was there when the page was last shown */
+    this._owner = null;
+    /** Whether the visitor was asked to sign in. */
+    this._asked = false;
+  }
+
   connectedCallback() {
     this._outlet = h("main", { id: "page", tabIndex: -1 });
+    /** @type {HTMLElement[]} */
     this._links = SHOWN.map((name) =>
       h("a", { href: `#/${name}`, dataset: { page: name } }, PAGES.get(name)?.title),
     );
@@ -103,6 +116,7 @@ class App extends HTMLElement {
   }
 
   async _show() {
+    const wish = (this._wish += 1);
     const place = placeOf(location.hash);
     const page = PAGES.get(place.name);
     for (const link of this._links) {
@@ -116,28 +130,27 @@ class App extends HTMLElement {
     }
     const shows = page.open || (page.visited ? identity.me : identity.me?.reads);
     if (!shows) {
-      this._wanted = "";
       this._outlet.replaceChildren(this._gate());
       return;
     }
-    document.title = `${[...place.parts, page.title].join(" ")} · klineserver`;
     const shown = this._outlet.firstElementChild;
+    const moved = location.hash !== this._hash;
+    this._hash = location.hash;
+    if (shown?.localName === page.tag && !moved) return;
+    document.title = `${page.title} · klineserver`; // pages know better what they show
     if (shown?.localName === page.tag) {
-      if (location.hash !== this._hash) shown.go(place);
-      this._hash = location.hash;
+      shown.go(place);
       return;
     }
-    this._hash = location.hash;
-    this._wanted = page.tag;
     try {
       await page.load();
     } catch (error) {
+      if (wish !== this._wish) return;
       const text = `This page could not be loaded: ${/** @type {Error} */ (error).message}`;
       this._outlet.replaceChildren(h("p", { class: "error", role: "alert" }, text));
       return;
     }
-    if (this._wanted !== page.tag) return;
-    this._outlet.replaceChildren(h(page.tag, { place }));
+    if (wish === this._wish) this._outlet.replaceChildren(h(page.tag, { place }));
   }
 }
 

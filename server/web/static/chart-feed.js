@@ -3,6 +3,7 @@
 
 import { api } from "./api.js";
 import { live } from "./live.js";
+import { Retry } from "./retry.js";
 
 /** @typedef {import("./kline-chart.js").Row} Row */
 /** @typedef {import("./kline-chart.js").Gap} Gap */
@@ -17,8 +18,9 @@ const LATE_MS = 2_500;
 const REFUSED_MS = 10_000;
 
 /**
- * Events: `rows` after all were read, `closed` when a kline closed or was corrected, `gaps` with
- * the stretches without klines, `problem` with a text, empty when it is over.
+ * Events: `rows` with all that was read, `read` when frames are put on top again, `closed` when a
+ * kline closed or was corrected, `gaps` with the stretches without klines, `problem` with a text,
+ * empty when it is over.
  */
 export class ChartFeed extends EventTarget {
   /**
@@ -40,6 +42,10 @@ export class ChartFeed extends EventTarget {
     /** @type {Map<number, string>} opening times of corrected klines, and what was corrected */
     this.revised = new Map();
     this._older = { busy: false, done: false, after: 0 };
+    this._reading = new Retry(
+      () => this._read(),
+      (error, again) => this._say("problem", `${error.message}${again}`),
+    );
     const { signal } = this._ended;
     const stream = `${series.symbol.toLowerCase()}@kline_${series.interval}`;
     this._unfollow = live.follow(stream, (frame) => this._hear(frame.k, frame.revised === true));
@@ -50,17 +56,21 @@ export class ChartFeed extends EventTarget {
 
   end() {
     this._ended.abort();
+    this._reading.end();
     this._unfollow();
     clearTimeout(this._timer);
   }
 
-  /** Reads all klines that the server holds; frames that come meanwhile are put on top. */
-  async read() {
-    if (this._waiting) {
-      this._again = true;
-      return;
-    }
-    this._waiting = [];
+  /** Reads all klines that the server holds, until that is done; once more if it is under way. */
+  read() {
+    if (this._waiting) this._again = true;
+    else this._reading.now();
+  }
+
+  /** Frames that come meanwhile are put on top. */
+  async _read() {
+    /** @type {Array<[Row, boolean]>} */
+    const waiting = (this._waiting = []);
     const { symbol, interval, capacity } = this._series;
     const { signal } = this._ended;
     try {
@@ -68,20 +78,18 @@ export class ChartFeed extends EventTarget {
       const answer = await api.get(`/klines/${symbol}/${interval}`, query, signal);
       if (signal.aborted) return;
       this._put(answer.klines);
-      this._say("problem", "");
       await this._readGaps();
-    } catch (error) {
-      if (!signal.aborted) this._say("problem", /** @type {Error} */ (error).message);
+      this._say("problem", "");
     } finally {
-      const waiting = this._waiting;
       this._waiting = null;
-      if (!signal.aborted) for (const [row, revised] of waiting) this._take(row, revised);
-      if (this._again && !signal.aborted) {
+      if (!signal.aborted) {
+        for (const [row, revised] of waiting) this._take(row, revised);
+        if (this._again) this._later(0);
         this._again = false;
-        this._later(0);
+        this._fill();
       }
-      this._fill();
     }
+    this._say("read", null);
   }
 
   /** @param {Row[]} rows */
@@ -169,7 +177,7 @@ export class ChartFeed extends EventTarget {
       const answer = await api.get(path, query, signal);
       const rows = answer.map(rowOf).filter((/** @type {Row} */ row) => row.t < first);
       older.done = rows.length === 0;
-      if (rows.length && !signal.aborted) this._chart.prepend(rows);
+      if (rows.length && !signal.aborted) this._chart.putBefore(rows);
       this._say("older", "");
     } catch (error) {
       if (signal.aborted) return false;

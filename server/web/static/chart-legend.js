@@ -2,7 +2,7 @@
 /** What the chart says in words: the kline under the cross-hair, and the lines there. */
 
 import { h, say } from "./dom.js";
-import { moment, percent, price, short } from "./format.js";
+import { computed, moment, percent, price, short } from "./format.js";
 
 /** @typedef {import("./kline-chart.js").Row} Row */
 /** @typedef {import("./kline-chart.js").Line} Line */
@@ -65,5 +65,5 @@ function text(line, time) {
   if (index < 0 || (line.times[index] < time && index < line.times.length - 1)) return "–";
   const value = line.values[index];
   if (value === null || value === undefined) return "–";
-  return typeof value === "boolean" ? String(value) : String(Number(value.toPrecision(7)));
+  return typeof value === "boolean" ? String(value) : computed(value);
 }

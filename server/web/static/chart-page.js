@@ -10,30 +10,57 @@ import { LINES_MAX, arrange, expand, readLines, written } from "./chart-lines.js
 import { ChartSignals } from "./chart-signals.js";
 import { h, say } from "./dom.js";
 import { marketName } from "./format.js";
-import { COLORS } from "./kline-chart.js";
+import { inkOf } from "./kline-chart.js";
 import { live } from "./live.js";
 import { Page, address } from "./page.js";
+import { Retry } from "./retry.js";
+
+/** @typedef {{symbol: string, interval: string, market: string, capacity: number}} Series */
 
 const KEPT = "klinecore.chart";
 /** What a chart begins with. */
+/** @type {import("./chart-lines.js").Drawn[]} */
 const LINES = [{ text: "sma(20)" }, { text: "rsi(14)" }];
 const FIRST = { interval: "1m", symbol: "", view: 0, lines: LINES };
 /** Parts of older klines that are read to reach the one that is asked for. */
 const PARTS_MAX = 8;
 
 class ChartPage extends Page {
-  async show() {
-    if (!this._chart) {
-      this._kept = { ...FIRST, ...kept() };
-      this._build();
-      try {
-        await this._readWorld();
-      } catch (error) {
-        if (!this.left.aborted) say(this._problem, /** @type {Error} */ (error).message);
-        return;
-      }
+  constructor() {
+    super();
+    /** @type {any} what there is, by market; undefined: it was not read yet */
+    this._world = undefined;
+    /** @type {Map<string, string>} names of traders by id */
+    this._names = new Map();
+    /** @type {Series | undefined} which is shown */
+    this._series = undefined;
+    /** @type {{lines: import("./chart-lines.js").Drawn[], [name: string]: any}} on this device */
+    this._kept = FIRST;
+    /** Lines that were read, and what of. */
+    this._laid = { drawn: FIRST.lines, found: /** @type {any[]} */ ([]) };
+    this._lines = new Retry(
+      () => this._readLines(),
+      (error, again) => say(this._unread, `Lines: ${error.message}${again}`),
+    );
+    this._timer = 0;
+  }
+
+  show() {
+    if (this._chart) {
+      if (this._world) this._open();
+      return;
     }
-    if (this._world) await this._open();
+    this._kept = { ...FIRST, ...kept() };
+    this._build();
+    this.atEnd(() => this._lines.end());
+    this.keepReading(
+      async () => {
+        if (this._world) return;
+        await this._readWorld();
+        this._open();
+      },
+      (error, again) => say(this._problem, `${error.message}${again}`),
+    );
   }
 
   disconnectedCallback() {
@@ -68,6 +95,7 @@ class ChartPage extends Page {
     });
     this._refused = h("p", { class: "error", id: "chart-refused", role: "alert" });
     this._problem = h("p", { class: "error", role: "alert" });
+    this._unread = h("p", { class: "error", role: "alert" });
     this._chips = h("ul", { class: "chips", "aria-label": "Lines" });
     this._chart = h("kline-chart", null);
     this._older = h("p", { class: "empty", role: "status" });
@@ -77,7 +105,7 @@ class ChartPage extends Page {
         h("button", { type: "button", onclick: () => this._chart.reset() }, "Newest")),
       h("form", { class: "tools", onsubmit: this._add.bind(this) },
         this._expression, h("button", null, "Add"), this._chips),
-      this._refused, this._problem, this._chart, this._older, this._symbols, this._words,
+      this._refused, this._problem, this._unread, this._chart, this._older, this._symbols, this._words,
     );
     this.listen(this._chart, "view", () => this._keepView());
   }
@@ -105,13 +133,13 @@ class ChartPage extends Page {
 
   // --- which series --------------------------------------------------------------------------
 
-  async _open() {
+  _open() {
     this._close();
     const markets = Object.keys(this._world);
     const market = this.place.query.get("market") ?? markets[0];
     const held = this._world[market];
     const fault = (/** @type {string} */ text) => {
-      say(this._title, this.place.parts[0] ?? "Chart");
+      this._leave();
       say(this._problem, text);
     };
     if (!held) return fault(`The market ${market} is not served here.`);
@@ -124,12 +152,27 @@ class ChartPage extends Page {
       return fault(`${symbol || "No symbol"} is not held here.`);
     }
     if (this.place.parts[1] !== interval) return this._move([symbol, interval]);
-    this._series = { symbol, interval, capacity: held.capacity, market };
+    const series = { symbol, interval, capacity: held.capacity, market };
+    this._series = series;
     this._keep({ symbol, interval });
     live.choose(market === markets[0] ? null : market);
-    this._name(held);
-    this._nameMarkets(markets);
-    await this._begin();
+    this._name(series, held);
+    this._nameMarkets(series, markets);
+    this._begin(series);
+  }
+
+  /** Nothing is shown: what was belongs to another series than the one that is asked for. */
+  _leave() {
+    this._series = undefined;
+    this._chart.clear();
+    this._chips.replaceChildren();
+    this._intervals.replaceChildren();
+    this._markets.hidden = true;
+    const asked = this.place.parts[0] ?? "Chart";
+    this._symbol.value = this.place.parts[0] ?? "";
+    say(this._title, asked);
+    document.title = `${asked} · klineserver`;
+    for (const place of [this._unread, this._older, this._refused]) say(place, "");
   }
 
   /** The address of another chart takes this one's place. @param {string[]} parts */
@@ -137,9 +180,8 @@ class ChartPage extends Page {
     location.replace(address(["chart", ...parts], Object.fromEntries(this.place.query)));
   }
 
-  /** @param {any} held */
-  _name(held) {
-    const { symbol, interval } = this._series;
+  /** @param {Series} series @param {any} held */
+  _name({ symbol, interval }, held) {
     const status = held.statuses[symbol];
     say(this._title, status && status !== "TRADING" ? `${symbol} (${status})` : symbol);
     document.title = `${symbol} ${interval} · klineserver`;
@@ -155,12 +197,16 @@ class ChartPage extends Page {
       }, name)));
     this._trader.value = this.place.query.get("trader") ?? "";
     this._chart.setAttribute("aria-label", `${symbol}, klines of ${interval}`);
-    for (const place of [this._problem, this._older, this._refused]) say(place, "");
+    for (const place of [this._problem, this._unread, this._older, this._refused]) say(place, "");
   }
 
-  /** Ways to the same symbol in other markets, or to what they have. @param {string[]} markets */
-  _nameMarkets(markets) {
-    const { symbol, interval, market } = this._series;
+  /**
+   * Ways to the same symbol in other markets, or to what they have.
+   *
+   * @param {Series} series
+   * @param {string[]} markets
+   */
+  _nameMarkets({ symbol, interval, market }, markets) {
     this._markets.hidden = markets.length < 2;
     this._markets.replaceChildren(...markets.map((name) => {
       const there = this._world[name].symbols.includes(symbol);
@@ -187,8 +233,8 @@ class ChartPage extends Page {
 
   // --- what is drawn -------------------------------------------------------------------------
 
-  async _begin() {
-    const series = this._series;
+  /** @param {Series} series */
+  async _begin(series) {
     if (!(await this._chart.ready) || series !== this._series || this.left.aborted) return;
     this._chart.clear();
     if (this._kept.view) this._chart.view = this._kept.view;
@@ -199,20 +245,25 @@ class ChartPage extends Page {
     feed.addEventListener("problem", told);
     feed.addEventListener("older", (/** @type {any} */ event) => say(this._older, event.detail));
     feed.addEventListener("gaps", (/** @type {any} */ event) => this._chart.setGaps(event.detail));
-    feed.addEventListener("rows", () => this._readLines());
+    feed.addEventListener("rows", () => this._lines.now());
     feed.addEventListener("closed", () => {
-      this._readLines();
+      this._lines.now();
       mark();
     });
     this._signals.addEventListener("change", mark);
     this._signals.read();
-    await feed.read();
     const at = Number(this.place.query.get("at"));
-    if (!at || feed !== this._feed) return;
-    for (let part = 0; part < PARTS_MAX && at < this._chart.firstTime; part += 1) {
-      if (!(await feed.readOlder())) break;
+    if (at) feed.addEventListener("read", () => this._showAt(at), { once: true });
+    feed.read();
+  }
+
+  /** @param {number} time */
+  async _showAt(time) {
+    const feed = this._feed;
+    for (let part = 0; part < PARTS_MAX && time < this._chart.firstTime; part += 1) {
+      if (!(await feed?.readOlder())) break;
     }
-    if (feed === this._feed) this._chart.showAt(at);
+    if (feed === this._feed) this._chart.showAt(time);
   }
 
   _mark() {
@@ -224,32 +275,33 @@ class ChartPage extends Page {
 
   async _readLines() {
     this._reading?.abort();
-    const reading = (this._reading = new AbortController());
+    if (!this._series) return;
+    const { signal } = (this._reading = new AbortController());
     const drawn = this._kept.lines;
     try {
-      const texts = drawn.map((one) => one.text);
-      const found = await readLines(this._series, texts, reading.signal);
-      if (reading.signal.aborted) return;
-      this._found = found;
+      const found = await readLines(this._series, drawn.map((one) => one.text), signal);
+      if (signal.aborted) return;
+      this._laid = { drawn, found };
       this._lay();
+      say(this._unread, "");
     } catch (error) {
-      if (!reading.signal.aborted) say(this._refused, /** @type {Error} */ (error).message);
+      if (!signal.aborted) throw error;
     }
   }
 
   _lay() {
-    const lines = arrange(this._kept.lines, this._found, this._chart.range);
+    const lines = arrange(this._laid.drawn, this._laid.found, this._chart.range);
     this._chart.setLines(lines);
     this._chips.replaceChildren(...lines.map((line, index) => this._chip(line, index)));
   }
 
   /** @param {any} line @param {number} index */
   _chip({ name, pane }, index) {
-    const drawn = this._kept.lines[index];
-    const { error } = this._found[index];
+    const drawn = this._laid.drawn[index];
+    const { error } = this._laid.found[index];
     const place = pane ? "own pane" : "on klines";
     return h("li", { title: error ? error.message : "" },
-      h("span", error ? { class: "error" } : { style: { color: COLORS[index] } }, name),
+      h("span", error ? { class: "error" } : { style: { color: inkOf(index) } }, name),
       h("button", {
         type: "button", class: "plain", "aria-label": `${name}: ${place}, move it`,
         onclick: () => {
@@ -267,9 +319,10 @@ class ChartPage extends Page {
   /** @param {Event} event */
   async _add(event) {
     event.preventDefault();
+    if (!this._series) return;
     const there = this._kept.lines.map((one) => one.text);
     const texts = expand(this._expression.value, this._vocabulary ?? [])
-      .filter((text) => !there.includes(text));
+      .filter((/** @type {string} */ text) => !there.includes(text));
     if (!texts.length) return say(this._refused, "It is drawn already.");
     if (there.length + texts.length > LINES_MAX) {
       return say(this._refused, `At most ${LINES_MAX} lines are drawn: remove one first.`);
@@ -287,13 +340,13 @@ class ChartPage extends Page {
       return;
     }
     this._expression.value = "";
-    this._change([...this._kept.lines, ...texts.map((text) => ({ text }))]);
+    this._change([...this._kept.lines, ...texts.map((/** @type {string} */ text) => ({ text }))]);
   }
 
   /** @param {any[]} lines */
   _change(lines) {
     this._keep({ lines });
-    this._readLines();
+    this._lines.now();
   }
 
   // --- what is kept --------------------------------------------------------------------------

@@ -21,6 +21,22 @@ export function points(line) {
   });
 }
 
+/** Digits of the largest value of a line with an axis of its own, and the most decimals. */
+const DIGITS = 4;
+const DECIMALS_MAX = 12;
+
+/**
+ * How an axis writes values: two decimals, as the library does, say nothing of 0.00001.
+ *
+ * @param {Array<number | boolean | null>} values
+ */
+export function formatOf(values) {
+  const most = values.reduce((/** @type {number} */ top, one) => Math.max(top, Math.abs(+(one ?? 0))), 0);
+  const whole = Math.floor(Math.log10(most || 1)) + 1;
+  const precision = Math.min(DECIMALS_MAX, Math.max(0, DIGITS - whole));
+  return { type: "price", precision, minMove: 10 ** -precision };
+}
+
 /** What makes a line another one. @param {Line} line */
 export function shape({ name, pane, color, kind }) {
   return JSON.stringify([name, pane, color, kind]);

@@ -3,6 +3,7 @@
 
 import { api } from "./api.js";
 import { live } from "./live.js";
+import { Retry } from "./retry.js";
 import { choices } from "./trader-choices.js";
 
 /** @typedef {import("./kline-chart.js").Marker} Marker */
@@ -25,6 +26,8 @@ export class ChartSignals extends EventTarget {
     /** @type {Map<string, any>} by id */
     this._signals = new Map();
     this._ended = new AbortController();
+    /** Marks are an extra: that they cannot be read now is not told. */
+    this._reading = new Retry(() => this._read(), () => {});
     const { signal } = this._ended;
     this._unfollow = live.follow("signals", (told) => {
       if (this._take(told)) this.dispatchEvent(new Event("change"));
@@ -36,14 +39,19 @@ export class ChartSignals extends EventTarget {
 
   end() {
     this._ended.abort();
+    this._reading.end();
     this._unfollow();
   }
 
-  async read() {
+  read() {
+    this._reading.now();
+  }
+
+  async _read() {
     const { symbol, market } = this._series;
     const query = { symbol, market, trader: this._trader, limit: READ };
-    const answer = await api.get("/v1/signals", query, this._ended.signal).catch(() => null);
-    if (!answer || this._ended.signal.aborted) return;
+    const answer = await api.get("/v1/signals", query, this._ended.signal);
+    if (this._ended.signal.aborted) return;
     for (const told of answer.signals) this._take(told);
     this.dispatchEvent(new Event("change"));
   }

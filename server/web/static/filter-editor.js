@@ -5,6 +5,7 @@ import { api } from "./api.js";
 import { h, say } from "./dom.js";
 import { calling, language } from "./filter-words.js";
 import { checkedView, faultView } from "./filter-verdict.js";
+import { Retry } from "./retry.js";
 
 /** Milliseconds without a key pressed, before the server is asked. */
 const PAUSE_MS = 300;
@@ -99,13 +100,15 @@ class FilterEditor extends HTMLElement {
     ];
   }
 
-  async connectedCallback() {
+  connectedCallback() {
     this.replaceChildren(...this._parts);
-    try {
-      this._language = await language();
-    } catch {
-      return; // completion is an aid; that the server is away is said where it is asked to check
-    }
+    // Completion is an aid: that the server is away is said where it is asked to check.
+    this._reading = new Retry(() => this._read(), () => {});
+    this._reading.now();
+  }
+
+  async _read() {
+    this._language = await language();
     if (this._ready.length > 1) return;
     const groups = new Map();
     for (const one of this._language.ready) {
@@ -122,6 +125,7 @@ class FilterEditor extends HTMLElement {
   }
 
   disconnectedCallback() {
+    this._reading?.end();
     this._asking?.abort();
     clearTimeout(this._timer);
   }

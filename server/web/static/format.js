@@ -2,6 +2,7 @@
 /** Numbers and times as people read them. Prices stay the exchange's own text. */
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+const plain = new Intl.NumberFormat("en", { useGrouping: false, maximumSignificantDigits: 8 });
 const TIME = new Intl.DateTimeFormat("en-GB", {
   month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", timeZone: "UTC",
 });
@@ -18,6 +19,34 @@ export function price(text) {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
+/**
+ * Prices of one symbol, which stand below each other: with as many decimals as the finest has.
+ *
+ * @param {...string} texts
+ */
+export function prices(...texts) {
+  const finest = Math.max(...texts.map((text) => decimals(price(text))));
+  return texts.map((text) => {
+    const short = price(text);
+    const lacking = finest - decimals(short);
+    return short + (lacking && !decimals(short) ? "." : "") + "0".repeat(lacking);
+  });
+}
+
+/** @param {string} text */
+function decimals(text) {
+  return (text.split(".")[1] ?? "").length;
+}
+
+/**
+ * A computed number, in full: `0.00000012`, not `1.2e-7`.
+ *
+ * @param {number} number
+ */
+export function computed(number) {
+  return plain.format(number);
+}
+
 /** @param {string | number} value */
 export function short(value) {
   return compact.format(Number(value));
@@ -29,8 +58,9 @@ export function short(value) {
  * @param {string | number} value
  */
 export function percent(value) {
-  const number = Number(value);
-  return `${number > 0 ? "+" : ""}${number.toFixed(2)} %`;
+  const text = Number(value).toFixed(2);
+  if (Number(text) === 0) return "0.00 %";
+  return `${Number(text) > 0 ? "+" : ""}${text} %`;
 }
 
 /** @param {number} ms milliseconds since 1970, shown as UTC */

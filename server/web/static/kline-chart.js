@@ -3,7 +3,7 @@
 
 import { legendOf } from "./chart-legend.js";
 import { Marks } from "./chart-marks.js";
-import { bar, decimals, points, shape } from "./chart-points.js";
+import { bar, decimals, formatOf, points, shape } from "./chart-points.js";
 import { h } from "./dom.js";
 import { moment } from "./format.js";
 
@@ -23,7 +23,7 @@ import { moment } from "./format.js";
  * @property {number[]} times opening times, ms, ascending
  * @property {Array<number | boolean | null>} values in step with `times`; null: unknown
  * @property {number} pane 0: over the klines; others have a pane of their own, in their order
- * @property {string} [color] of CSS
+ * @property {string} [color] as `inkOf` names it
  * @property {"line" | "histogram"} [kind]
  *
  * @typedef {object} Marker
@@ -41,12 +41,15 @@ import { moment } from "./format.js";
 const EMPTY_MAX = 2_000;
 /** Klines from the left edge at which older ones are asked for. */
 const EDGE = 20;
-/** Of lines without a colour of their own. */
-export const COLORS = [
-  "#2f80ed", "#e08e0b", "#9b51e0", "#12a594", "#d6409f", "#8a8f98", "#3d9a50", "#e5484d",
-];
+/** Colours of lines in the style sheet, which has them for light and for dark. */
+const INKS = 8;
 
 const NOTHING = /** @type {Row} */ ({ t: 0 });
+
+/** The colour of a line by its place, as CSS has it. @param {number} index */
+export function inkOf(index) {
+  return `var(--line-${(index % INKS) + 1})`;
+}
 
 /** @type {Promise<any> | null} */
 let library = null;
@@ -79,6 +82,16 @@ class KlineChart extends HTMLElement {
     this._rows = new Map();
     /** @type {Map<number, Row>} what comes with the next frame */
     this._fresh = new Map();
+    /** @type {Row | undefined} the newest of `_rows` */
+    this._last = undefined;
+    /** Milliseconds of a kline; 0: there is none. */
+    this._step = 0;
+    /** @type {number | undefined} pixels of a kline, where somebody chose them */
+    this._spacing = undefined;
+    /** @type {number | undefined} opening time of the kline that is pointed at */
+    this._at = undefined;
+    /** @type {any} */
+    this._chart = null;
     /** @type {Line[]} */
     this._lines = [];
     /** @type {any[]} in step with `_lines` */
@@ -153,8 +166,7 @@ class KlineChart extends HTMLElement {
 
   /** Colours of the page, which follow the reader's choice of light or dark. */
   _paint() {
-    const style = getComputedStyle(this);
-    const color = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
+    const color = (/** @type {string} */ name) => this._color(`var(--${name})`);
     const [up, down, line] = [color("up"), color("down"), color("line")];
     this._colors = { up: `${up}66`, down: `${down}66` };
     this._chart.applyOptions({
@@ -171,6 +183,13 @@ class KlineChart extends HTMLElement {
     });
     this._volume.setData(this._places().map((place) => this._amount(place)));
     this._marks.paint({ mark: color("link"), revised: color("warn"), gap: color("soft") });
+    this._drawn.forEach((series, index) =>
+      series.applyOptions({ color: this._color(this._lines[index].color) }));
+  }
+
+  /** A named colour of the style sheet as a canvas takes it. @param {string} [name] `var(--…)` */
+  _color(name = "") {
+    return getComputedStyle(this).getPropertyValue(name.slice(4, -1)).trim();
   }
 
   // --- klines --------------------------------------------------------------------------------
@@ -191,7 +210,7 @@ class KlineChart extends HTMLElement {
    *
    * @param {Row[]} rows
    */
-  prepend(rows) {
+  putBefore(rows) {
     const first = this.firstTime ?? Infinity;
     const held = [...this._rows.values()];
     this.set([...rows.filter((row) => row.t < first), ...held, ...this._fresh.values()]);
@@ -240,7 +259,7 @@ class KlineChart extends HTMLElement {
     return this._fresh.get(time) ?? this._rows.get(time);
   }
 
-  /** The newest kline. */
+  /** The newest kline. @returns {Row | undefined} */
   get last() {
     const fresh = [...this._fresh.values()].reduce((a, b) => (b.t > a.t ? b : a), NOTHING);
     return fresh.t > (this._last?.t ?? 0) ? fresh : this._last;
@@ -302,7 +321,7 @@ class KlineChart extends HTMLElement {
         empty += missing;
       }
       places.push(row);
-      next = row.t + this._step;
+      next = row.T + 1; // not `_step`, as months differ
     }
     return places;
   }
@@ -350,7 +369,7 @@ class KlineChart extends HTMLElement {
 
   /** @param {Line[]} lines */
   setLines(lines) {
-    const named = lines.map((line, index) => ({ color: COLORS[index % COLORS.length], ...line }));
+    const named = lines.map((line, index) => ({ color: inkOf(index), ...line }));
     this._keepLines(named);
   }
 
@@ -362,7 +381,10 @@ class KlineChart extends HTMLElement {
     this._lines = lines;
     if (!this._chart) return;
     if (same && this._drawn.length === lines.length) {
-      lines.forEach((line, index) => this._drawn[index].setData(points(line)));
+      lines.forEach((line, index) => {
+        if (line.pane) this._drawn[index].applyOptions({ priceFormat: formatOf(line.values) });
+        this._drawn[index].setData(points(line));
+      });
     } else {
       this._addLines();
     }
@@ -381,9 +403,10 @@ class KlineChart extends HTMLElement {
       const series = this._chart.addSeries(
         this._charts[kind],
         {
-          color: line.color, lineWidth: 1.5,
+          color: this._color(line.color), lineWidth: 1.5,
           priceLineVisible: false, lastValueVisible: !over, crosshairMarkerVisible: false,
           ...(over && this._format ? { priceFormat: this._format } : {}),
+          ...(over ? {} : { priceFormat: formatOf(line.values) }),
         },
         panes.indexOf(line.pane),
       );
@@ -411,7 +434,7 @@ class KlineChart extends HTMLElement {
     this._point(openTimeMs);
   }
 
-  /** Pixels of a kline: how far one has zoomed in. */
+  /** Pixels of a kline: how far one has zoomed in. @returns {number} */
   get view() {
     return this._chart?.timeScale().options().barSpacing ?? this._spacing ?? 6;
   }
@@ -451,7 +474,9 @@ class KlineChart extends HTMLElement {
     const move = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20 }[event.key];
     if (move) {
       const times = [...this._rows.keys()];
-      const from = this._at ? times.indexOf(this._at) : times.length - (move < 0 ? 0 : 1);
+      const here = this._at ?? Infinity;
+      const found = times.findIndex((time) => time >= here); // it may stand where none is
+      const from = found < 0 ? times.length - (move < 0 ? 0 : 1) : found;
       this._point(times[Math.min(times.length - 1, Math.max(0, from + move))]);
     } else if (event.key === "+" || event.key === "-") {
       this.view = Math.min(60, Math.max(0.5, this.view * (event.key === "+" ? 1.25 : 0.8)));

@@ -19,6 +19,14 @@ const POINTS = 96;
 const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS, w: 7 * DAY_MS, M: 30 * DAY_MS };
 
 class MarketPage extends Page {
+  constructor() {
+    super();
+    /** @type {string | null} which one; null: the server's first */
+    this._market = null;
+    /** @type {import("./retry.js").Retry | undefined} */
+    this._reading = undefined;
+  }
+
   show() {
     if (!this._table) {
       this._kept = kept();
@@ -32,7 +40,7 @@ class MarketPage extends Page {
     this._table.entries.clear();
     this._table.reorder();
     live.choose(market);
-    this._readAll();
+    this._reading?.now();
   }
 
   _build() {
@@ -57,7 +65,7 @@ class MarketPage extends Page {
       },
     });
     this._markets = h("nav", { class: "choice", "aria-label": "Market" });
-    this._count = h("span", { class: "empty", role: "status" }, "Reading the market …");
+    this._count = h("span", { class: "empty count", role: "status" }, "Reading the market …");
     this._problem = h("p", { class: "error", role: "alert" });
     this.append(
       h("h1", { class: "unseen" }, "Market"),
@@ -76,30 +84,30 @@ class MarketPage extends Page {
     });
     this.follow("!symbols", ({ symbol, status, reason }) => {
       const entry = this._table.entries.get(symbol);
-      if (!entry || reason === "removed") return this._readAll();
-      entry.status = status;
-      this._table.touch(entry);
+      if (!entry || reason === "removed") this._reading?.now();
+      else {
+        entry.status = status;
+        this._table.touch(entry);
+      }
     });
     this.follow("!barrier", ({ interval, revised }) => {
       if (!revised && (interval === this._span || this._lacking)) this._readCloses();
     });
-    this.keepReading(() => this._readAll(), () => {});
+    this._reading = this.keepReading(
+      () => this._readAll(),
+      (error, again) => say(this._problem, `${error.message}${again}`),
+    );
   }
 
   async _readAll() {
     const market = this._market;
-    try {
-      const [symbols, tickers] = await Promise.all([
-        api.get("/v1/symbols", {}, this.left),
-        api.get("/tickers", { market }, this.left),
-      ]);
-      if (market !== this._market) return;
-      this._take(symbols.markets, tickers);
-      say(this._problem, "");
-    } catch (error) {
-      if (!this.left.aborted) say(this._problem, /** @type {Error} */ (error).message);
-      return;
-    }
+    const [symbols, tickers] = await Promise.all([
+      api.get("/v1/symbols", {}, this.left),
+      api.get("/tickers", { market }, this.left),
+    ]);
+    if (market !== this._market) return;
+    this._take(symbols.markets, tickers);
+    say(this._problem, "");
     await this._readCloses();
   }
 
@@ -145,7 +153,7 @@ class MarketPage extends Page {
   /** The klines a day is drawn from: enough of them, and not more than are kept. */
   _choose(/** @type {string[]} */ intervals, /** @type {number} */ capacity) {
     const lasting = (/** @type {string} */ name) =>
-      parseInt(name, 10) * UNITS[/** @type {keyof UNITS} */ (name.at(-1))];
+      parseInt(name, 10) * UNITS[/** @type {keyof typeof UNITS} */ (name.at(-1))];
     const most = Math.min(POINTS, capacity);
     const short = intervals.filter((name) => lasting(name) < DAY_MS);
     const enough = short.filter((name) => DAY_MS / lasting(name) <= most);

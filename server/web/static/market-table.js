@@ -2,7 +2,7 @@
 /** The table of symbols: only rows in view exist, and only what has changed is touched. */
 
 import { h, say } from "./dom.js";
-import { percent, price, short } from "./format.js";
+import { percent, prices, short } from "./format.js";
 import { address } from "./page.js";
 
 /**
@@ -26,15 +26,19 @@ const [WIDE, HIGH] = [100, 24];
 const FLASH_MS = 600;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** @type {Array<{key: string, title: string, of?: (entry: Entry) => number | string}>} */
+/**
+ * @type {Array<{key: string, title: string, about?: string,
+ *   of?: (entry: Entry) => number | string}>}
+ */
 const COLUMNS = [
   { key: "star", title: "Favourite", of: (entry) => (entry.starred ? 1 : 0) },
   { key: "symbol", title: "Symbol", of: (entry) => entry.symbol },
   { key: "price", title: "Price", of: (entry) => number(entry.ticker?.c) },
-  { key: "change", title: "24 h", of: (entry) => number(entry.ticker?.P) },
-  { key: "volume", title: "Volume", of: (entry) => number(entry.ticker?.q) },
-  { key: "high", title: "High", of: (entry) => number(entry.ticker?.h) },
-  { key: "low", title: "Low", of: (entry) => number(entry.ticker?.l) },
+  { key: "change", title: "24 h", about: "Change within 24 hours", of: (entry) => number(entry.ticker?.P) },
+  { key: "volume", title: "24 h volume", about: "In the quote asset: USDT of BTCUSDT",
+    of: (entry) => number(entry.ticker?.q) },
+  { key: "high", title: "24 h high", of: (entry) => number(entry.ticker?.h) },
+  { key: "low", title: "24 h low", of: (entry) => number(entry.ticker?.l) },
   { key: "spark", title: "Last 24 h" },
 ];
 
@@ -63,6 +67,8 @@ class MarketTable extends HTMLElement {
     this._first = 0;
     this._height = 0;
     this._frame = 0;
+    /** @type {HTMLElement[]} */
+    this._heads = [];
     this._still = matchMedia("(prefers-reduced-motion: reduce)");
     this._look = () => this._soon();
   }
@@ -85,10 +91,10 @@ class MarketTable extends HTMLElement {
     this._above = h("tr", { "aria-hidden": "true" }, h("td", { colSpan: COLUMNS.length }));
     this._below = h("tr", { "aria-hidden": "true" }, h("td", { colSpan: COLUMNS.length }));
     this._body = h("tbody", null, this._above, this._below);
-    this._heads = COLUMNS.map(({ key, title, of }) => {
+    this._heads = COLUMNS.map(({ key, title, about, of }) => {
       const inside = key === "star" ? h("span", { "aria-label": title }, "★") : title;
       const click = () => this._sortBy(key);
-      return h("th", { scope: "col", class: key },
+      return h("th", { scope: "col", class: key, title: about },
         of ? h("button", { type: "button", class: "plain", onclick: click }, inside) : inside);
     });
     this._table = h("table", { class: "grid market" },
@@ -98,7 +104,8 @@ class MarketTable extends HTMLElement {
 
   /** @param {string} title of the small charts */
   set span(title) {
-    say(this._heads.at(-1), title);
+    const [head] = this._heads.slice(-1);
+    say(head, title);
   }
 
   /** @param {string} key */
@@ -172,7 +179,7 @@ class MarketTable extends HTMLElement {
       this._table.setAttribute("aria-rowcount", String(this._order.length + 1));
     }
     const { key, down } = this.sort;
-    this._heads.forEach((/** @type {Element} */ head, /** @type {number} */ index) => {
+    this._heads.forEach((head, index) => {
       const sorted = COLUMNS[index].key === key ? (down ? "descending" : "ascending") : "none";
       if (COLUMNS[index].of && head.getAttribute("aria-sort") !== sorted) {
         head.setAttribute("aria-sort", sorted);
@@ -223,6 +230,9 @@ class Slot {
     this._table = table;
     /** @type {Entry | null} */
     this._entry = null;
+    /** Of the row, and its small chart as it is drawn. */
+    this._index = -1;
+    this._drawn = "";
     this._star = h("button", {
       type: "button", class: "plain star", onclick: () => {
         table.dispatchEvent(new CustomEvent("star", { detail: this._entry?.symbol }));
@@ -256,19 +266,20 @@ class Slot {
     if (!other && !entry.stale) return;
     this._entry = entry;
     if (other) this._name(entry.symbol);
-    const { starred, symbol, ticker } = entry;
+    const { starred, ticker } = entry;
     say(this._star, starred ? "★" : "☆");
     this._star.setAttribute("aria-pressed", String(starred));
     const halted = entry.status !== "TRADING" && entry.status !== "";
     say(this._status, halted ? entry.status : "");
     this.row.classList.toggle("still", halted);
-    say(this._price, ticker ? price(ticker.c) : "–");
+    const [last, high, low] = ticker ? prices(ticker.c, ticker.h, ticker.l) : ["–", "–", "–"];
+    say(this._price, last);
     say(this._change, ticker?.P === undefined ? "–" : percent(ticker.P));
     const change = Number(ticker?.P ?? 0);
     this._change.className = change < 0 ? "down" : change > 0 ? "up" : "";
     say(this._volume, ticker ? short(ticker.q) : "–");
-    say(this._high, ticker ? price(ticker.h) : "–");
-    say(this._low, ticker ? price(ticker.l) : "–");
+    say(this._high, high);
+    say(this._low, low);
     entry.path ??= pathOf(entry.closes);
     if (this._drawn !== entry.path) this._path.setAttribute("d", (this._drawn = entry.path));
     if (entry.moved && !other && !this._table.still) this._flash(entry.moved);

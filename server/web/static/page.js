@@ -3,6 +3,7 @@
 
 import { api } from "./api.js";
 import { live } from "./live.js";
+import { Retry } from "./retry.js";
 
 /**
  * @typedef {object} Place where the page is
@@ -75,20 +76,19 @@ export class Page extends HTMLElement {
   }
 
   /**
-   * Reads `path` now and whenever the socket was joined anew, and gives the answer to `take`;
-   * what fails is given to `fail`.
+   * Calls `read` now and whenever the socket was joined anew, and again where it failed, which
+   * `fail` is told, with when that will be in words.
    *
    * @param {() => Promise<void>} read
-   * @param {(error: Error) => void} fail
+   * @param {(error: any, again: string) => void} fail
    */
   keepReading(read, fail) {
-    const once = () =>
-      read().catch((error) => {
-        if (!this.left.aborted) fail(error);
-      });
-    this.listen(live, "joined", once);
-    this.listen(api, "identity", once);
-    once();
+    const reading = new Retry(read, fail);
+    this.atEnd(() => reading.end());
+    this.listen(live, "joined", () => reading.now());
+    this.listen(api, "identity", () => reading.now());
+    reading.now();
+    return reading;
   }
 }
 

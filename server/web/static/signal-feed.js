@@ -97,7 +97,7 @@ class SignalFeed extends Page {
         const later = setTimeout(() => this._read().catch((error) => this._fail(error)), KEPT_MS);
         this.atEnd(() => clearTimeout(later));
       },
-      (error) => this._fail(error),
+      (error, again) => this._fail(error, again),
     );
   }
 
@@ -216,11 +216,11 @@ class SignalFeed extends Page {
     this._older = null;
   }
 
-  /** @param {Error} error */
-  _fail(error) {
+  /** @param {Error} error @param {string} [again] when it is tried again */
+  _fail(error, again = "") {
     if (this.left.aborted) return;
     this._note.hidden = false;
-    say(this._note, refusalWords(error));
+    say(this._note, refusalWords(error) + again);
   }
 
   // --- hearing ---------------------------------------------------------------------------------

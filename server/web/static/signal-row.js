@@ -2,13 +2,13 @@
 /** One row of the feed of signals. */
 
 import { h, say } from "./dom.js";
-import { marketName, moment, percent, price, short } from "./format.js";
+import { marketName, moment, percent, prices, short } from "./format.js";
 import { address } from "./page.js";
 import { valueWords } from "./trader-words.js";
 
 /** Columns by the names of their cells' classes. */
 export const COLUMNS = {
-  time: "Time",
+  time: "Kline (UTC)",
   symbol: "Symbol",
   trader: "Trader",
   state: "Status",
@@ -20,6 +20,8 @@ export const COLUMNS = {
 
 export class SignalRow {
   constructor() {
+    /** @type {string | undefined} the newest price */
+    this._last = undefined;
     /** @type {any} */
     this._signal = { symbol: "", market: "", price: "0", values: {} };
     this._cells = Object.fromEntries(
@@ -85,21 +87,28 @@ export class SignalRow {
     say(this._more, signal.historical ? `${status}, in the past` : status);
     this._more.title = "What the filter saw";
     this._cells.state.dataset.status = status;
-    say(this._cells.then, price(signal.price));
+    this._tellPrices();
     this.row.dataset.status = status;
     if (!this._parts.hidden) this._showParts();
   }
 
   /** @param {{c: string, q: string} | undefined} ticker the newest, as the exchange writes it */
   tick(ticker) {
-    const last = ticker?.c;
+    this._last = ticker?.c;
+    const last = this._last;
     say(this._cells.volume, ticker ? short(ticker.q) : "–");
-    say(this._cells.now, last === undefined ? "–" : price(last));
+    this._tellPrices();
     const before = Number(this._signal.price);
     const change = last === undefined || !before ? NaN : 100 * (Number(last) / before - 1);
     say(this._cells.change, Number.isNaN(change) ? "–" : percent(change));
     const kind = change > 0 ? "up" : change < 0 ? "down" : "";
     this._cells.change.className = `change ${kind}`;
+  }
+
+  _tellPrices() {
+    const [then, now] = prices(this._signal.price, this._last ?? "0");
+    say(this._cells.then, then);
+    say(this._cells.now, this._last === undefined ? "–" : now);
   }
 
   _unfold() {

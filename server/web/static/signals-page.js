@@ -4,6 +4,7 @@
 import { api } from "./api.js";
 import { Beep } from "./beep.js";
 import { h, say } from "./dom.js";
+import { marketName } from "./format.js";
 import { address, Page } from "./page.js";
 import { refusalWords } from "./trader-words.js";
 import "./signal-feed.js";
@@ -75,20 +76,20 @@ class SignalsPage extends Page {
           h("label", null, "Symbol", this._fields.symbol),
           this._names,
           this._marketLabel,
-          h("label", { class: "check" }, this._together, "One row each trader and symbol"),
+          h("label", { class: "check" }, this._together, "One row per trader and symbol"),
           h("label", { class: "check" }, sound, "Sound"),
         ),
       ),
       this._error,
       this._feedPlace,
     );
-    this._fill().catch((error) => {
-      if (!this.left.aborted) say(this._error, refusalWords(error));
-    });
+    this.keepReading(
+      () => this._fill(),
+      (error, again) => say(this._error, refusalWords(error) + again),
+    );
   }
 
   async _fill() {
-    const query = this.place.query;
     const [{ markets }, { traders }] = await Promise.all([
       api.get("/v1/symbols", {}, this.left),
       api.get("/v1/traders", { limit: 1000 }, this.left),
@@ -96,11 +97,11 @@ class SignalsPage extends Page {
     const names = Object.keys(markets);
     const symbols = new Set(names.flatMap((name) => markets[name].symbols));
     this._names.replaceChildren(...[...symbols].map((value) => h("option", { value })));
-    this._fields.market.append(...names.map((value) => h("option", { value }, value)));
+    choose(this._fields.market, names.map((value) => [value, marketName(value)]));
     this._marketLabel.hidden = names.length < 2;
-    this._fields.trader.append(
-      ...traders.map((/** @type {any} */ one) => h("option", { value: one.id }, one.name)),
-    );
+    choose(this._fields.trader, traders.map((/** @type {any} */ one) => [one.id, one.name]));
+    say(this._error, "");
+    const { query } = this.place;
     for (const name of ["trader", "market"]) this._fields[name].value = query.get(name) ?? "";
   }
 
@@ -113,6 +114,17 @@ class SignalsPage extends Page {
     }
     location.replace(address(["signals"], query)); // a way back for each choice would be many
   }
+}
+
+/**
+ * Lets a field have these choices, behind "all".
+ *
+ * @param {HTMLSelectElement} field
+ * @param {string[][]} choices values and their names
+ */
+function choose(field, choices) {
+  const made = choices.map(([value, name]) => h("option", { value }, name));
+  field.replaceChildren(h("option", { value: "" }, "all"), ...made);
 }
 
 customElements.define("page-signals", SignalsPage);

@@ -18,7 +18,7 @@ class StatusBarriers extends HTMLElement {
     this._table = h(
       "table",
       { class: "grid", hidden: true },
-      h("thead", null, h("tr", null, ["Interval", "Boundary", "Closed", "Late", "Told after", "Missing"]
+      h("thead", null, h("tr", null, ["Interval", "Boundary (UTC)", "Closed", "Late", "Told after", "Missing"]
         .map((name) => h("th", { scope: "col" }, name)))),
       this._body,
     );
@@ -27,6 +27,14 @@ class StatusBarriers extends HTMLElement {
     /** @type {import("./page.js").Page} */
     const page = /** @type {any} */ (this).page;
     page.follow("!barrier", (barrier) => this._take(barrier));
+  }
+
+  /** Those of another market follow. */
+  clear() {
+    this._told.clear();
+    this._note.hidden = false;
+    this._table.hidden = true;
+    this._body.replaceChildren();
   }
 
   /** @param {any} barrier */

@@ -1,10 +1,14 @@
 // @ts-check
-/** How the server is: whether its data can be relied on, and why not. Address: `#/status`. */
+/**
+ * How the server is: whether its data can be relied on, and why not. Address: `#/status`;
+ * `?market=um` for the closes of the other market.
+ */
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
-import { clock, lasting, short, size } from "./format.js";
-import { Page } from "./page.js";
+import { lasting, marketName, moment, short, size } from "./format.js";
+import { live } from "./live.js";
+import { Page, address } from "./page.js";
 import "./status-barriers.js";
 import "./status-latency.js";
 import "./status-series.js";
@@ -13,8 +17,26 @@ import "./status-series.js";
 const EVERY_MS = 5_000;
 
 class StatusPage extends Page {
+  constructor() {
+    super();
+    /** @type {string | null} whose closes are shown; null: of the first */
+    this._market = null;
+    /** @type {string[]} of markets */
+    this._names = [];
+  }
+
   show() {
-    if (this._ready) return;
+    const market = this.place.query.get("market");
+    live.choose(market);
+    if (this._ready) {
+      if (market !== this._market) this._barriers.clear();
+      this._market = market;
+      this._choose(this._names);
+      return;
+    }
+    this._market = market;
+    this._choice = h("nav", { class: "choice", "aria-label": "Market of closes", hidden: true });
+    this._barriers = h("status-barriers", { page: this });
     this.className = "status";
     this._note = h("p", { class: "error", role: "alert" });
     this._ready = h("p", { class: "verdict", role: "status" }, "Asking the server …");
@@ -26,20 +48,17 @@ class StatusPage extends Page {
     this.append(
       h("h1", null, "Status"), this._note, this._ready, this._reasons,
       section("Exchange", this._markets),
-      section("Closes of each boundary", h("status-barriers", { page: this })),
+      section("Closes of each boundary", this._choice, this._barriers),
       section("Series", this._series),
-      section("How soon", this._latency),
+      section("Latency", this._latency),
       section("Server", this._server),
     );
-    this.keepReading(
+    const reading = this.keepReading(
       () => this._read(),
-      (error) => say(this._note, error.message),
+      (error, again) => say(this._note, `${error.message}${again}`),
     );
     const timer = setInterval(() => {
-      if (document.hidden) return;
-      this._read().catch((error) => {
-        if (!this.left.aborted) say(this._note, error.message);
-      });
+      if (!document.hidden) reading.now();
     }, EVERY_MS);
     this.atEnd(() => clearInterval(timer));
   }
@@ -47,6 +66,7 @@ class StatusPage extends Page {
   async _read() {
     const status = await api.get("/v1/status", { series: "attention" }, this.left);
     say(this._note, "");
+    this._choose(Object.keys(status.markets));
     this._tellReadiness(status.readiness);
     this._markets.replaceChildren(
       ...Object.entries(status.markets).flatMap(([name, market]) =>
@@ -57,21 +77,33 @@ class StatusPage extends Page {
     this._series.show(status);
   }
 
+  /** Which market's closes are shown: its stream is the one that is heard. @param {string[]} names */
+  _choose(names) {
+    const chosen = this._market ?? names[0];
+    this._names = names;
+    this._choice.hidden = names.length < 2;
+    this._choice.replaceChildren(...names.map((name) =>
+      h("a", {
+        href: address(["status"], { market: name }),
+        ...(name === chosen ? { "aria-current": "true" } : {}),
+      }, marketName(name))));
+  }
+
   /** @param {any} readiness */
   _tellReadiness(readiness) {
     const stale = Object.values(readiness.markets).some((market) => market.stale);
     this._ready.dataset.state = readiness.ready ? "on" : "off";
     say(this._ready, readiness.ready ? "Ready: the data can be relied on." :
       stale ? "Not ready: the exchange is silent." : "Not ready.");
-    this._reasons.replaceChildren(...readiness.reasons.map((text) => h("li", null, text)));
+    this._reasons.replaceChildren(...readiness.reasons.map((/** @type {string} */ text) => h("li", null, text)));
   }
 }
 
 /**
  * @param {string} title
- * @param {Node} content
+ * @param {...Node} content
  */
-function section(title, content) {
+function section(title, ...content) {
   return h("section", null, h("h2", null, title), content);
 }
 
@@ -143,9 +175,9 @@ function marketCards(name, market, ready) {
       ["Used this minute", `${short(rest.used)} of ${short(rest.allowed)} allowed`],
       ["Exchange's limit", short(rest.limit)],
       ["Kept for repairs", short(rest.reserved)],
-      ["Refused for", rest.blocked_s > 0 ? lasting(rest.blocked_s * 1000) : "no",
+      ["Blocked by the exchange", rest.blocked_s > 0 ? lasting(rest.blocked_s * 1000) : "no",
         rest.blocked_s > 0 && "nothing is asked meanwhile"],
-      ["All asked in", lasting(rest.served_in_s * 1000)],
+      ["Queue empty in", lasting(rest.served_in_s * 1000)],
     ],
     bar("used", rest.used, rest.allowed, "of what is allowed a minute"),
     queued,
@@ -201,7 +233,7 @@ function serverCards(status) {
     card("Process", [
       ["Version", process.version],
       ["Up for", lasting(process.uptime_s * 1000)],
-      ["Since", `${clock(Date.now() - process.uptime_s * 1000)} UTC`],
+      ["Since", `${moment(Date.now() - process.uptime_s * 1000)} UTC`],
       ["Loop lag", lasting(process.loop_lag_ms), process.loop_lag_ms > 250 && "too busy"],
       ["Memory (PSS)", memory(process.pss_bytes)],
       ["Memory (RSS)", memory(process.rss_bytes)],
@@ -219,7 +251,7 @@ function serverCards(status) {
     card("Traders", [
       ["Held", traders.held],
       ["Running", traders.running],
-      ["Filters remember", `${size(traders.state_bytes)} of ${size(traders.state_bytes_max)}`],
+      ["Memory of filters", `${size(traders.state_bytes)} of ${size(traders.state_bytes_max)}`],
       ["Errors so far", traders.errors],
     ]),
     store ? card("Store", [

@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
-import { lasting, moment } from "./format.js";
+import { lasting, marketName, moment } from "./format.js";
 import { address } from "./page.js";
 
 /** Rows drawn at most: more are found by searching. */
@@ -13,9 +13,11 @@ const NAMED = 3;
 
 class StatusSeries extends HTMLElement {
   connectedCallback() {
-    /** @type {any[]} series with their market's name */
+    /** @type {any[]} series with their market's name, and what is searched */
     this._found = [];
     this._all = false;
+    /** Whether there are several markets, which are named then. */
+    this._several = false;
     this._summary = h("p", { role: "status" });
     this._search = h("input", {
       type: "search", name: "series", placeholder: "BTC 1m", "aria-label": "Search series",
@@ -43,6 +45,7 @@ class StatusSeries extends HTMLElement {
   /** @param {any} status an answer with the series that need attention */
   show(status) {
     const found = gather(status);
+    this._several = Object.keys(status.markets).length > 1;
     const total = Object.values(status.readiness.markets)
       .reduce((sum, market) => sum + market.series.total, 0);
     const stale = found.filter(({ feed }) => feed.stale).length;
@@ -74,10 +77,11 @@ class StatusSeries extends HTMLElement {
 
   _draw() {
     const words = this._search.value.toUpperCase().split(/\s+/).filter(Boolean);
-    const found = this._found.filter((one) =>
-      words.every((word) => `${one.symbol} ${one.interval} ${one.market}`.toUpperCase().includes(word)));
+    /** @type {any[]} */
+    const found = this._found.filter((/** @type {any} */ one) =>
+      words.every((/** @type {string} */ word) => one.text.includes(word)));
     this._table.hidden = found.length === 0;
-    this._body.replaceChildren(...found.slice(0, SHOWN).map(line));
+    this._body.replaceChildren(...found.slice(0, SHOWN).map((one) => line(one, this._several === true)));
     say(this._more, found.length > SHOWN ? `${found.length - SHOWN} more; search to see them.` :
       this._found.length && !found.length ? "No series is called so." : "");
   }
@@ -86,12 +90,16 @@ class StatusSeries extends HTMLElement {
 /** @param {any} status */
 function gather(status) {
   return Object.entries(status.markets).flatMap(([market, { series }]) =>
-    series.map((one) => ({ ...one, market })));
+    series.map((/** @type {any} */ one) => {
+      const text = `${one.symbol} ${one.interval} ${market} ${marketName(market)}`.toUpperCase();
+      return { ...one, market, text };
+    }));
 }
 
-/** @param {any} series */
-function line(series) {
-  const { symbol, interval, feed, rows } = series;
+/** @param {any} series @param {boolean} several whether there are several markets */
+function line(series, several) {
+  const { symbol, interval, market, feed, rows } = series;
+  const name = `${symbol} ${interval}${several ? ` ${marketName(market)}` : ""}`;
   const words = [];
   if (feed.stale) words.push(`not heard for ${lasting(feed.blind_ms)}`);
   if (!feed.ready) words.push(rows ? "not whole" : "empty");
@@ -100,7 +108,7 @@ function line(series) {
     "tr",
     null,
     h("th", { scope: "row" },
-      h("a", { href: address(["chart", symbol, interval]) }, `${symbol} ${interval}`)),
+      h("a", { href: address(["chart", symbol, interval], { market }) }, name)),
     h("td", { class: feed.stale || !feed.ready ? "down" : null },
       words.join(", ") || `by ${feed.source}`),
     h("td", null, rows),

@@ -3,7 +3,9 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
+import { marketName } from "./format.js";
 import { address, Page } from "./page.js";
+import { Retry } from "./retry.js";
 import { refusalWords } from "./trader-words.js";
 import "./filter-editor.js";
 import "./symbol-choice.js";
@@ -15,9 +17,12 @@ class TraderForm extends Page {
     /** @type {string} empty: a new one */
     this._id = what === "edit" ? first : "";
     this._make();
-    this._fill().catch((error) => {
-      if (!this.left.aborted) say(this._note, refusalWords(error));
-    });
+    const filling = new Retry(
+      () => this._fill(),
+      (error, again) => say(this._note, refusalWords(error) + again),
+    );
+    this.atEnd(() => filling.end());
+    filling.now();
   }
 
   _make() {
@@ -132,7 +137,7 @@ class TraderForm extends Page {
     const { markets } = await api.get("/v1/symbols", {}, this.left);
     this._markets = markets;
     const names = Object.keys(markets);
-    this._market.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+    this._market.replaceChildren(...names.map((name) => h("option", { value: name }, marketName(name))));
     this._marketLabel.hidden = names.length < 2;
     this._chooseMarket(names[0]);
     const from = this._id || this.place.query.get("copy");
@@ -233,7 +238,7 @@ class TraderForm extends Page {
             market: this._market.value,
             past: this._past.checked,
           });
-      location.hash = address(["traders", made.id]);
+      if (!this.left.aborted) location.hash = address(["traders", made.id]);
     } catch (error) {
       const problem = /** @type {any} */ (error);
       say(this._error, refusalWords(problem));

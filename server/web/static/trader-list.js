@@ -89,13 +89,12 @@ class TraderList extends Page {
       this.follow("signals", (signal) => this._cards.get(signal.trader_id)?.card.hear(signal));
     }
     this.listen(choices, "change", () => this._draw());
-    this.keepReading(
+    const reading = this.keepReading(
       () => this._read(),
-      (error) => this._fail(error),
+      (error, again) => this._fail(error, again),
     );
     const timer = setInterval(() => {
-      if (!document.hidden && live.state === "open")
-        this._read().catch((error) => this._fail(error));
+      if (!document.hidden && live.state === "open") reading.now();
     }, AGAIN_MS);
     this.atEnd(() => clearInterval(timer));
   }
@@ -113,11 +112,10 @@ class TraderList extends Page {
     this._draw();
   }
 
-  /** @param {Error} error */
-  _fail(error) {
-    if (this.left.aborted) return;
+  /** @param {Error} error @param {string} again when it is tried again */
+  _fail(error, again) {
     this._note.hidden = false;
-    say(this._note, refusalWords(error));
+    say(this._note, refusalWords(error) + again);
   }
 
   _draw() {

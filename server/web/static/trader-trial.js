@@ -3,7 +3,7 @@
 
 import { api } from "./api.js";
 import { h, say } from "./dom.js";
-import { moment } from "./format.js";
+import { moment, price } from "./format.js";
 import { FIRINGS_KEPT, scan } from "./history-scan.js";
 import { address } from "./page.js";
 import { counted, reasonWords, refusalWords, unknownWords, valueWords } from "./trader-words.js";
@@ -88,7 +88,12 @@ class TraderTrial extends HTMLElement {
 
   /** @param {(draft: Draft, signal: AbortSignal) => Promise<string>} work */
   async _run(work) {
-    await this.settle();
+    try {
+      await this.settle();
+    } catch (error) {
+      if (!this._left.signal.aborted) say(this._note, refusalWords(error));
+      return;
+    }
     const draft = this.draft();
     if (!draft) {
       say(this._note, "The filter must be right first, and symbols chosen.");
@@ -300,7 +305,7 @@ function firingsTable({ firings, fired }, { interval, market }, trader, draw) {
       moment(time),
     );
   };
-  return h(
+  const table = h(
     "table",
     { class: "grid" },
     h("caption", null, caption),
@@ -310,7 +315,7 @@ function firingsTable({ firings, fired }, { interval, market }, trader, draw) {
       h(
         "tr",
         null,
-        ["Kline", "Symbol", "Close"].map((name) => h("th", { scope: "col" }, name)),
+        ["Kline (UTC)", "Symbol", "Close"].map((name) => h("th", { scope: "col" }, name)),
       ),
     ),
     h(
@@ -322,11 +327,13 @@ function firingsTable({ firings, fired }, { interval, market }, trader, draw) {
           null,
           h("td", null, open(firing)),
           h("td", null, firing.symbol),
-          h("td", null, String(firing.price)),
+          h("td", null, price(String(firing.price))),
         ),
       ),
     ),
   );
+  const place = { class: "wide firings", tabIndex: 0, role: "region", "aria-label": "Firings" };
+  return h("div", place, table);
 }
 
 /**

@@ -20,6 +20,8 @@ class TraderView extends Page {
     super();
     /** @type {Set<string>} symbols */
     this._matches = new Set();
+    /** Changes of them that were told. */
+    this._told = 0;
     this._path = "";
     /** @type {Record<string, any> | undefined} what is held, by market */
     this._markets = undefined;
@@ -64,7 +66,7 @@ class TraderView extends Page {
           ["Within", "Runs", "Success", "Min", "Mean", "Max", "Matches"],
           this._windows,
         ),
-        table("Newest", ["Kline", "By", "Took", "Symbols", "Matched", "Unknown"], this._runs),
+        table("Newest", ["Kline (UTC)", "By", "Took", "Symbols", "Matched", "Unknown"], this._runs),
       ),
       h(
         "section",
@@ -90,28 +92,29 @@ class TraderView extends Page {
     const read = async () => {
       await Promise.all([this._read(), this._readRuns()]);
     };
-    const fail = (/** @type {Error} */ error) => this._fail(error);
+    const fail = (/** @type {Error} */ error, again = "") => this._fail(error, again);
     this.keepReading(async () => {
       await read();
       await this._readMatches();
     }, fail);
     const timer = setInterval(() => {
-      if (!document.hidden) read().catch(fail);
+      if (!document.hidden) read().catch((error) => fail(error));
     }, AGAIN_MS);
     this.atEnd(() => clearInterval(timer));
   }
 
-  /** @param {Error} error */
-  _fail(error) {
+  /** @param {Error} error @param {string} again when it is tried again */
+  _fail(error, again) {
     if (this.left.aborted) return;
     this._note.hidden = false;
-    say(this._note, refusalWords(error));
+    say(this._note, refusalWords(error) + again);
   }
 
   async _read() {
     const trader = await api.get(this._path, {}, this.left);
     this._card.trader = trader;
     say(this._title, trader.name);
+    document.title = `${trader.name} · klineserver`;
     this._note.hidden = true;
   }
 
@@ -134,7 +137,13 @@ class TraderView extends Page {
     this._readMatches().catch((error) => say(this._matchNote, refusalWords(error)));
   }
 
+  /**
+   * Those of now; once more if a close was told meanwhile, which the answer may not know.
+   *
+   * @returns {Promise<void>}
+   */
   async _readMatches() {
+    const told = this._told;
     const { filter, interval, market, symbols, enabled } = this._card.trader;
     this._enabled = enabled;
     const body = {
@@ -146,6 +155,7 @@ class TraderView extends Page {
     };
     try {
       const found = await api.post("/v1/filters/evaluate", body, {}, this.left);
+      if (told !== this._told) return this._readMatches();
       this._matches = new Set(found.matches);
       this._showMatches();
     } catch (error) {
@@ -156,6 +166,7 @@ class TraderView extends Page {
   /** @param {any} change */
   _change(change) {
     if (!this._card.trader) return;
+    this._told += 1;
     this._card.hearMatches(change);
     for (const symbol of change.entered) this._matches.add(symbol);
     for (const symbol of change.left) this._matches.delete(symbol);

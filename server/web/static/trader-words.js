@@ -1,7 +1,7 @@
 // @ts-check
 /** What is told of traders, in words. */
 
-import { lasting } from "./format.js";
+import { computed, lasting } from "./format.js";
 
 /** @type {Record<string, string>} why nothing can be said of a symbol */
 const REASONS = {
@@ -87,5 +87,5 @@ export function agoWords(ms) {
 export function valueWords(value) {
   if (value === null || value === undefined) return "unknown";
   if (typeof value === "boolean") return value ? "true" : "false";
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(8)));
+  return Number.isInteger(value) ? String(value) : computed(value);
 }

@@ -178,7 +178,7 @@ def test_a_server_without_a_chart_library_runs_and_its_page_names_none(
 def _tokens(sheet: str) -> dict[str, dict[str, str]]:
     """The named colours of both schemes."""
     light, dark = (
-        dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", block))
+        dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", block))
         for block in re.findall(r":root \{(.*?)\}", sheet, re.DOTALL)
     )
     return {"light": light, "dark": light | dark}
@@ -213,6 +213,9 @@ def test_every_text_stands_out_from_every_ground(site: Site, scheme: str) -> Non
     color = _tokens(sheet)[scheme]
     pairs = [(ink, ground) for ink in INKS for ground in GROUNDS]
     pairs += [("ground", "link")]  # what is written on a button that stands out
+    lines = [name for name in color if name.startswith("line-")]
+    assert len(lines) == 8
+    pairs += [(line, ground) for line in lines for ground in ("ground", "raised")]  # on charts
     poor = {
         pair: round(found, 2)
         for pair in pairs
@@ -233,3 +236,11 @@ def test_style_sheets_write_text_in_named_colours_only(site: Site) -> None:
         assert set(inks) <= named | {"inherit", "var(--ground)"}, path
         filled = {f"var(--{ground})" for ground in (*GROUNDS, "link", "up", "down", "warn", "soft")}
         assert set(grounds) <= filled | {"none", "rgb(0 0 0 / 45%)"}, path
+
+
+def test_scripts_name_no_colours(site: Site) -> None:
+    """What they colour is read from the style sheet, where the tests above have seen it."""
+    for path, asset in site.assets.items():
+        if path.endswith(".js"):
+            found = set(re.findall(rb'"#[0-9a-fA-F]{6}"', asset.body))
+            assert found == set(), path
