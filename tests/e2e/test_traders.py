@@ -164,6 +164,19 @@ def test_nothing_that_comes_late_takes_the_place_of_what_was_written(
     expect(page.locator("trader-form form")).to_be_visible()
 
 
+def test_a_signal_may_come_before_its_trader_is_read(page: Page, demo: Demo) -> None:
+    trader = always(demo.url, "early")
+    frames: list[str] = []
+    path = f"**/v1/traders/{trader}"
+    page.route(path, lambda route: route.abort())
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda one: frames.append(one)))
+    with watched(page, demo.url, expected=(f"/v1/traders/{trader}",)):
+        page.goto(f"{demo.url}/#/traders/{trader}")
+        until(lambda: page.wait_for_timeout(50) or any(trader in one for one in frames))
+        page.unroute(path)
+        expect(page.get_by_role("heading", level=1)).to_have_text("early")
+
+
 def test_a_trader_is_changed_stopped_and_deleted(page: Page, demo: Demo) -> None:
     trader = always(demo.url, "to be changed")
     with watched(page, demo.url):

@@ -88,7 +88,7 @@ class ChartPage extends Page {
     this._trader = h("select", { "aria-label": "Signals of", onchange: () => this._go({}) });
     this._words = h("datalist", { id: "chart-words" });
     this._expression = h("input", {
-      list: "chart-words", size: 22, autocomplete: "off", spellcheck: false, required: true,
+      list: "chart-words", size: 34, autocomplete: "off", spellcheck: false, required: true,
       placeholder: "ema(50), macd(), close - vwap().vwap",
       "aria-label": "Indicator or expression", "aria-describedby": "chart-refused",
       oninput: () => say(this._refused, ""),

@@ -41,6 +41,8 @@ import { moment } from "./format.js";
 const EMPTY_MAX = 2_000;
 /** Klines from the left edge at which older ones are asked for. */
 const EDGE = 20;
+/** Places that are free beside the newest kline. */
+const BESIDE = 4;
 /** Colours of lines in the style sheet, which has them for light and for dark. */
 const INKS = 8;
 
@@ -144,7 +146,7 @@ class KlineChart extends HTMLElement {
       autoSize: true,
       layout: { attributionLogo: true, fontFamily: getComputedStyle(this).fontFamily },
       localization: { locale: "en-GB", dateFormat: "dd MMM yyyy" },
-      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4, minBarSpacing: 0.2 },
+      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: BESIDE, minBarSpacing: 0.2 },
       crosshair: { mode: charts.CrosshairMode.Normal },
     });
     this._klines = this._chart.addSeries(charts.CandlestickSeries, { borderVisible: false });
@@ -420,17 +422,19 @@ class KlineChart extends HTMLElement {
   // --- where one looks -----------------------------------------------------------------------
 
   /**
-   * Puts a kline into the middle.
+   * Puts a kline into the middle, or as near to it as leaves no empty half.
    *
    * @param {number} openTimeMs
    */
   showAt(openTimeMs) {
-    const index = this._places().findIndex((place) => place.t >= openTimeMs);
+    const places = this._places();
+    const index = places.findIndex((place) => place.t >= openTimeMs);
     if (index < 0 || !this._chart) return;
     const scale = this._chart.timeScale();
     const range = scale.getVisibleLogicalRange();
     const half = range ? Math.max(10, (range.to - range.from) / 2) : 60;
-    scale.setVisibleLogicalRange({ from: index - half, to: index + half });
+    const to = Math.min(index + half, places.length - 1 + BESIDE);
+    scale.setVisibleLogicalRange({ from: to - 2 * half, to });
     this._point(openTimeMs);
   }
 

@@ -44,7 +44,7 @@ class TraderCard extends HTMLElement {
 
   /** @param {any} signal of this trader */
   hear(signal) {
-    if (signal.revision > 1) return;
+    if (!this._trader || signal.revision > 1) return; // what is read later counts it
     const { health } = this._trader;
     this._tell({ signals: health.signals + 1, last_signal_ms: signal.at_ms });
   }
