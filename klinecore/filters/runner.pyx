@@ -174,15 +174,12 @@ cdef class Runner:
         for stage in self.ordered:
             stage.readers = []
         for stage in self.ordered:
-            stage.below = [
-                other for other in self.ordered if stage.key.builds_on(other.key)
-            ]
+            stage.below = [other for other in self.ordered if stage.key.builds_on(other.key)]
             stage.reads = [self.stages[key] for key in stage.key.reads]
             stage.sinces = [cell for cell in stage.cells if isinstance(cell, Since)]
             stage.endless = any([(<Cell>cell).endless for cell in stage.cells])
-            stage.repeatable = stage.across and not any(
-                [(<Cell>cell).remembers for cell in stage.cells]
-            )
+            remembers = any([(<Cell>cell).remembers for cell in stage.cells])
+            stage.repeatable = stage.across and not remembers
             for other in stage.reads:
                 other.readers.append(stage)
 
@@ -207,7 +204,11 @@ cdef class Runner:
         elif header.count > 1 and series.open_time_ms[end - 2] == fed_ms:
             slot = end - 1
         else:
-            slot = series_find(series, fed_ms + 1)
+            slot = stage.slots[lane]        # of that row or of the next one, unless rows have moved
+            if header.start <= slot < end and series.open_time_ms[slot] == fed_ms:
+                slot += 1
+            elif not (header.start < slot < end and series.open_time_ms[slot - 1] == fed_ms):
+                slot = series_find(series, fed_ms + 1)
             if slot == header.start or series.open_time_ms[slot - 1] != fed_ms:
                 return BROKEN       # the row it stands at has left the memory
         if series.open_time_ms[slot] > stage.limit[lane]:
@@ -219,23 +220,23 @@ cdef class Runner:
             return BROKEN           # the hole has left the memory: all that is left is known
         stage.slots[lane] = slot
         boundary_ms[0] = series_close_time(series, series.open_time_ms[slot]) + 1
-        if stage.across and boundary_ms[0] <= stage.done_ms - stage.repeatable:
-            return BROKEN           # others were compared without it
         return READY
 
     cdef inline int64_t due(self, Stage stage, Py_ssize_t lane) except -2:
         """The boundary of the row a lane has to move to, found once per row; NEVER without one."""
-        cdef int64_t boundary_ms = 0
+        cdef int64_t boundary_ms = stage.due_ms[lane]
         cdef Next next
-        if stage.due_ms[lane]:
-            return stage.due_ms[lane]
-        next = self.next_row(stage, lane, &boundary_ms)
-        if next != READY:
-            boundary_ms = NEVER
-        if next == BROKEN:
-            self.broken[lane] = 1
-        elif not stage.across:          # there it depends on where the others went
+        if boundary_ms == 0:
+            next = self.next_row(stage, lane, &boundary_ms)
+            if next == BROKEN:
+                self.broken[lane] = 1
+                return NEVER
+            if next == NONE:
+                boundary_ms = NEVER
             stage.due_ms[lane] = boundary_ms
+        if stage.across and boundary_ms <= stage.done_ms - stage.repeatable:
+            self.broken[lane] = 1       # others were compared without it
+            return NEVER
         return boundary_ms
 
     cdef Next can_move(self, Stage stage, Py_ssize_t lane, int64_t boundary_ms) except *:
@@ -260,11 +261,10 @@ cdef class Runner:
             passed |= other.fed[lane] > open_ms
         for other in stage.reads:
             series = self.series(other, lane)
-            held = as_of(series, boundary_ms, &slot)
-            if waits and (
-                held == AWAITED or (held == HELD and other.fed[lane] < series.open_time_ms[slot])
-            ):
-                return WAITS
+            if waits:
+                held = as_of(series, boundary_ms, &slot)
+                if held == AWAITED or held == HELD and other.fed[lane] < series.open_time_ms[slot]:
+                    return WAITS
             passed |= other.fed[lane] >= 0 and series_close_time(
                 series, other.fed[lane]
             ) >= boundary_ms
@@ -360,6 +360,7 @@ cdef class Runner:
                     self.series(other, lane), other.fed[lane]
                 ) + 1 >= boundary_ms
             stage.slots[lane] = slot
+            stage.due_ms[lane] = 0
             stage.lanes[stage.count] = <int32_t>lane
             stage.count += 1
             put_bit(stage.mask, lane, True)
