@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["bound_memory", "memory_bytes", "program_version", "settle_memory"]
@@ -54,6 +53,8 @@ def memory_bytes() -> tuple[int | None, int | None]:
 @cache
 def program_version() -> str:
     """Of the installed package; "0" of a source tree that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("klinecore")
     except PackageNotFoundError:

@@ -6,11 +6,9 @@ Environment names are ``KLINE_<FIELD>``, and bare ``API_KEY``, ``SYMBOLS`` and `
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import logging
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -377,6 +375,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib  # most servers have no such file
+
     try:
         return {name.lower(): value for name, value in tomllib.loads(path.read_text()).items()}
     except OSError as error:
@@ -420,6 +420,8 @@ def _text(value: float) -> str:
 
 
 def _suggest(name: str) -> str:
+    import difflib  # for a mistake only
+
     close = difflib.get_close_matches(name, Settings.__struct_fields__, n=3)
     return (
         f"; did you mean {' or '.join(f'KLINE_{match.upper()}' for match in close)}?"

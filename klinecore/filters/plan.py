@@ -19,13 +19,15 @@ __all__ = ["Key", "StageKey", "Step", "parts_of", "resolve"]
 
 Key: TypeAlias = tuple[object, ...]
 
+_NO_STAGES: frozenset[StageKey] = frozenset()
+
 
 class StageKey(NamedTuple):
     """Which steps advance together: with the same row of the same interval."""
 
     interval: str
     #: Stages of other intervals whose values are read as of a row's close.
-    reads: frozenset[StageKey] = frozenset()
+    reads: frozenset[StageKey] = _NO_STAGES
     #: True if it needs the same row of all symbols.
     across: bool = False
 
@@ -152,7 +154,8 @@ def _step(node: Node, home: str, args: tuple[Step, ...], steps: ChainMap[Key, St
     if key in steps:
         return steps[key]
     memory = OPERATIONS[node.op].memory if node.op in OPERATIONS else ""
-    reads = frozenset[StageKey]().union(*(arg.stage.reads for arg in args))
+    # One object where there are none, as is the rule: thousands of steps keep it.
+    reads = _NO_STAGES.union(*(arg.stage.reads for arg in args)) or _NO_STAGES
     across = memory == "symbols" or any(arg.stage.across for arg in args)
     rows = max((arg.rows for arg in args), default=1)
     endless = memory == "past"

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from server.clock import Clock, wait_event
+from server.tls import client_context
 
 if TYPE_CHECKING:
     import jwt
@@ -101,16 +100,21 @@ def _without_secret(raw: msgspec.Raw) -> dict[str, Any]:
     }
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What answers for the project's keys is the project, not whoever it points at."""
-
-    def redirect_request(self, *arguments: Any) -> None:
-        return None
-
-
 def fetch_url(url: str) -> bytes:
-    """The body at ``url``; blocks. Raises SignerError."""
-    opener = urllib.request.build_opener(_NoRedirect)
+    """The body at ``url``, without following redirects; blocks. Raises SignerError.
+
+    What answers for the project's keys is the project, not whoever it points at.
+    """
+    import urllib.error
+    import urllib.request  # only servers of a project need what this brings
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *arguments: Any) -> None:
+            return None
+
+    opener = urllib.request.build_opener(
+        NoRedirect, urllib.request.HTTPSHandler(context=client_context())
+    )
     try:
         with opener.open(url, timeout=FETCH_TIMEOUT_S) as answer:
             body: bytes = answer.read(BODY_MAX + 1)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from server.alerts.addresses import Place, RefusedError, Rules
+from server.tls import client_context
 
 __all__ = ["Answer", "HttpClient", "UnreachableError"]
 
@@ -54,7 +55,7 @@ class HttpClient:
     ) -> None:
         """``context`` says whose certificates are believed; the default is the system's."""
         self.rules = rules
-        self._context = context or ssl.create_default_context()
+        self._context = context
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="alerts")
 
@@ -107,7 +108,7 @@ class _Connection(http.client.HTTPConnection):
     """To one address that was checked, in the name of the host it belongs to."""
 
     def __init__(
-        self, place: Place, address: str, context: ssl.SSLContext, timeout_s: float
+        self, place: Place, address: str, context: ssl.SSLContext | None, timeout_s: float
     ) -> None:
         super().__init__(place.host, place.port, timeout=timeout_s)
         self._place = place
@@ -132,7 +133,8 @@ class _Connection(http.client.HTTPConnection):
             self.sock = raw
             return
         try:
-            self.sock = self._context.wrap_socket(raw, server_hostname=self._place.host)
+            context = self._context or client_context()
+            self.sock = context.wrap_socket(raw, server_hostname=self._place.host)
         except BaseException:
             raw.close()
             raise

@@ -33,7 +33,6 @@ def open_office(
     context: ssl.SSLContext | None = None,
 ) -> AlertOffice:
     """``context`` says whose certificates are believed; the default is the system's."""
-    context = context or ssl.create_default_context()
     own_names = {settings.host, socket.gethostname(), *settings.alert_own_names}
     rules = Rules(own_names=own_names, loopback=settings.alert_loopback)
     client = HttpClient(rules, context=context)

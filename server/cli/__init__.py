@@ -1,26 +1,36 @@
 """The command line: ``klineserver serve | demo | replay | query | watch | trader | keys | doctor``.
 
-Commands import what they need when they run: asking a running server must not load one.
+A command is imported when it is named, and imports what it needs when it runs: a server must not
+carry what asks one, and what asks must not load a server.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 
-from server.cli.ask import query, watch
-from server.cli.doctor import doctor
-from server.cli.export import export
-from server.cli.keys import keys
 from server.cli.processes import end_with_parent
-from server.cli.serve import openapi, serve
-from server.cli.simulate import demo, exchange, replay
-from server.cli.symbols import symbols
-from server.cli.trader import trader
 from server.errors import ServerError
 
 __all__ = ["main"]
+
+#: Where each command is, in the order in which they are told of.
+_MODULES = {
+    "serve": "serve",
+    "demo": "simulate",
+    "replay": "simulate",
+    "exchange": "simulate",
+    "query": "ask",
+    "watch": "ask",
+    "symbols": "symbols",
+    "trader": "trader",
+    "keys": "keys",
+    "doctor": "doctor",
+    "export": "export",
+    "openapi": "serve",
+}
 
 
 class _Failure(click.ClickException):
@@ -30,7 +40,17 @@ class _Failure(click.ClickException):
 
 
 class _Group(click.Group):
-    """Turns errors raised on purpose into one line on stderr and exit status 2."""
+    """Imports commands; turns errors raised on purpose into one line and exit status 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        command = getattr(import_module(f"server.cli.{_MODULES[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -48,20 +68,3 @@ def main() -> None:
     override both. The API key is never a flag: other users of a machine see those.
     """
     end_with_parent()
-
-
-for command in (
-    serve,
-    demo,
-    replay,
-    exchange,
-    query,
-    watch,
-    symbols,
-    trader,
-    keys,
-    doctor,
-    export,
-    openapi,
-):
-    main.add_command(command)

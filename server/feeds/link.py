@@ -17,6 +17,7 @@ from server.errors import FeedError
 from server.feeds.listener import ChangeNotifier, FeedListener
 from server.feeds.liveness import Base
 from server.settings import Settings
+from server.tls import client_context
 
 __all__ = ["SUBSCRIBE_SIZE_MAX", "Link", "pack_subscriptions"]
 
@@ -95,6 +96,7 @@ class Link:
                 await ws_connect(
                     lambda: self.listener,
                     url,
+                    ssl_context=client_context() if url.startswith("wss:") else None,
                     websocket_handshake_timeout=timeout_s,
                     max_frame_size=self._settings.frame_size_max,
                     enable_auto_pong=False,  # the listener answers, and so knows of pings

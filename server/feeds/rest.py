@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from server.errors import RestError
 from server.feeds.hosts import Hosts, host_of
+from server.tls import client_context
 
 __all__ = ["HttpRest", "Rest", "RestResponse"]
 
@@ -101,8 +102,12 @@ class HttpRest:
             self._drop()  # to a host that was left
         parts = urllib.parse.urlsplit(base)
         secure = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
+        host, port, timeout_s = parts.hostname or "", parts.port, self._timeout_s
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout_s, context=client_context())
+            if secure
+            else http.client.HTTPConnection(host, port, timeout=timeout_s)
+        )
         self._local.connection, self._local.base = connection, base
         self._open.add(connection)
         return connection, False

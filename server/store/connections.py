@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["BUSY_S", "Connect", "Work", "is_fault", "open_reading", "reason", "settle"]
+__all__ = ["BUSY_S", "CACHE_KIB", "Connect", "Work", "is_fault", "open_reading", "reason", "settle"]
 
 Result = TypeVar("Result")
 
@@ -19,6 +19,8 @@ Connect = Callable[..., sqlite3.Connection]
 
 #: Seconds another program may hold the file, such as a backup, before that counts as a failure.
 BUSY_S = 5.0
+#: Of the file, that a connection keeps in memory; the system keeps the rest, and gives it up.
+CACHE_KIB = 512
 
 #: Faults of the disk or of the file as a whole: what was being done is not at fault.
 _FAULTS = frozenset(

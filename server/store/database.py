@@ -15,7 +15,7 @@ from typing import TypeVar
 from server.clock import Clock
 from server.errors import SettingsError, StoreError
 from server.metrics import Registry
-from server.store.connections import BUSY_S, Connect, Work
+from server.store.connections import BUSY_S, CACHE_KIB, Connect, Work
 from server.store.damage import set_aside
 from server.store.reader import Reader
 from server.store.schema import DamagedError, prepare
@@ -265,6 +265,7 @@ class Database:
             prepare(connection, self.path, self._clock, check=check)
             connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             for function in self.after_commit:
                 function(connection)
         except BaseException:

@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 from server.clock import Clock
 from server.errors import StoreError
-from server.store.connections import Connect, Work, is_fault, open_reading, reason, settle
+from server.store.connections import (
+    CACHE_KIB,
+    Connect,
+    Work,
+    is_fault,
+    open_reading,
+    reason,
+    settle,
+)
 
 __all__ = ["READS_MAX", "READ_S_MAX", "Reader"]
 
@@ -82,6 +90,7 @@ class Reader(threading.Thread):
         if self._connection is None:
             self._connection = open_reading(self._path, self._connect)
             self._connection.set_progress_handler(self._is_late, _READ_STEPS)
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._deadline_s = self._clock.monotonic() + READ_S_MAX
         try:
             return work(self._connection)

@@ -24,7 +24,7 @@ ROWS = (
     ("klinecore.client", "klinecore.notebook"),
     ("server.errors",),     # below the rest, which raise them
     ("server.settings", "server.clock", "server.logs", "server.metrics", "server.identity",
-     "server.handshake", "server.process", "server.ending"),
+     "server.handshake", "server.tls", "server.process", "server.ending"),
     ("server.disk",),
     ("server.signals",),
     ("server.traders",),

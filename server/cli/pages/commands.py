@@ -24,8 +24,10 @@ Written by `python -m server.cli.pages` from the commands themselves; do not edi
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, with what is typed for it."""
-    for name, command in group.commands.items():
-        if command.hidden:
+    context = click.Context(group)
+    for name in group.commands or group.list_commands(context):  # as they were added
+        command = group.get_command(context, name)
+        if command is None or command.hidden:
             continue
         whole = f"{path} {name}"
         if isinstance(command, click.Group):

@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from alert_peers import believing, serving, unused_port
 from alert_samples import NOW_MS, make_alert, make_target
 
-from server.alerts import mail
+from server.alerts import smtp
 from server.alerts.addresses import RefusedError
 from server.alerts.mail import Mail, MailServer
 from server.alerts.model import Kind, Outcome, Result
@@ -148,7 +148,7 @@ def test_a_refusal_is_for_now_or_for_good(
 def test_a_wrong_password_is_the_operator_s_fault_and_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mail, "STEP_S", 1.0)
+    monkeypatch.setattr(smtp, "STEP_S", 1.0)
     box = Box()
     controller = _Starttls(box, hostname="localhost", port=unused_port())
     controller.start()
