@@ -130,6 +130,11 @@ class Live:
         """Enter without a block, as in a notebook; ``close`` ends it."""
         return self.__aenter__().__await__()
 
+    @property
+    def following(self) -> bool:
+        """True while it is connected or tries to be: until ``close``, or a server that says no."""
+        return self._task is not None and not self._task.done()
+
     async def close(self) -> None:
         """Follow no longer; the market stays as it is."""
         await self._stop()
@@ -177,6 +182,7 @@ class Live:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+            self.fault = "closed here"
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -213,6 +219,9 @@ class Live:
                 self.fault = await link.ended
             except OSError as error:  # TimeoutError is one
                 self.fault = str(error) or "no answer in time"
+            except RefusedError as error:
+                self.fault = str(error)
+                raise
             finally:
                 self.connected = False
                 link.close()

@@ -31,6 +31,8 @@ class Live(Protocol):
     @property
     def connected(self) -> bool: ...
     @property
+    def following(self) -> bool: ...
+    @property
     def fault(self) -> str: ...
 
 
@@ -151,7 +153,10 @@ class Followed:
     def status(self) -> str:
         """Of a live market its connection, of an attached one whether its writer is gone."""
         if self._live is not None:
-            return "live" if self._live.connected else f"reconnecting: {self._live.fault}"
+            live = self._live
+            if live.connected:
+                return "live"
+            return f"{'reconnecting' if live.following else 'ended'}: {live.fault}"
         if isinstance(self.others, AttachedMarket) and self.others.replaced:
             return "ended: its writer is gone; attach again"
         return ""

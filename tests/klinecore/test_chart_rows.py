@@ -162,7 +162,7 @@ def test_an_attached_market_whose_writer_is_gone_says_so(tmp_path: Path) -> None
 def test_a_live_market_says_whether_it_is_connected() -> None:
     class Live:
         market = waves(3)
-        connected = True
+        connected = following = True
         fault = "the connection was lost"
 
     source = find_source(Live, "BTCUSDT", "1m")
@@ -170,6 +170,8 @@ def test_a_live_market_says_whether_it_is_connected() -> None:
     assert source.status == "live"
     Live.connected = False
     assert source.status == "reconnecting: the connection was lost"
+    Live.following, Live.fault = False, "closed here"
+    assert source.status == "ended: closed here"
 
 
 def test_a_frame_is_drawn_with_its_steps_as_interval() -> None:

@@ -80,11 +80,11 @@ def test_it_may_be_entered_without_a_block_and_closed_later() -> None:
         async with running() as server:
             server.close_kline(0)
             live = await follow(server.streams.port)
-            assert live.connected
+            assert (live.connected, live.following) == (True, True)
             server.close_kline(1)
             assert (await anext(aiter(live))).kind is kc.EventKind.CLOSED
             await live.close()
-            assert not live.connected
+            assert (live.connected, live.following, live.fault) == (False, False, "closed here")
             assert live.market["BTCUSDT", "1m"].close.tolist() == [0.5, 1.5]
             assert [event async for event in live] == []
             await live.close()
@@ -325,6 +325,8 @@ def test_a_refusal_after_the_start_ends_the_iteration_and_a_mistake_of_ours_does
                 proxy.cut()
                 with pytest.raises(kc.RefusedError, match="key"):
                     await asyncio.wait_for(anext(aiter(live)), PATIENCE_S)
+                assert (live.connected, live.following) == (False, False)
+                assert "key" in live.fault
             proxy.target = server.streams.port
             async with follow(proxy.port) as live:
                 with mock.patch.object(live, "_join", side_effect=ZeroDivisionError):
