@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 
 from server.exchange.minutes import Row, Symbol
 
@@ -11,10 +10,6 @@ __all__ = ["SPOT_DECIMALS", "decimal_text", "decimals_of", "row_printer"]
 
 #: Decimals of every number on spot.
 SPOT_DECIMALS = 8
-
-_printed = attrgetter(
-    "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_base", "taker_buy_quote"
-)
 
 
 def decimal_text(value: int, decimals: int, printed: int | None = None) -> str:
@@ -44,26 +39,37 @@ def row_printer(
     ``width``: decimals there are at least; ``zero``: how an exact zero is printed, None as others.
     Spot has eight decimals, whatever the tick; USD-M those of tick and step, and ``0``.
     """
-    quote = symbol.quote_decimals
-    decimals = [symbol.price_decimals] * 4
-    decimals += [symbol.volume_decimals, quote, symbol.volume_decimals, quote]
-    shapes = [(count, "0" * (width - count)) for count in decimals]
+    price, amount = (
+        _printer(decimals, max(decimals, width), zero)
+        for decimals in (symbol.price_decimals, symbol.volume_decimals)
+    )
+    quote = _printer(symbol.quote_decimals, max(symbol.quote_decimals, width), zero)
 
     def texts(row: Row) -> list[str]:
-        # As `decimal_text` of each, which are not negative; several times as fast.
-        printed = []
-        for value, (count, zeros) in zip(_printed(row), shapes, strict=True):
-            if not value and zero is not None:
-                printed.append(zero)
-                continue
-            digits = str(value)
-            if count:
-                if len(digits) <= count:
-                    digits = digits.rjust(count + 1, "0")
-                digits = f"{digits[:-count]}.{digits[-count:]}{zeros}"
-            elif zeros:
-                digits = f"{digits}.{zeros}"
-            printed.append(digits)
-        return printed
+        return [
+            price(row.open),
+            price(row.high),
+            price(row.low),
+            price(row.close),
+            amount(row.volume),
+            quote(row.quote_volume),
+            amount(row.taker_buy_base),
+            quote(row.taker_buy_quote),
+        ]
 
     return texts
+
+
+def _printer(decimals: int, width: int, zero: str | None) -> Callable[[int], str]:
+    """As ``decimal_text`` of what is not negative, several times as fast."""
+    if not width:
+        return str
+    scale = 10 ** (width - decimals)
+
+    def text(value: int) -> str:
+        if not value and zero is not None:
+            return zero
+        digits = str(value * scale).rjust(width + 1, "0")
+        return f"{digits[:-width]}.{digits[-width:]}"
+
+    return text
