@@ -116,37 +116,38 @@ def aggregate(minutes: Minutes, interval: str, now_ms: int) -> list[Row]:
     """Klines of ``interval`` from minutes, the last one forming if ``now_ms`` is inside it."""
     if not len(minutes.open_ms):
         return []
-    opens = _opens(interval, minutes.open_ms)
-    last = np.append(opens[1:] != opens[:-1], True)  # minute of its kline
-    ends = np.flatnonzero(last)
-    starts = np.append(0, ends[:-1] + 1)
-    trades = np.add.reduceat(minutes.trades, starts)
-    # Minutes without trades have no ids; the first and last id are those of minutes that do.
-    last_id = np.maximum.reduceat(minutes.last_id, starts)
-    known = np.where(minutes.first_id < 0, np.iinfo(np.int64).max, minutes.first_id)
-    first_id = np.where(trades > 0, np.minimum.reduceat(known, starts), -1)
-    columns = (
-        opens[starts],
-        minutes.open[starts],
-        np.maximum.reduceat(minutes.high, starts),
-        np.minimum.reduceat(minutes.low, starts),
-        minutes.close[ends],
-        exact_sums(minutes.volume, starts),
-        exact_sums(minutes.quote_volume, starts),
-        trades,
-        exact_sums(minutes.taker_buy_base, starts),
-        exact_sums(minutes.taker_buy_quote, starts),
-        first_id,
-        last_id,
-    )
-    open_times, *values = (column.tolist() for column in columns)
+    summed = minutes if interval == "1m" else _summed(minutes, _opens(interval, minutes.open_ms))
+    open_times, *values = (column.tolist() for column in summed)
     length = INTERVAL_MS[interval]
     if length:
-        close_times = (columns[0] + (length - 1)).tolist()
+        close_times = (summed.open_ms + (length - 1)).tolist()
     else:
         close_times = [close_time_ms(interval, open_ms) for open_ms in open_times]
     closed = [close_ms < now_ms for close_ms in close_times]
     return list(map(Row, open_times, close_times, *values, closed))
+
+
+def _summed(minutes: Minutes, opens: Integers) -> Minutes:
+    """Klines as columns: what minutes come to whose klines opened at ``opens``, one of each."""
+    changes = np.flatnonzero(opens[1:] != opens[:-1])
+    starts, ends = np.append(0, changes + 1), np.append(changes, len(opens) - 1)
+    trades = np.add.reduceat(minutes.trades, starts)
+    # Minutes without trades have no ids; the first and last id are those of minutes that do.
+    known = np.where(minutes.first_id < 0, np.iinfo(np.int64).max, minutes.first_id)
+    return Minutes(
+        open_ms=opens[starts],
+        open=minutes.open[starts],
+        high=np.maximum.reduceat(minutes.high, starts),
+        low=np.minimum.reduceat(minutes.low, starts),
+        close=minutes.close[ends],
+        volume=exact_sums(minutes.volume, starts),
+        quote_volume=exact_sums(minutes.quote_volume, starts),
+        trades=trades,
+        taker_buy_base=exact_sums(minutes.taker_buy_base, starts),
+        taker_buy_quote=exact_sums(minutes.taker_buy_quote, starts),
+        first_id=np.where(trades > 0, np.minimum.reduceat(known, starts), -1),
+        last_id=np.maximum.reduceat(minutes.last_id, starts),
+    )
 
 
 def exact_sums(values: Integers, starts: Integers) -> NDArray[Any]:
