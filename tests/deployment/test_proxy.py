@@ -1,4 +1,4 @@
-"""The nginx configuration that is shipped, without TLS: a real nginx before a real server."""
+"""The nginx configuration that is shipped: a real nginx before a real server."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from commands import Demo, fetch, free_port, until
+import trustme
+from commands import Command, Demo, fetch, free_port, until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -42,19 +43,33 @@ http {{
 """
 
 
+class Ports(NamedTuple):
+    """Where an nginx listens, and by whose word its certificate is good."""
+
+    plain: int
+    secure: int
+    authority: Path
+
+
 @pytest.fixture(scope="module")
-def proxy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an nginx before both ports of a demo that asks for a key."""
+def ports(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """An nginx before both ports of a demo that asks for a key."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
     folder = tmp_path_factory.mktemp("nginx")
-    streams, port = free_port(), free_port()
+    streams, port, secure = free_port(), free_port(), free_port()
+    authority = trustme.CA()
+    certificate = authority.issue_cert(NAME, STREAMS, "localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "pem"))
+    authority.cert_pem.write_to_path(str(folder / "authority"))
     demo = Demo("--stream-port", str(streams), API_KEY=KEY, KLINE_TRUSTED_PROXIES="127.0.0.1")
     try:
         shipped = (root / "deploy" / "nginx.conf").read_text(encoding="utf-8")
-        shipped = re.sub(r"ssl_certificate.*;", "", shipped)
-        shipped = shipped.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+        shipped = re.sub(r"(ssl_certificate\S*) .*;", rf"\1 {folder}/pem;", shipped)
+        shipped = shipped.replace(
+            "listen 443 ssl;", f"listen 127.0.0.1:{port}; listen 127.0.0.1:{secure} ssl;"
+        )
         shipped = shipped.replace("127.0.0.1:8080", f"127.0.0.1:{demo.port}")
         shipped = shipped.replace("127.0.0.1:8081", f"127.0.0.1:{streams}")
         main = folder / "nginx.conf"
@@ -70,12 +85,33 @@ def proxy(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]
                 log.read_text,
             )
             assert server.poll() is None, log.read_text()
-            yield port
+            yield Ports(port, secure, folder / "authority")
         finally:
             server.terminate()
             server.wait(30)
     finally:
         demo.command.end()
+
+
+@pytest.fixture
+def proxy(ports: Ports) -> int:
+    """Its port without TLS."""
+    return ports.plain
+
+
+def test_over_tls_a_command_asks_and_watches(ports: Ports) -> None:
+    """As docs/deployment.md says after a deployment."""
+    where = ("--url", f"https://localhost:{ports.secure}")
+    trusted = {"API_KEY": KEY, "SSL_CERT_FILE": str(ports.authority)}
+    for asked in (("query", "BTCUSDT", "1m", "--limit", "1"), ("watch", "BTCUSDT", "--once")):
+        command = Command(*asked, *where, **trusted)
+        until(lambda command=command: command.status is not None)  # type: ignore[misc]
+        assert command.end() == 0, command.stderr
+        assert command.stdout
+    distrusting = Command("query", "BTCUSDT", "1m", *where, API_KEY=KEY)
+    until(lambda: distrusting.status is not None)
+    assert distrusting.end() != 0
+    assert "certificate" in "".join(distrusting.stderr).lower()
 
 
 def test_routes_are_passed_on_and_metrics_are_not(proxy: int) -> None:
