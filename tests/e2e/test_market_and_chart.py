@@ -212,6 +212,31 @@ def test_signals_are_marked_and_named(page: Page, demo: Demo) -> None:
         until(named, "the legend does not name it")
 
 
+def test_the_chart_of_a_trader_shows_its_indicators(page: Page, demo: Demo) -> None:
+    """Those in its filter, beside one's own, which stay as they are."""
+    text = "rsi(7) < 101 and bb(20, 2).upper > sma(20) - sma(9) and breadth(close > 0) > 0"
+    draft = {"name": "indicators", "filter": text, "interval": "1m"}
+    request = urllib.request.Request(
+        demo.url + "/v1/traders", json.dumps(draft).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        trader = json.load(answer)["id"]
+    own = ["sma(20)", "rsi(14)"]
+    theirs = ["rsi(close, 7)", "bb(close, 20, 2).upper", "sma(close, 9)"]
+    theirs += ["breadth(close > 0)"]
+    names = page.get_by_role("list", name="Lines").locator("li > span:first-child")
+    with watched(page, demo.url):
+        open_chart(page, demo.url, f"BTCUSDT/1m?trader={trader}")
+        expect(names).to_have_text([*own, *theirs])
+        expect(page.get_by_role("button", name="Remove rsi(close, 7)")).to_have_count(0)
+        page.get_by_role("button", name="Remove rsi(14)").click()
+        expect(names).to_have_text([own[0], *theirs])
+        page.get_by_label("Signals of").select_option("")
+        expect(names).to_have_text([own[0]])
+        open_chart(page, demo.url, f"BTCUSDT/15m?trader={trader}")  # it knows none of these klines
+        expect(names).to_have_text([own[0]])
+
+
 def test_a_close_that_is_lost_on_its_way_is_read(page: Page, demo: Demo) -> None:
     lost: list[int] = []
 
@@ -348,6 +373,13 @@ def test_the_market_whose_reading_fails_says_so_and_reads_again(page: Page, demo
     expect(page.get_by_role("alert")).to_contain_text("Not now. Trying again in ")
     expect(page.locator("#page").get_by_role("link", name="BTCUSDT")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_answer_that_is_cut_off_is_said_to_be_none(page: Page, demo: Demo) -> None:
+    page.route("**/tickers*", lambda route: route.fulfill(body='{"BTCUSDT": {"c": "1"'))
+    page.goto(demo.url)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The server's answer cannot be read. Trying again in ")
 
 
 def test_a_symbol_that_is_not_held_shows_nobody_elses_klines(page: Page, demo: Demo) -> None:

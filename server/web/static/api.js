@@ -185,6 +185,9 @@ class Api extends EventTarget {
       throw new Problem(0, { code: "unreachable", detail: "The server cannot be reached." });
     }
     const answer = parse(text);
+    if (response.ok && text && answer === null) {
+      throw new Problem(0, { code: "unreadable", detail: "The server's answer cannot be read." });
+    }
     if (!response.ok) {
       // /ready and /health answer 503 with what they are asked for.
       if (response.status === 503 && answer && !("code" in answer)) return answer;

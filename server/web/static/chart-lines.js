@@ -11,6 +11,15 @@ import { api } from "./api.js";
  * @property {boolean} [apart] in a pane of its own; not set: as its values suggest
  */
 
+/**
+ * @typedef {object} Found what a line is
+ * @property {number[]} times
+ * @property {any[]} values in step with `times`
+ * @property {string} kind
+ * @property {string} [normal] the expression in its normal form
+ * @property {any} [error] why there are no values
+ */
+
 /** Lines of a chart: one request draws as many. */
 export const LINES_MAX = 8;
 
@@ -39,6 +48,27 @@ export function expand(text, words) {
     .map((/** @type {string} */ output) => `${text.trim()}.${output}`);
 }
 
+/**
+ * The indicators of a filter.
+ *
+ * @param {Array<{text: string, kind: string}>} parts of it, in their normal form
+ */
+export function indicatorsOf(parts) {
+  return parts.filter(({ text, kind }) => kind === "number" && isCall(text)).map(({ text }) => text);
+}
+
+/** Whether it is one call and nothing beside it. @param {string} text */
+function isCall(text) {
+  const name = /^[a-z_0-9]+(?=\()/.exec(text)?.[0];
+  if (!name) return false;
+  let [at, depth] = [name.length, 0];
+  do {
+    depth += text[at] === "(" ? 1 : text[at] === ")" ? -1 : 0;
+    at += 1;
+  } while (depth && at < text.length);
+  return /^(\.[a-z_]+)?( @ "\w+")?$/.test(text.slice(at));
+}
+
 /** How a word is written without its output: what completion offers. @param {any} word */
 export function written(word) {
   return word.outputs.length ? word.signature.replace(/\.[a-z_]+$/, "") : word.signature;
@@ -50,7 +80,7 @@ export function written(word) {
  * @param {{symbol: string, interval: string, market: string, capacity: number}} series
  * @param {string[]} texts
  * @param {AbortSignal} signal
- * @returns {Promise<Array<{times: number[], values: any[], kind: string, error?: any}>>}
+ * @returns {Promise<Found[]>}
  */
 export async function readLines({ symbol, interval, market, capacity }, texts, signal) {
   const path = `/v1/indicators/${symbol}/${interval}`;

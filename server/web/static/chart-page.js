@@ -6,7 +6,7 @@
 
 import { api } from "./api.js";
 import { ChartFeed } from "./chart-feed.js";
-import { LINES_MAX, arrange, expand, readLines, written } from "./chart-lines.js";
+import { LINES_MAX, arrange, expand, indicatorsOf, readLines, written } from "./chart-lines.js";
 import { ChartSignals } from "./chart-signals.js";
 import { h, say } from "./dom.js";
 import { marketName } from "./format.js";
@@ -30,8 +30,10 @@ class ChartPage extends Page {
     super();
     /** @type {any} what there is, by market; undefined: it was not read yet */
     this._world = undefined;
-    /** @type {Map<string, string>} names of traders by id */
-    this._names = new Map();
+    /** @type {Map<string, any>} by id */
+    this._traders = new Map();
+    /** @type {import("./chart-lines.js").Drawn[]} indicators of the trader whose chart it is */
+    this._theirs = [];
     /** @type {Series | undefined} which is shown */
     this._series = undefined;
     /** @type {{lines: import("./chart-lines.js").Drawn[], [name: string]: any}} on this device */
@@ -117,7 +119,7 @@ class ChartPage extends Page {
       api.get("/v1/traders", {}, this.left).catch(() => ({ traders: [] })),
     ]);
     this._vocabulary = words.words;
-    this._names = new Map(traders.traders.map((/** @type {any} */ one) => [one.id, one.name]));
+    this._traders = new Map(traders.traders.map((/** @type {any} */ one) => [one.id, one]));
     this._words.replaceChildren(
       ...words.words
         .filter((/** @type {any} */ word) => word.kind !== "ticker")
@@ -126,7 +128,7 @@ class ChartPage extends Page {
     );
     this._trader.replaceChildren(
       h("option", { value: "" }, "Signals of all traders"),
-      ...[...this._names].map(([id, name]) => h("option", { value: id }, name)),
+      ...[...this._traders].map(([id, { name }]) => h("option", { value: id }, name)),
     );
     this._world = symbols.markets;
   }
@@ -239,7 +241,11 @@ class ChartPage extends Page {
     this._chart.clear();
     if (this._kept.view) this._chart.view = this._kept.view;
     const feed = (this._feed = new ChartFeed(this._chart, series));
-    this._signals = new ChartSignals(series, this.place.query.get("trader"), this._names);
+    const trader = this.place.query.get("trader");
+    const names = new Map([...this._traders].map(([id, { name }]) => [id, name]));
+    this._signals = new ChartSignals(series, trader, names);
+    this._theirs = [];
+    this._readTheirs(series, trader ?? "").catch(() => {}); // an extra
     const mark = () => this._mark();
     const told = (/** @type {any} */ { detail }) => say(this._problem, detail);
     feed.addEventListener("problem", told);
@@ -255,6 +261,24 @@ class ChartPage extends Page {
     const at = Number(this.place.query.get("at"));
     if (at) feed.addEventListener("read", () => this._showAt(at), { once: true });
     feed.read();
+  }
+
+  /**
+   * The indicators that a trader looks at, where it looks at these klines.
+   *
+   * @param {Series} series
+   * @param {string} id
+   */
+  async _readTheirs(series, id) {
+    const { interval, market } = series;
+    const { filter, ...trader } = this._traders.get(id) ?? {};
+    if (trader.interval !== interval || trader.market !== market) return;
+    const checked = await api.post("/v1/filters/check", { filter, interval, market }, {}, this.left);
+    const texts = indicatorsOf(checked.parts).slice(0, LINES_MAX);
+    const found = await readLines(series, texts, this.left);
+    if (series !== this._series) return;
+    this._theirs = texts.filter((_, place) => !found[place].error).map((text) => ({ text }));
+    this._lines.now();
   }
 
   /** @param {number} time */
@@ -277,11 +301,17 @@ class ChartPage extends Page {
     this._reading?.abort();
     if (!this._series) return;
     const { signal } = (this._reading = new AbortController());
-    const drawn = this._kept.lines;
+    const own = this._kept.lines;
+    const drawn = [...own, ...this._theirs].slice(0, LINES_MAX);
     try {
       const found = await readLines(this._series, drawn.map((one) => one.text), signal);
       if (signal.aborted) return;
-      this._laid = { drawn, found };
+      const first = (/** @type {number} */ place) => place < own.length ||
+        found.findIndex((one) => one.normal === found[place].normal) === place;
+      this._laid = {
+        drawn: drawn.filter((_, place) => first(place)),
+        found: found.filter((_, place) => first(place)),
+      };
       this._lay();
       say(this._unread, "");
     } catch (error) {
@@ -300,6 +330,7 @@ class ChartPage extends Page {
     const drawn = this._laid.drawn[index];
     const { error } = this._laid.found[index];
     const place = pane ? "own pane" : "on klines";
+    const theirs = this._theirs.includes(drawn);
     return h("li", { title: error ? error.message : "" },
       h("span", error ? { class: "error" } : { style: { color: inkOf(index) } }, name),
       h("button", {
@@ -310,7 +341,7 @@ class ChartPage extends Page {
           this._lay();
         },
       }, place),
-      h("button", {
+      theirs ? h("span", { class: "soft" }, "of the trader") : h("button", {
         type: "button", class: "plain", "aria-label": `Remove ${name}`,
         onclick: () => this._change(this._kept.lines.filter((one) => one !== drawn)),
       }, "×"));

@@ -164,7 +164,7 @@ class TraderCard extends HTMLElement {
     say(this._words, description);
     this._words.hidden = !description;
     say(this._filter, filter);
-    say(this._health, healthWords(health));
+    say(this._health, healthWords(health, interval));
     this._health.dataset.state = health.state;
     this._card.dataset.state = health.state;
     const unknown = unknownWords(health.unknown);
@@ -246,14 +246,14 @@ class TraderCard extends HTMLElement {
   }
 }
 
-/** @param {any} health */
-function healthWords(health) {
+/** @param {any} health @param {string} interval */
+function healthWords(health, interval) {
   const { state, symbols, matched, late_ms: late, signals, last_signal_ms: last } = health;
   if (state !== "running") return stateWords(state);
   return [
     stateWords(state),
     `${matched} of ${counted(symbols, "symbol")} match`,
-    health.evaluations ? `late by ${lasting(late)}` : "no close yet",
+    health.evaluations ? `late by ${lasting(late)}` : `waits for the next close of ${interval}`,
     signals ? `${counted(signals, "signal")}, the last ${agoWords(last)}` : "no signal yet",
   ].join(" · ");
 }

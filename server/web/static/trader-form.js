@@ -100,7 +100,7 @@ class TraderForm extends Page {
           this._marketLabel,
           h("label", null, "Interval", this._interval),
           h("label", null, "Fires", this._mode),
-          h("label", null, "Klines of silence after it", this._cooldown),
+          h("label", null, "Pause after a signal, klines", this._cooldown),
           h("label", null, "Evaluated", this._on),
         ),
         h("fieldset", null, h("legend", null, "Symbols"), this._symbols),

@@ -109,6 +109,7 @@ class TraderTrial extends HTMLElement {
       this._result.classList.remove("outdated");
       say(this._note, told);
       this.outdate();
+      this.scrollIntoView({ block: "start" });
     } catch (error) {
       if (!signal.aborted) say(this._note, refusalWords(error));
     }
