@@ -79,3 +79,25 @@ def test_labels_in_a_row_stand_at_one_height(page: Page, demo: Demo) -> None:
         tops = labels.evaluate_all("all => all.map((one) => one.getBoundingClientRect().top)")
         assert len(tops) > 1
         assert len(set(tops)) == 1, address
+
+
+def test_numbers_are_written_in_full_and_in_line(page: Page, demo: Demo) -> None:
+    page.goto(f"{demo.url}/#/about")
+    told = page.evaluate(
+        """async () => {
+          const { src } = document.querySelector("script[type=module]");
+          const { computed, percent, prices } = await import(new URL("format.js", src));
+          return [
+            ["-0.001", "0.004", "-0.01", 3].map(percent),
+            [1.2345e-7, 66798.628, -0.5].map(computed),
+            prices(["66762.30000000", "66765.14", "66000"]),
+            prices(["0.6420"], 5),
+          ];
+        }"""
+    )
+    assert told == [
+        ["0.00 %", "0.00 %", "-0.01 %", "+3.00 %"],
+        ["0.00000012345", "66798.628", "-0.5"],
+        ["66762.30", "66765.14", "66000.00"],
+        ["0.64200"],
+    ]

@@ -41,12 +41,3 @@ export function formatOf(values) {
 export function shape({ name, pane, color, kind }) {
   return JSON.stringify([name, pane, color, kind]);
 }
-
-/** Decimals that say something: `0.10380000` has 4. @param {string} text */
-export function decimals(text) {
-  const point = text.indexOf(".");
-  if (point < 0) return 0;
-  let end = text.length;
-  while (text.charCodeAt(end - 1) === 48) end -= 1;
-  return end - point - 1;
-}

@@ -19,23 +19,24 @@ export function price(text) {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
-/**
- * Prices of one symbol, which stand below each other: with as many decimals as the finest has.
- *
- * @param {...string} texts
- */
-export function prices(...texts) {
-  const finest = Math.max(...texts.map((text) => decimals(price(text))));
-  return texts.map((text) => {
-    const short = price(text);
-    const lacking = finest - decimals(short);
-    return short + (lacking && !decimals(short) ? "." : "") + "0".repeat(lacking);
-  });
+/** Decimals that say something: `0.10380000` has 4. @param {string} text */
+export function decimals(text) {
+  return (price(text).split(".")[1] ?? "").length;
 }
 
-/** @param {string} text */
-function decimals(text) {
-  return (text.split(".")[1] ?? "").length;
+/**
+ * Prices of one symbol, to stand below each other: with as many decimals as the finest has.
+ *
+ * @param {string[]} texts
+ * @param {number} [least] decimals that a finer one had before
+ */
+export function prices(texts, least = 0) {
+  const most = Math.max(least, ...texts.map(decimals));
+  return texts.map((text) => {
+    const short = price(text);
+    const lacking = most - decimals(text);
+    return short + (lacking && !short.includes(".") ? "." : "") + "0".repeat(lacking);
+  });
 }
 
 /**

@@ -3,9 +3,9 @@
 
 import { legendOf } from "./chart-legend.js";
 import { Marks } from "./chart-marks.js";
-import { bar, decimals, formatOf, points, shape } from "./chart-points.js";
+import { bar, formatOf, points, shape } from "./chart-points.js";
 import { h } from "./dom.js";
-import { moment } from "./format.js";
+import { decimals, moment } from "./format.js";
 
 /**
  * @typedef {object} Row a kline as `/klines` and kline frames tell it

@@ -14,6 +14,7 @@ import { address } from "./page.js";
  * @property {boolean} starred
  * @property {number} moved 1 or -1 if the price went up or down since it was drawn, else 0
  * @property {boolean} stale whether it is to be drawn anew
+ * @property {number} [decimals] that prices were shown with
  * @property {string} [path] of the small chart
  */
 
@@ -272,7 +273,11 @@ class Slot {
     const halted = entry.status !== "TRADING" && entry.status !== "";
     say(this._status, halted ? entry.status : "");
     this.row.classList.toggle("still", halted);
-    const [last, high, low] = ticker ? prices(ticker.c, ticker.h, ticker.l) : ["–", "–", "–"];
+    let [last, high, low] = ["–", "–", "–"];
+    if (ticker) {
+      [last, high, low] = prices([ticker.c, ticker.h, ticker.l], entry.decimals);
+      entry.decimals = last.split(".")[1]?.length ?? 0;
+    }
     say(this._price, last);
     say(this._change, ticker?.P === undefined ? "–" : percent(ticker.P));
     const change = Number(ticker?.P ?? 0);

@@ -106,7 +106,7 @@ export class SignalRow {
   }
 
   _tellPrices() {
-    const [then, now] = prices(this._signal.price, this._last ?? "0");
+    const [then, now] = prices([this._signal.price, this._last ?? "0"]);
     say(this._cells.then, then);
     say(this._cells.now, this._last === undefined ? "–" : now);
   }
