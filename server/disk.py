@@ -161,7 +161,7 @@ async def write_new(disk: Disk, path: str, chunks: Iterable[bytes]) -> str:
         for chunk in chunks:
             await disk.call(file.write, chunk)
         await disk.call(file.sync)
-    except OSError:
+    except Exception:  # of the disk, or of who makes the chunks
         with contextlib.suppress(OSError):
             await disk.call(file.close)
         raise
@@ -183,7 +183,16 @@ class LastTwo:
 
     async def write(self, chunks: Iterable[bytes]) -> int:
         """Let this be the newest one; its size, once it is durable. Raises OSError."""
-        disk, size = self._disk, 0
+        size = await self.prepare(chunks)
+        await self.commit()
+        return size
+
+    async def prepare(self, chunks: Iterable[bytes]) -> int:
+        """Write what is to be the newest one beside it, durably; its size.
+
+        Raises OSError, and what ``chunks`` raises.
+        """
+        size = 0
 
         def counted() -> Iterator[bytes]:
             nonlocal size
@@ -192,7 +201,21 @@ class LastTwo:
                 yield chunk
 
         try:
-            new = await write_new(disk, self.path, counted())
+            await write_new(self._disk, self.path, counted())
+        except Exception:
+            await self.leave()
+            raise
+        return size
+
+    async def leave(self) -> None:
+        """Drop what was prepared."""
+        with contextlib.suppress(OSError):
+            await self._disk.call(self._disk.remove, f"{self.path}.new")
+
+    async def commit(self) -> None:
+        """Let what was prepared be the newest one, durably. Raises OSError."""
+        disk, new = self._disk, f"{self.path}.new"
+        try:
             if self.is_whole:
                 with contextlib.suppress(FileNotFoundError):
                     await disk.call(disk.rename, self.path, self.paths[1])
@@ -200,10 +223,8 @@ class LastTwo:
             self.is_whole = True
             await disk.call(disk.sync_directory, self._directory)
         except OSError:
-            with contextlib.suppress(OSError):
-                await disk.call(disk.remove, f"{self.path}.new")
+            await self.leave()
             raise
-        return size
 
 
 def data_directory(settings: Settings, environ: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import errno
 import logging
 import math
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from klinecore.errors import SnapshotError
@@ -34,11 +34,17 @@ GIVE_BACK_SIZE = 4 << 20
 class Companion(Protocol):
     """What is kept beside a snapshot and must not be newer than its rows."""
 
-    def take(self, time_ms: int) -> Sequence[bytes] | None:
-        """What is to be kept, in parts, before the snapshot's first row is read; None: nothing."""
+    async def prepare(self, time_ms: int) -> bool:
+        """Write it aside, before the snapshot's first row is read; False: there is nothing.
 
-    async def write(self, taken: Sequence[bytes]) -> bool:
-        """Keep it, once the snapshot is whole. Never raises OSError."""
+        Never raises OSError.
+        """
+
+    async def commit(self) -> bool:
+        """Keep what was prepared, now that the snapshot is whole. Never raises OSError."""
+
+    async def leave(self) -> None:
+        """Drop what was prepared: there is no snapshot."""
 
 
 async def find_contents(
@@ -196,19 +202,23 @@ class SnapshotStore:
         async with self._saving:
             started_s = self._clock.monotonic()
             time_ms = self._clock.time_ms()
-            taken = self._companion.take(time_ms) if self._companion is not None else None
+            companion = self._companion
             try:
                 await self._claim()
+                if companion is not None and not await companion.prepare(time_ms):
+                    companion = None
                 size = await self._files.write(
                     encode(self._market, time_ms=time_ms, label=self._label)
                 )
             except OSError as error:
                 self._failed(f"cannot write {self._files.path}", error)
+                if companion is not None:
+                    await companion.leave()
                 return False
             self._saved_ms = time_ms
             self._size = size
-            if self._companion is not None and taken is not None:
-                await self._companion.write(taken)
+            if companion is not None:
+                await companion.commit()
             self._duration_s = self._clock.monotonic() - started_s
             if self._fault is not None:
                 log.info("snapshots of %s are written again", self._name)

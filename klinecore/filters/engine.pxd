@@ -28,6 +28,7 @@ cdef class Engine:
     cdef Known* _known          # by series
     cdef uint8_t* _marked       # lanes to look at
     cdef uint64_t _lost
+    cdef uint64_t _moves        # how often what filters remember may have changed
     cdef uint64_t _refused
 
     cdef _replan(self)

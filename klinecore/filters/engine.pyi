@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, final
 
 from klinecore.filters.evaluation import Rooted
@@ -79,6 +79,12 @@ class Engine:
         """What all filters remember of every symbol, and which firings were told; checksummed.
 
         O(symbols x steps). Counters are not in it.
+        """
+    def save_parts(self) -> Iterator[bytes]:
+        """What ``save`` joins, in parts of some 64 KiB, each made when it is asked for.
+
+        So that an image of many megabytes need not be made, or held, at once. Raises TornReadError
+        if filters moved between two parts: begin anew, or ``save``.
         """
     def load(self, image: bytes) -> tuple[str, ...]:
         """Go on from what ``save`` gave, after the same filters were added: to the bit, as if there

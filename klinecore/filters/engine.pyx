@@ -8,14 +8,15 @@ from libc.string cimport memset
 from klinecore.events cimport EventKind
 from klinecore.filters.forming cimport Forming
 from klinecore.filters.group cimport Group
-from klinecore.filters.images cimport read_image, write_image
+from klinecore.filters.images cimport read_image
 from klinecore.filters.runner cimport Runner
 from klinecore.filters.stages cimport Root, Stage
 from klinecore.market cimport Market
 from klinecore.merge cimport SeriesHeader, series_close_time
 
-from klinecore.errors import FiltersFullError
+from klinecore.errors import FiltersFullError, TornReadError
 from klinecore.filters.gone import COMPARISONS
+from klinecore.filters.images import image_parts
 from klinecore.filters.plan import parts_of, resolve
 from klinecore.filters.reasons import Reason
 
@@ -126,6 +127,7 @@ cdef class Engine:
         images of each symbol are twice what all steps take.
         """
         self._forming = None
+        self._moves += 1
         self._within.replan(not self._across.roots)
         self._across.replan(False)
 
@@ -184,6 +186,7 @@ cdef class Engine:
                 continue
             if kind >= EventKind.BARRIER:
                 if kind == EventKind.BARRIER:
+                    self._moves += 1
                     self._across.barrier(intervals[event[2]], event[3])
                     told = len(self._across.roots) > 0
                 continue
@@ -238,6 +241,7 @@ cdef class Engine:
         cdef bint compares = len(self._across.roots) > 0
         cdef Py_ssize_t lane
         cdef list out, more
+        self._moves += 1
         if lost:
             memset(self._marked, 1, self._places)
         for lane in range(self._places):
@@ -293,6 +297,7 @@ cdef class Engine:
         cdef Known* known
         cdef const SeriesHeader* header
         self._symbols = self.market.symbols
+        self._moves += 1
         for group in self._groups:
             (<Group>group).runner.number_lanes()
         for lane in range(len(self._generations)):
@@ -317,7 +322,15 @@ cdef class Engine:
 
     def save(self):
         """What all filters remember, as bytes for ``load``."""
-        return write_image(self._parts())
+        return b"".join(self.save_parts())
+
+    def save_parts(self):
+        """The same in parts, each made when it is asked for."""
+        cdef uint64_t moves = self._moves
+        for part in image_parts(self._parts()):
+            yield part
+            if self._moves != moves or self.market.symbols is not self._symbols:
+                raise TornReadError("the filters", 1, writing=False)
 
     def load(self, bytes image not None):
         """Go on from what ``save`` gave; the symbols that did not, for their rows are others."""

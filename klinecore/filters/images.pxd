@@ -30,5 +30,4 @@ cdef class Checkpoints(Rewinder):
     cdef settle(self, int64_t allowed)
     cdef keep(self, Py_ssize_t lane)
 
-cdef bytes write_image(list parts)
 cdef tuple read_image(list parts, bytes image)

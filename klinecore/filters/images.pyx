@@ -1,15 +1,15 @@
 """What live filters remember, as checksummed bytes, and back, so that a restart changes nothing.
 
-An image holds, for each group of filters, a block per symbol, of the same layout for all, as what
-differs from the block before, and says which rows it was computed from. It is taken only by the
-same filters, and only for symbols whose rows in memory are the same.
+An image holds an index (which filters, which symbols), then for each group of filters and symbol an
+entry (which rows it was computed from, what was told) and a block, of the same layout for all, as
+what differs from the block before; at its end is a digest. It is taken only by the same filters, and
+only for symbols whose rows in memory are the same.
 """
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -28,14 +28,14 @@ from klinecore.errors import SnapshotError
 
 __all__ = ["Checkpoints", "Layout"]
 
-cdef extern from "Python.h":
-    PyObject* new_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) except NULL
-    char* bytes_at "PyBytes_AS_STRING"(PyObject*) noexcept
-    int resize_bytes "_PyBytes_Resize"(PyObject**, Py_ssize_t) except -1
-
 cdef bytes MAGIC = b"KLFILTER"
-cdef int VERSION = 3
-HEAD = struct.Struct("<8sI16sQ")        # magic, version, digest of what follows, size of the index
+cdef int VERSION = 4
+HEAD = struct.Struct("<8sIQ")           # magic, version, size of the index
+ENTRY = struct.Struct("<I")             # size of an entry
+
+cdef enum:
+    DIGEST_SIZE = 16
+    PART_SIZE = 1 << 16     # about; of an image that is made in parts
 
 cdef struct StagePart:
     int64_t fed
@@ -304,92 +304,88 @@ cdef list fed_rows(Runner runner, Py_ssize_t lane, dict digests):
     return found
 
 
-cdef bytes write_image(list parts):
-    """All that groups of filters remember of every symbol; made in place, for it may be large.
+def image_parts(list parts):
+    """All that groups of filters remember of every symbol, in parts to be joined.
 
-    ``parts``: of each group its runner, and what was told.
+    ``parts``: of each group its runner, and what was told. Of no use if filters move meanwhile.
     """
     cdef Runner runner
     cdef Layout layout
     cdef list layouts = [Layout(runner) for runner, _ in parts]
     cdef dict digests = {}
-    groups = []
-    for layout, (runner, told) in zip(layouts, parts, strict=True):
-        groups.append({
-            "filters": layout.digest,
-            "size": layout.size,
-            "intervals": {
-                name: [runner.barrier_ms[i], runner.deadline_ms[i], sorted(runner.incomplete[i])]
-                for i, name in enumerate(runner.market.intervals)
-            },
-            "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
-            "symbols": remembered(runner, layout, told, digests),
-        })
+    cdef bytearray part
     runner = parts[0][0]
-    return packed_image(layouts, runner.market._places.values(), json.dumps(groups).encode())
-
-
-cdef list remembered(Runner runner, Layout layout, dict told, dict digests):
-    """Of each symbol its name, the rows that were read, and what was told; [] without filters."""
-    cdef list symbols = []
-    for symbol, place in runner.market._places.items() if layout.stages else ():
-        some = told.get(place, {})
-        symbols.append([
-            symbol, fed_rows(runner, place, digests),
-            [[i, sorted(some[root].items())] for i, root in enumerate(layout.roots)
-             if some.get(root)],
-        ])
-    return symbols
-
-
-cdef bytes packed_image(list layouts, lanes, bytes index):
-    cdef Layout layout
-    cdef Py_ssize_t words, begin = HEAD.size + len(index), end = begin
-    cdef Py_ssize_t room = 0
-    cdef bytearray scratch
-    cdef uint64_t* block
-    cdef uint64_t* before
-    cdef PyObject* made
-    cdef bytes head
-    for layout in layouts:
-        room += len(lanes) * packed_max(layout.size // 8)
-    # As large as it could be: a page that is not written to is none, and the end is given back.
-    made = new_bytes(NULL, begin + room)
-    for layout in layouts:
+    places = list(runner.market._places.items())
+    index = json.dumps({
+        "symbols": [symbol for symbol, _ in places],
+        "groups": [
+            group_entry(runner, layout)
+            for layout, (runner, _) in zip(layouts, parts, strict=True)
+        ],
+    }).encode()
+    part = bytearray(HEAD.pack(MAGIC, VERSION, len(index)) + index)
+    digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+    for layout, (runner, told) in zip(layouts, parts, strict=True):
         if not layout.stages:
             continue
-        words = layout.size // 8
-        scratch = bytearray(2 * layout.size)        # this block and the one before
-        block = <uint64_t*>PyByteArray_AS_STRING(scratch)
-        before = block + words
-        for lane in lanes:
-            layout.save(lane, <char*>block)
-            end += pack(block, before, words, bytes_at(made) + end)
+        block, before = bytearray(layout.size), bytearray(layout.size)
+        for _, place in places:
+            entry = symbol_entry(runner, layout, place, told, digests)
+            part += ENTRY.pack(len(entry)) + entry
+            part += packed_block(layout, place, block, before)
             block, before = before, block
-    resize_bytes(&made, end)
-    image = <bytes>made
-    Py_DECREF(image)
-    digest = digest_of(index, memoryview(image)[begin:])
-    head = HEAD.pack(MAGIC, VERSION, digest, len(index)) + index
-    memcpy(bytes_at(made), PyBytes_AS_STRING(head), begin)
-    return image
+            if len(part) >= PART_SIZE:
+                digest.update(part)
+                yield bytes(part)
+                part.clear()
+    digest.update(part)
+    yield bytes(part) + digest.digest()
 
 
-cdef bytes digest_of(bytes index, blocks):
-    summed = hashlib.blake2b(index, digest_size=16)
-    summed.update(blocks)
-    return summed.digest()
+cdef dict group_entry(Runner runner, Layout layout):
+    return {
+        "filters": layout.digest,
+        "size": layout.size,
+        "intervals": {
+            name: [runner.barrier_ms[i], runner.deadline_ms[i], sorted(runner.incomplete[i])]
+            for i, name in enumerate(runner.market.intervals)
+        },
+        "done": [(<Stage>stage[0]).done_ms for stage in layout.stages],
+    }
 
 
-cdef int check_blocks(
-    const char* at, Py_ssize_t left, list layouts, list groups
-) except -1:
+cdef bytes symbol_entry(Runner runner, Layout layout, Py_ssize_t place, dict told, dict digests):
+    """Of a symbol the rows that were read, and what was told."""
+    some = told.get(place, {})
+    return json.dumps([
+        fed_rows(runner, place, digests),
+        [[i, sorted(some[root].items())] for i, root in enumerate(layout.roots) if some.get(root)],
+    ]).encode()
+
+
+cdef bytearray packed_block(Layout layout, Py_ssize_t place, bytearray block, bytearray before):
+    cdef Py_ssize_t words = layout.size // 8
+    cdef bytearray room = bytearray(packed_max(words))
+    memset(PyByteArray_AS_STRING(block), 0, layout.size)
+    layout.save(place, PyByteArray_AS_STRING(block))
+    size = pack(
+        <const uint64_t*>PyByteArray_AS_STRING(block),
+        <const uint64_t*>PyByteArray_AS_STRING(before), words, PyByteArray_AS_STRING(room)
+    )
+    return room[:size]
+
+
+cdef int check_blocks(const char* at, Py_ssize_t left, list layouts, Py_ssize_t symbols) except -1:
     """Before the first is taken. Raises SnapshotError: there are not as many as symbols."""
     cdef Layout layout
     cdef Py_ssize_t size = 0
-    for layout, group in zip(layouts, groups, strict=True):
-        for _ in group["symbols"]:
-            size = packed_size(at, left, layout.size // 8)
+    for layout in layouts:
+        for _ in range(symbols if layout.stages else 0):
+            size = entry_size(at, left)
+            if size >= 0:
+                at += size
+                left -= size
+                size = packed_size(at, left, layout.size // 8)
             if size < 0:
                 raise SnapshotError("an image of filters that lacks symbols, or has too many")
             at += size
@@ -399,47 +395,62 @@ cdef int check_blocks(
     return 0
 
 
+cdef Py_ssize_t entry_size(const char* at, Py_ssize_t left) noexcept:
+    """Bytes of the entry that begins here, with its own size; -1 if it does not end within."""
+    cdef uint32_t size
+    if left < <Py_ssize_t>sizeof(size):
+        return -1
+    memcpy(&size, at, sizeof(size))
+    return <Py_ssize_t>sizeof(size) + size if size <= left - <Py_ssize_t>sizeof(size) else -1
+
+
 cdef tuple read_image(list parts, bytes image):
     """Take an image; the symbols that were not in all groups, because their rows are other ones.
 
-    ``parts`` as of ``write_image``.
+    ``parts`` as of ``image_parts``.
     """
     cdef list layouts = [Layout(runner) for runner, _ in parts]
     cdef Layout layout
-    cdef const char* at
+    cdef const char* at = PyBytes_AS_STRING(image)
+    cdef Py_ssize_t begin, end = len(image) - DIGEST_SIZE
     cdef dict digests = {}
     cdef dict left = {}
-    if len(image) < HEAD.size or image[:8] != MAGIC:
+    if end < HEAD.size or image[:8] != MAGIC:
         raise SnapshotError("not an image of filters")
-    _, version, digest, size = HEAD.unpack_from(image)
+    _, version, size = HEAD.unpack_from(image)
     if version != VERSION:
         raise SnapshotError(f"an image of filters of version {version}; this is {VERSION}")
-    index_bytes = image[HEAD.size:HEAD.size + size]
-    blocks = memoryview(image)[HEAD.size + size:]
-    if digest_of(index_bytes, blocks) != digest:
+    digest = hashlib.blake2b(memoryview(image)[:end], digest_size=DIGEST_SIZE).digest()
+    if image[end:] != digest:
         raise SnapshotError("an image of filters that is damaged or cut short")
-    groups = json.loads(index_bytes)
-    for layout, group in zip(layouts, groups, strict=True):
+    begin = HEAD.size + size
+    index = json.loads(image[HEAD.size:begin])
+    for layout, group in zip(layouts, index["groups"], strict=True):
         if group["filters"] != layout.digest or group["size"] != layout.size:
             raise SnapshotError("an image of other filters than those held")
-    at = PyBytes_AS_STRING(image) + <Py_ssize_t>(HEAD.size + size)
-    check_blocks(at, len(blocks), layouts, groups)
-    for layout, group, (runner, told) in zip(layouts, groups, parts, strict=True):
-        at = take_blocks(runner, layout, group, at, told, digests, left)
+    check_blocks(at + begin, end - begin, layouts, len(index["symbols"]))
+    at += begin
+    for layout, group, (runner, told) in zip(layouts, index["groups"], parts, strict=True):
+        symbols = index["symbols"] if layout.stages else ()
+        at = take_blocks(runner, layout, group, symbols, at, told, digests, left)
     return tuple(left)
 
 
 cdef const char* take_blocks(
-    Runner runner, Layout layout, dict group, const char* at, dict told, dict digests, dict left
+    Runner runner, Layout layout, dict group, symbols, const char* at, dict told, dict digests,
+    dict left
 ) except NULL:
     """Let one group go on from its part of an image; where the next one's blocks begin."""
-    cdef Py_ssize_t lane, words = layout.size // 8
+    cdef Py_ssize_t lane, size, words = layout.size // 8
     cdef const SeriesMemory* series
     cdef bytearray scratch = bytearray(layout.size)
     cdef uint64_t* block = <uint64_t*>PyByteArray_AS_STRING(scratch)
     for root in layout.roots:
         (<Root>root).own()
-    for symbol, rows, firings in group["symbols"]:
+    for symbol in symbols:
+        size = entry_size(at, PY_SSIZE_T_MAX)
+        rows, firings = json.loads(at[ENTRY.size:size])
+        at += size
         at += unpack(at, block, words)
         lane = runner.market._places.get(symbol, -1)
         same = lane >= 0

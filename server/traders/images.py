@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from itertools import chain
 from struct import Struct
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from klinecore.errors import FilterError, FiltersFullError, SnapshotError, UnknownSeriesError
+from klinecore.errors import (
+    FilterError,
+    FiltersFullError,
+    SnapshotError,
+    TornReadError,
+    UnknownSeriesError,
+)
 from klinecore.filters import Limits, compile
 from server.disk import Disk, LastTwo
 from server.metrics import Registry
@@ -23,13 +30,16 @@ from server.signals.model import Signal
 from server.traders.engine import TraderEngine
 from server.traders.model import Trader
 
-__all__ = ["Image", "ImageFile", "begin", "go_on", "read_image", "take_image"]
+__all__ = ["Image", "ImageFile", "begin", "go_on", "image_parts", "read_image"]
 
 log = logging.getLogger(__name__)
 
 _MAGIC = b"KLTRADER"
-_VERSION = 2
-_HEAD = Struct("<8sI16sI")  # magic, version, digest of the rest, size of the header
+_VERSION = 3
+_HEAD = Struct("<8sII")  # magic, version, size of the header
+_DIGEST_SIZE = 16  # at the end, of all before it
+#: An image that is made while filters move is begun anew so often, then made at once.
+_TRIES = 3
 
 
 class _Followed(msgspec.Struct, frozen=True):
@@ -67,10 +77,10 @@ class Image(NamedTuple):
         return self.header.time_ms
 
 
-def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> tuple[bytes, bytes]:
-    """All that an engine remembers, at this moment; ``label`` says of which market.
+def image_parts(engine: TraderEngine, *, label: str, time_ms: int) -> Iterator[bytes]:
+    """All that an engine remembers, in parts to be joined, each made when it is asked for.
 
-    In two parts, to be joined: the second is large, and need not be copied for that.
+    ``label`` says of which market. Raises TornReadError if filters moved between two parts.
     """
     header = _Header(
         label=label,
@@ -94,30 +104,35 @@ def take_image(engine: TraderEngine, *, label: str, time_ms: int) -> tuple[bytes
         provisional=engine.memory.provisional(),
     )
     head = msgspec.json.encode(header)
-    state = engine.engine.save()
-    return _HEAD.pack(_MAGIC, _VERSION, _digest(head, state), len(head)) + head, state
+    digest = blake2b(digest_size=_DIGEST_SIZE)
+    for part in chain(
+        (_HEAD.pack(_MAGIC, _VERSION, len(head)) + head,), engine.engine.save_parts()
+    ):
+        digest.update(part)
+        yield part
+    yield digest.digest()
 
 
 def read_image(data: bytes, *, label: str) -> Image:
-    """What ``take_image`` gave.
+    """What ``image_parts`` gave, joined.
 
     Raises SnapshotError: damaged, cut, of another version or market.
     """
     if len(data) < _HEAD.size or data[:8] != _MAGIC:
         raise SnapshotError("not an image of traders")
-    _, version, digest, size = _HEAD.unpack_from(data)
+    _, version, size = _HEAD.unpack_from(data)
     if version != _VERSION:
         raise SnapshotError(f"an image of traders of version {version}; this is {_VERSION}")
-    head, state = data[_HEAD.size : _HEAD.size + size], data[_HEAD.size + size :]
-    if _digest(head, state) != digest:
+    end = len(data) - _DIGEST_SIZE
+    if blake2b(memoryview(data)[:end], digest_size=_DIGEST_SIZE).digest() != data[end:]:
         raise SnapshotError("an image of traders that is damaged or cut short")
     try:
-        header = msgspec.json.decode(head, type=_Header)
+        header = msgspec.json.decode(data[_HEAD.size : _HEAD.size + size], type=_Header)
     except msgspec.DecodeError as error:
         raise SnapshotError(f"an image of traders in another form: {error}") from None
     if header.label != label:
         raise SnapshotError(f"an image of the traders of {header.label!r}, not of {label!r}")
-    return Image(header, state)
+    return Image(header, data[_HEAD.size + size : end])
 
 
 def begin(engine: TraderEngine, image: Image, limits: Limits) -> bool:
@@ -183,12 +198,6 @@ def go_on(engine: TraderEngine, image: Image | None, now_ms: int) -> bool:
     return True
 
 
-def _digest(head: bytes, state: bytes) -> bytes:
-    summed = blake2b(head, digest_size=16)
-    summed.update(state)
-    return summed.digest()
-
-
 class ImageFile:
     """The images of one market's traders, each written with a snapshot of the market.
 
@@ -230,23 +239,43 @@ class ImageFile:
     def _read(self, path: str) -> Image:
         return read_image(bytes(self._disk.read(path)), label=self.label)
 
-    def take(self, time_ms: int) -> Sequence[bytes] | None:
-        """An image of this moment; None without filters: they would have nothing to remember."""
-        engine = self.current()
-        if engine is None or not len(engine):
-            return None
-        return take_image(engine, label=self.label, time_ms=time_ms)
+    async def prepare(self, time_ms: int) -> bool:
+        """Write an image aside; False without filters, which would have nothing to remember.
 
-    async def write(self, image: Sequence[bytes]) -> bool:
-        """Let this be the newest one; True once it is durable. Never raises OSError."""
+        While filters stand still it is written as it is made, and never held as a whole.
+        """
+        for tries_left in reversed(range(_TRIES + 1)):
+            engine = self.current()
+            if engine is None or not len(engine):
+                return False
+            parts = image_parts(engine, label=self.label, time_ms=time_ms)
+            try:
+                size = await self._files.prepare(parts if tries_left else tuple(parts))
+            except TornReadError:
+                continue
+            except OSError as error:
+                self._cannot_write(error)
+                return False
+            self._size.set(size, self._name)
+            return True
+        raise AssertionError("an image that is made at once is never torn")
+
+    async def commit(self) -> bool:
+        """Let what was prepared be the newest one; True once it is durable."""
         try:
-            size = await self._files.write(image)
+            await self._files.commit()
         except OSError as error:
-            self.failed(f"cannot write {self._files.path}", error)
+            self._cannot_write(error)
             return False
         self._fault = None
-        self._size.set(size, self._name)
         return True
+
+    async def leave(self) -> None:
+        """Drop what was prepared."""
+        await self._files.leave()
+
+    def _cannot_write(self, error: OSError) -> None:
+        self.failed(f"cannot write {self._files.path}", error)
 
     def failed(self, what: str, error: Exception) -> None:
         """Count it; tell of it when it is another fault than the last one."""

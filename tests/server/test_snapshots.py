@@ -400,7 +400,7 @@ class StuckDisk(CrashDisk):
 def test_a_disk_that_hangs_does_not_keep_the_server_from_ending(periodic: bool) -> None:
     async def scenario() -> None:
         disk = StuckDisk()
-        clock = ScaledClock(START_MS, 1000.0)
+        clock = ScaledClock(START_MS, 100.0)
         world = World(disk, clock=clock, interval_s=5.0 if periodic else 1e6)
         world.apply()
         await world.store.save()

@@ -17,7 +17,7 @@ from klinecore.snapshot import encode, restore
 from server.metrics import Registry
 from server.signals.model import SignalStatus
 from server.traders.engine import TraderEngine
-from server.traders.images import ImageFile, begin, go_on, read_image, take_image
+from server.traders.images import ImageFile, begin, go_on, image_parts, read_image
 from server.traders.keeping import MemoryKeeper
 from server.traders.model import Trader
 
@@ -64,8 +64,8 @@ def restarted(
 
 
 def image_of(world: TraderWorld) -> bytes:
-    parts = take_image(world.desk.engines["spot"], label=LABEL, time_ms=world.clock.now_ms)
-    return b"".join(parts)
+    engine = world.desk.engines["spot"]
+    return b"".join(image_parts(engine, label=LABEL, time_ms=world.clock.now_ms))
 
 
 def kinds() -> list[Trader]:
@@ -331,29 +331,84 @@ def test_an_image_that_cannot_run_here_leaves_an_empty_engine(image: bytes) -> N
     assert len(engine.engine) == 0
 
 
-def file_on(disk: CrashDisk, metrics: Registry | None = None) -> ImageFile:
-    return ImageFile(
+def file_on(
+    disk: CrashDisk, engine: TraderEngine | None = None, metrics: Registry | None = None
+) -> ImageFile:
+    file = ImageFile(
         "spot", directory="/d", source="here", disk=disk, metrics=metrics or Registry()
     )
+    file.current = lambda: engine
+    return file
 
 
-def test_the_one_before_is_taken_when_the_newest_is_torn(image: bytes) -> None:
+def test_the_one_before_is_taken_when_the_newest_is_torn() -> None:
     disk, metrics = CrashDisk(), Registry()
+    engine = desk_of(*kinds()).desk.engines["spot"]
 
     async def story() -> None:
         disk.claim("/d")
-        file = file_on(disk)
-        assert await file.write([image])
-        assert await file.write([image])
+        file = file_on(disk, engine)
+        for time_ms in (1, 2):
+            assert await file.prepare(time_ms)
+            assert await file.commit()
+        whole = disk.read("/d/spot.traders")
         torn = disk.create("/d/spot.traders")
-        torn.write(image[:-1])
+        torn.write(whole[:-1])
         torn.close()
-        found = await file_on(disk, metrics).load()
+        found = await file_on(disk, metrics=metrics).load()
         assert found is not None
-        assert found.time_ms == read_image(image, label=LABEL).time_ms
+        assert found.time_ms == 1
 
     asyncio.run(story())
     assert b'trader_image_errors_total{market="spot",reason="refused"} 1' in metrics.render()
+
+
+def test_an_image_is_the_newest_one_only_once_its_snapshot_is() -> None:
+    disk = CrashDisk()
+    engine = desk_of(*kinds()).desk.engines["spot"]
+
+    async def story() -> None:
+        disk.claim("/d")
+        file = file_on(disk, engine)
+        assert await file.prepare(1)
+        assert await file.load() is None
+        await file.leave()
+        assert disk.entries == {}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("moves", [1, 2, 3, 100])
+def test_filters_that_move_while_an_image_is_written_are_written_anew(moves: int) -> None:
+    """At last at once, so that a market that never rests has its images as well."""
+    world, disk = desk_of(*kinds()), CrashDisk()
+    for price in PRICES[:4]:
+        world.close(AAA=price, BBB="55")
+    engine, left = world.desk.engines["spot"], [moves]
+
+    def move() -> None:
+        if disk.steps and disk.steps[-1].startswith("write") and left[0]:
+            left[0] -= 1
+            world.close(AAA=str(40 + left[0] % 30), BBB="55")
+
+    async def story() -> bytes:
+        disk.claim("/d")
+        file = file_on(disk, engine)
+        disk.before_step = move
+        assert await file.prepare(1)
+        disk.before_step = lambda: None
+        assert await file.commit()
+        found = await file.load()
+        assert found is not None
+        return found.state
+
+    state = asyncio.run(story())
+    if moves <= 3:
+        assert left == [0]
+        assert state == engine.engine.save()
+    else:
+        assert left[0] < moves - 3
+        assert engine.engine.load(state) == (), "it is whole"
 
 
 def test_without_an_image_there_is_none() -> None:
