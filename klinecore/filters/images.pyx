@@ -2,8 +2,8 @@
 
 An image holds an index (which filters, which symbols), then for each group of filters and symbol an
 entry (which rows it was computed from, what was told) and a block, of the same layout for all, as
-what differs from the block before; at its end is a digest. It is taken only by the same filters, and
-only for symbols whose rows in memory are the same.
+what differs from the block before; at its end is a digest. It is taken only by the same filters,
+and only for symbols whose rows in memory are the same.
 """
 
 cimport cython
