@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -40,6 +41,17 @@ settings.load_profile("default")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Half as many again as there are cores: a good part of the tests waits for sockets."""
     return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The recorded month, one test of many minutes, begins first: last, it would run alone."""
+    items.sort(key=lambda item: item.path.name != "test_recorded_month.py")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests live to the end: no later collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
