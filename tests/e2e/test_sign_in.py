@@ -267,6 +267,26 @@ def refuse_status(page: Page) -> None:
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Status").click()
 
 
+def test_a_user_whose_session_has_ended_does_not_become_who_is_remembered_now(
+    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+) -> None:
+    # Tabs that sleep hear of nothing.
+    page.add_init_script("addEventListener('storage', (one) => one.stopImmediatePropagation())")
+    with_account(page, locked, PASSWORD, remember=True)
+    expect_signed_in(page, EMAIL)
+    other = context.new_page()
+    other.goto(locked.url + "/")
+    expect_signed_in(other, EMAIL)
+    other.locator("account-menu summary").click()
+    other.get_by_role("button", name="Sign out").click()
+    with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
+    expect_signed_in(other, OTHER_EMAIL)
+    service.end(EMAIL)
+    refuse_status(page)
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    assert remembered(other) == OTHER_EMAIL
+
+
 def test_a_session_that_ends_leaves_the_one_that_is_remembered(
     context: BrowserContext, page: Page, locked: Demo, service: SignInService
 ) -> None:
@@ -281,20 +301,26 @@ def test_a_session_that_ends_leaves_the_one_that_is_remembered(
     assert remembered(other) == OTHER_EMAIL
 
 
-def test_a_user_whose_session_has_ended_does_not_become_who_is_remembered_now(
-    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+@pytest.mark.parametrize("by", ["key", "account"])
+def test_who_signs_out_is_signed_out_of_every_tab_that_was_remembered(
+    context: BrowserContext, page: Page, locked: Demo, by: str
 ) -> None:
-    with_account(page, locked, PASSWORD, remember=True)
-    expect_signed_in(page, EMAIL)
+    if by == "key":
+        page.goto(locked.url + "/")
+        sign_in(page, OPERATOR_KEY, remember=True)
+    else:
+        with_account(page, locked, PASSWORD, remember=True)
+    name = "operator" if by == "key" else EMAIL
+    expect_signed_in(page, name)
     other = context.new_page()
     other.goto(locked.url + "/")
-    expect_signed_in(other, EMAIL)
+    expect_signed_in(other, name)
     other.locator("account-menu summary").click()
     other.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    # Whoever signs in there next is nobody here.
     with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
     expect_signed_in(other, OTHER_EMAIL)
-    service.end(EMAIL)
-    refuse_status(page)
     expect(page.get_by_text("This server asks for a key.")).to_be_visible()
     assert remembered(other) == OTHER_EMAIL
 

@@ -29,7 +29,7 @@ export function setting(name) {
 
 /**
  * Events: `identity` when somebody has signed in or out, `refused` when the server does not take
- * the key (any more).
+ * the key (any more), or another tab has signed out.
  */
 class Api extends EventTarget {
   constructor() {
@@ -47,6 +47,11 @@ class Api extends EventTarget {
      * @type {((token: string) => Promise<boolean>) | null}
      */
     this.renew = null;
+    addEventListener("storage", ({ key, oldValue, newValue }) => {
+      if (key !== this._name || newValue !== null || !oldValue || oldValue !== this._key) return;
+      // Another tab has signed out: what the device kept was for all of them.
+      if (!sessionStorage.getItem(this._name)) this.dispatchEvent(new Event("refused"));
+    });
   }
 
   /** The API key or access token; empty: none. It stands in headers only, never in a URL. */
@@ -79,10 +84,11 @@ class Api extends EventTarget {
     this.dispatchEvent(new Event("identity"));
   }
 
+  /** What another key has on the device stays. */
   forget() {
-    this._key = "";
     sessionStorage.removeItem(this._name);
-    localStorage.removeItem(this._name);
+    if (localStorage.getItem(this._name) === this._key) localStorage.removeItem(this._name);
+    this._key = "";
   }
 
   /**

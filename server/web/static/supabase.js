@@ -45,6 +45,12 @@ class Session {
     api.addEventListener("identity", () => {
       if (this._kept && api.key !== this._kept.token) this._drop();
     });
+    addEventListener("storage", ({ key, newValue }) => {
+      const kept = this._kept;
+      if (key !== NAME || newValue !== null || !kept || this._store !== localStorage) return;
+      this._drop();
+      if (api.key === kept.token) api.dispatchEvent(new Event("refused"));
+    });
     addEventListener("online", () => this._schedule());
     document.addEventListener("visibilitychange", () => this._schedule());
     this._store = read(sessionStorage) ? sessionStorage : localStorage;
