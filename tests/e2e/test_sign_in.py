@@ -302,6 +302,33 @@ def test_a_session_that_ends_leaves_the_one_that_is_remembered(
 
 
 @pytest.mark.parametrize("by", ["key", "account"])
+def test_who_cancels_is_not_signed_in_by_an_answer_that_comes_late(
+    page: Page, locked: Demo, by: str
+) -> None:
+    page.goto(locked.url + "/")
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog).to_be_visible()
+    held: list[Route] = []
+    page.route("**/v1/me", lambda route: held.append(route))
+    if by == "key":
+        sign_in(page, OPERATOR_KEY)
+    else:
+        dialog.get_by_label("Mail address").fill(EMAIL)
+        dialog.get_by_label("Password", exact=True).fill(PASSWORD)
+        dialog.get_by_role("button", name="Sign in").click()
+    until(lambda: page.wait_for_timeout(50) or held, "nobody is asked")
+    dialog.get_by_role("button", name="Cancel").click()
+    for route in held:
+        route.continue_()
+    page.unroute("**/v1/me")
+    page.get_by_role("button", name="Sign in").first.click()
+    for button in dialog.locator("button[type=submit]").all():
+        expect(button).to_be_enabled()
+    expect(dialog).to_be_visible()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+
+
+@pytest.mark.parametrize("by", ["key", "account"])
 def test_who_signs_out_is_signed_out_of_every_tab_that_was_remembered(
     context: BrowserContext, page: Page, locked: Demo, by: str
 ) -> None:

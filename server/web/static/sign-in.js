@@ -6,6 +6,12 @@ import { h, say } from "./dom.js";
 import { session } from "./supabase.js";
 
 class SignIn extends HTMLElement {
+  constructor() {
+    super();
+    /** How often it was closed: what was asked before is not wanted any more. */
+    this._closed = 0;
+  }
+
   connectedCallback() {
     this._error = h("p", { class: "error", id: "sign-in-error", role: "alert" });
     this._remember = h("input", { type: "checkbox", name: "remember" });
@@ -25,7 +31,8 @@ class SignIn extends HTMLElement {
   _makeAccount() {
     this._email = field("email", "email", "username");
     this._password = field("password", "password", "current-password");
-    const sign = () => session.signIn(this._email.value.trim(), this._password.value, this._kept);
+    const sign = (/** @type {() => boolean} */ wanted) =>
+      session.signIn(this._email.value.trim(), this._password.value, this._kept, wanted);
     return form(
       [h("label", null, "Mail address", this._email), h("label", null, "Password", this._password)],
       "Sign in",
@@ -35,11 +42,11 @@ class SignIn extends HTMLElement {
 
   _makeKey() {
     this._key = field("password", "key", "current-password");
-    const sign = async () => {
+    const sign = async (/** @type {() => boolean} */ wanted) => {
       const key = this._key.value.trim();
       const me = await api.whoIs(key);
       if (!me.reads) throw new Problem(401, {});
-      api.signIn(key, this._kept);
+      if (wanted()) api.signIn(key, this._kept);
     };
     // Password managers want a name to keep a secret under.
     const name = h("input", {
@@ -62,6 +69,7 @@ class SignIn extends HTMLElement {
   }
 
   _clear() {
+    this._closed += 1;
     say(this._error, "");
     for (const secret of this.querySelectorAll("input[type=password]")) {
       /** @type {HTMLInputElement} */ (secret).value = "";
@@ -70,18 +78,20 @@ class SignIn extends HTMLElement {
 
   /**
    * @param {HTMLButtonElement} button
-   * @param {() => Promise<void>} sign
+   * @param {(wanted: () => boolean) => Promise<void>} sign
    * @param {string} wrong what a refusal means
    */
   async _try(button, sign, wrong) {
     say(this._error, "");
     button.disabled = true;
+    const closed = this._closed;
+    const wanted = () => closed === this._closed;
     try {
-      await sign();
-      this._dialog.close();
+      await sign(wanted);
+      if (wanted()) this._dialog.close();
     } catch (error) {
       const status = error instanceof Problem ? error.status : 0;
-      say(this._error, [400, 401].includes(status) ? wrong : /** @type {Error} */ (error).message);
+      if (wanted()) say(this._error, [400, 401].includes(status) ? wrong : /** @type {Error} */ (error).message);
     }
     button.disabled = false;
   }

@@ -68,10 +68,12 @@ class Session {
    * @param {string} email
    * @param {string} password
    * @param {boolean} remember
+   * @param {() => boolean} wanted whether it is still, once it is known
    */
-  async signIn(email, password, remember) {
+  async signIn(email, password, remember, wanted) {
     const kept = await this._grant("password", { email, password });
     await api.whoIs(kept.token);
+    if (!wanted()) return;
     api.forget();
     this._drop();
     this._keep(kept, remember ? localStorage : sessionStorage);
