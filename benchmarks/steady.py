@@ -68,6 +68,7 @@ class Sample(NamedTuple):
     bare_ns: int
     rss_mb: float
     pss_mb: float
+    peak_mb: float  # RSS, since the first sample
 
 
 def tree(pid: int) -> list[int]:
@@ -108,6 +109,22 @@ def memory_mb(pids: list[int]) -> tuple[float, float]:
             if name in sums:
                 sums[name] += int(size)
     return sums["Rss:"] * 1024 / 1e6, sums["Pss:"] * 1024 / 1e6
+
+
+def forget_peaks(pids: list[int]) -> None:
+    """Let ``peak_mb`` begin here."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mb(pids: list[int]) -> float:
+    """The most that was resident at any moment, however short, as the kernel noted it."""
+    found = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                found += int(line.split()[1])
+    return found * 1024 / 1e6
 
 
 # --- traders -------------------------------------------------------------------------------------
@@ -188,7 +205,8 @@ def counted(bare: subprocess.Popen[str]) -> dict[str, int]:
 def take(server: int, bare: int, *, memory: bool) -> Sample:
     pids = tree(server)
     rss, pss = memory_mb(pids) if memory else (0.0, 0.0)
-    return Sample(time.monotonic(), time.time(), cpu_ns(pids), cpu_ns([bare]), rss, pss)
+    peak = peak_mb(pids)
+    return Sample(time.monotonic(), time.time(), cpu_ns(pids), cpu_ns([bare]), rss, pss, peak)
 
 
 async def watch(port: int, server: int, bare: subprocess.Popen[str], seconds: float) -> Any:
@@ -198,6 +216,7 @@ async def watch(port: int, server: int, bare: subprocess.Popen[str], seconds: fl
     await asyncio.sleep(SETTLE_S)
     page.frames.clear()
     before, ticks = counted(bare), kernel_share(tree(server))
+    forget_peaks(tree(server))
     samples = [take(server, bare.pid, memory=True)]
     bar = click.progressbar(length=round(seconds), label="measuring", file=sys.stderr)
     shows = sys.stderr.isatty()
@@ -300,7 +319,7 @@ def figures(
         / 1e3
         / max(received["frames"], 1),
         "RSS, MB, end": last.rss_mb,
-        "RSS, MB, peak": max(sample.rss_mb for sample in memory),
+        "RSS, MB, peak": last.peak_mb,
         "PSS, MB, end": last.pss_mb,
         "PSS, MB, peak": max(sample.pss_mb for sample in memory),
         "frames/s": received["frames"] / wall_s,
