@@ -7,10 +7,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-__all__ = ["HOPS_MAX", "Proxies"]
+__all__ = ["ADDRESS_MAX", "HOPS_MAX", "Proxies", "parse"]
 
 #: Addresses of one request that are looked at, the newest first.
 HOPS_MAX: Final = 16
+#: Characters of an address, its zone included.
+ADDRESS_MAX: Final = 64
 
 _HEADER = b"x-forwarded-for"
 
@@ -28,11 +30,12 @@ class Proxies:
 
     def client(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> str:
         """The address a request comes from; ``address`` is that of its connection."""
-        if not self._networks or not self._trusts(_parsed(address)):
+        if not self._networks or not self._trusts(parse(address)):
             return address
         told = b",".join(value for name, value in headers if name == _HEADER)
         for hop in reversed(told.decode("latin-1").rsplit(",", HOPS_MAX)[-HOPS_MAX:]):
-            parsed = _parsed(hop.strip())
+            hop = hop.strip()
+            parsed = parse(hop) if len(hop) <= ADDRESS_MAX else None
             if parsed is None:
                 break  # nothing left of it is told by a proxy of ours
             address = str(parsed)
@@ -45,7 +48,8 @@ class Proxies:
 
 
 @lru_cache(maxsize=4096)  # the same few ask again and again
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parse(text: str) -> IPv4Address | IPv6Address | None:
+    """An address without its zone; None: it is none. Keeps ``text``, which is to be short."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

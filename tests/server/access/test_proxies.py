@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.access.proxies import HOPS_MAX, Proxies
+from server.access.proxies import ADDRESS_MAX, HOPS_MAX, Proxies, parse
 
 NEAR, FAR = "127.0.0.1", "10.1.2.3"
 CLIENT = "203.0.113.7"
@@ -74,3 +74,10 @@ def test_what_is_asked_twice_is_answered_alike() -> None:
     for line in (CLIENT, FAR, "unknown", f"{CLIENT}, {FAR}"):
         first = PROXIES.client(told(line), NEAR)
         assert PROXIES.client(told(line), first) == first
+
+
+def test_what_is_too_long_for_an_address_is_neither_believed_nor_kept() -> None:
+    before = parse.cache_info().currsize
+    for text in ("x" * (ADDRESS_MAX + 1), f"2001:db8::7%{'z' * 10_000}"):
+        assert PROXIES.client(told(text), NEAR) == NEAR
+    assert parse.cache_info().currsize <= before + 1, "the connection's own"
