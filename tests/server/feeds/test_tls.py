@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,10 +22,19 @@ from server.feeds.listener import ChangeNotifier
 from server.feeds.liveness import Base
 from server.feeds.rest import HttpRest
 from server.settings import Settings
+from server.tls import client_context
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs the openssl command")
 
 ANSWER = b'HTTP/1.1 503 x\r\ncontent-length: 16\r\nconnection: close\r\n\r\n{"serverTime":1}'
+
+
+@pytest.fixture(autouse=True)
+def fresh_authorities() -> Iterator[None]:
+    """They are read once in a process: here they are others in each test."""
+    client_context.cache_clear()
+    yield
+    client_context.cache_clear()
 
 
 def certificate(folder: Path, name: str, days: int) -> tuple[str, str]:
