@@ -181,55 +181,49 @@ def test_a_user_of_the_project_signs_in_and_out(
     until(lambda: service.signed_out > before, "the project is told")
 
 
-def test_a_token_is_renewed_before_it_ends(
-    page: Page, locked: Demo, service: SignInService
-) -> None:
-    service.expires_in = 62  # renewed two seconds after it was given
-    service.granted.clear()
-    try:
-        with_account(page, locked, PASSWORD)
-        expect_signed_in(page, EMAIL)
-        until(lambda: "refresh_token" in service.granted, "no renewal")
-    finally:
-        service.expires_in = 3600
+@pytest.fixture
+def brief(service: SignInService) -> Iterator[SignInService]:
+    """Its sessions are renewed two seconds after they were given."""
+    service.expires_in = 62
+    yield service
+    service.expires_in = 3600
+
+
+def test_a_token_is_renewed_before_it_ends(page: Page, locked: Demo, brief: SignInService) -> None:
+    brief.granted.clear()
+    with_account(page, locked, PASSWORD)
+    expect_signed_in(page, EMAIL)
+    until(lambda: "refresh_token" in brief.granted, "no renewal")
     expect_signed_in(page, EMAIL)
 
 
 def test_who_signs_out_while_a_token_is_renewed_stays_signed_out(
-    page: Page, locked: Demo, service: SignInService
+    page: Page, locked: Demo, brief: SignInService
 ) -> None:
     renewal = "**/auth/v1/token?grant_type=refresh_token"
     held: list[Route] = []
     page.route(renewal, lambda route: held.append(route))
-    service.expires_in = 62
-    try:
-        with page.expect_request(renewal):
-            with_account(page, locked, PASSWORD, remember=True)
-        expect_signed_in(page, EMAIL)
-        page.locator("account-menu summary").click()
-        page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_text("This server asks for a key.")).to_be_visible()
-        held[0].fallback()
-        # The page holds this lock until it has dealt with the answer.
-        page.evaluate("navigator.locks.request('klinecore.session', () => true)")
-        assert page.evaluate("localStorage.getItem('klinecore.session')") is None
-        page.reload()
-        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
-    finally:
-        service.expires_in = 3600
+    with page.expect_request(renewal):
+        with_account(page, locked, PASSWORD, remember=True)
+    expect_signed_in(page, EMAIL)
+    page.locator("account-menu summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
+    held[0].fallback()
+    # The page holds this lock until it has dealt with the answer.
+    page.evaluate("navigator.locks.request('klinecore.session', () => true)")
+    assert page.evaluate("localStorage.getItem('klinecore.session')") is None
+    page.reload()
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
 
 
 def test_a_session_that_the_project_ended_ends_on_the_page(
-    browser: Browser, page: Page, locked: Demo, service: SignInService
+    browser: Browser, page: Page, locked: Demo, brief: SignInService
 ) -> None:
-    service.expires_in = 62
-    try:
-        with_account(page, locked, PASSWORD)
-        expect_signed_in(page, EMAIL)
-        service.refreshes.clear()
-        expect(page.get_by_text("This server asks for a key.")).to_be_visible()
-    finally:
-        service.expires_in = 3600
+    with_account(page, locked, PASSWORD)
+    expect_signed_in(page, EMAIL)
+    brief.refreshes.clear()
+    expect(page.get_by_text("This server asks for a key.")).to_be_visible()
 
 
 def remembered(page: Page) -> str | None:
@@ -241,23 +235,19 @@ def remembered(page: Page) -> str | None:
 
 
 def test_each_tab_renews_its_own_session(
-    context: BrowserContext, page: Page, locked: Demo, service: SignInService
+    context: BrowserContext, page: Page, locked: Demo, brief: SignInService
 ) -> None:
-    service.expires_in = 62
-    try:
-        with_account(page, locked, PASSWORD)
-        expect_signed_in(page, EMAIL)
-        other = context.new_page()
-        with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
-        expect_signed_in(other, OTHER_EMAIL)
-        service.granted.clear()
-        until(lambda: page.wait_for_timeout(50) or len(service.granted) > 3, "no renewals")
-        assert remembered(page) == OTHER_EMAIL
-        for tab, email in ((page, EMAIL), (other, OTHER_EMAIL)):
-            tab.reload()
-            expect_signed_in(tab, email)
-    finally:
-        service.expires_in = 3600
+    with_account(page, locked, PASSWORD)
+    expect_signed_in(page, EMAIL)
+    other = context.new_page()
+    with_account(other, locked, PASSWORD, email=OTHER_EMAIL, remember=True)
+    expect_signed_in(other, OTHER_EMAIL)
+    brief.granted.clear()
+    until(lambda: page.wait_for_timeout(50) or len(brief.granted) > 3, "no renewals")
+    assert remembered(page) == OTHER_EMAIL
+    for tab, email in ((page, EMAIL), (other, OTHER_EMAIL)):
+        tab.reload()
+        expect_signed_in(tab, email)
 
 
 def refuse_status(page: Page) -> None:
